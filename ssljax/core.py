@@ -1,0 +1,151 @@
+"""The whole idea: a state, a pure method, one step. Read this file first.
+
+Arrays are global: B is the whole batch whatever the number of devices, and the code
+reads as if there were one. `sharding.py` lays the arrays over the machine.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+Batch = dict[str, jax.Array]
+Metrics = dict[str, jax.Array]
+
+
+@flax.struct.dataclass
+class TrainState:
+  """Exactly what a checkpoint holds."""
+
+  step: jax.Array  # i32[], optimizer steps taken; the only clock
+  params: Any  # what the optimizer moves, nothing else
+  batch_stats: Any  # running statistics of the online network
+  target: Any  # what the method remembers: EMA network, queue, bank, centre
+  opt_state: Any
+
+
+class Aux(NamedTuple):
+  """What `loss_fn` hands on besides the loss."""
+
+  batch_stats: Any  # the online network's new running statistics
+  carry: Any  # what this batch leaves for `after_update`
+  metrics: Metrics  # name -> f32[]
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+  """Pure functions around one network. Write `loss_fn`; the rest has defaults.
+
+  A method is a frozen dataclass that owns no arrays. Its fields are the recipe's
+  numbers; `net` maps images [B,H,W,C] to a dict of outputs: "features" [B,D],
+  "projection" [B,D], and what its other heads give ("prediction", "logits").
+  """
+
+  net: nn.Module
+
+  def init(self, rng: jax.Array, batch: Batch) -> tuple[Any, Any, Any]:
+    """`batch` as after augment -> params, batch_stats, target (`{}`: no memory)."""
+    params, batch_stats = self.init_net(rng, batch["image"][:, 0])
+    return params, batch_stats, {}
+
+  def loss_fn(
+    self, params: Any, state: TrainState, batch: Batch, rng: jax.Array
+  ) -> tuple[jax.Array, Aux]:
+    """-> loss f32[], Aux. `state.params` is None: only `params` carry gradients."""
+    raise NotImplementedError(f"{type(self).__name__} must define loss_fn")
+
+  def after_update(
+    self, params: Any, state: TrainState, carry: Any
+  ) -> tuple[Any, Any]:
+    """-> params, target; once a step, after the optimizer. Default: unchanged.
+
+    `params` are the new ones, `state` is the one before the step.
+    """
+    return params, state.target
+
+  def embed(self, state: TrainState, image: jax.Array) -> jax.Array:
+    """[B,H,W,C] float in [0,1], normalised -> features [B,D] f32, for evaluation."""
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    return self.net.apply(variables, image, train=False)["features"].astype(jnp.float32)
+
+  def init_net(self, rng: jax.Array, image: jax.Array) -> tuple[Any, Any]:
+    """Image [B,H,W,C] -> params, batch_stats (`{}` where the network keeps none)."""
+    variables = self.net.init({"params": rng}, image, train=False)
+    return variables["params"], variables.get("batch_stats", {})
+
+  def forward(
+    self,
+    params: Any,
+    batch_stats: Any,
+    image: jax.Array,
+    rng: jax.Array | None = None,
+    net: nn.Module | None = None,
+  ) -> tuple[dict[str, jax.Array], Any]:
+    """The training pass: image [B,H,W,C] -> outputs, new batch_stats.
+
+    A target network is the same pass on other weights. `rng` feeds drop path;
+    without one the pass is deterministic. `net` replaces `self.net` by a variant
+    that shares its parameters.
+    """
+    outputs, new = (net or self.net).apply(
+      {"params": params, "batch_stats": batch_stats},
+      image,
+      train=True,
+      rngs=None if rng is None else {"drop_path": rng},
+      mutable=["batch_stats"],
+    )
+    return outputs, new.get("batch_stats", {})
+
+
+Views = Callable[[jax.Array, Batch], Batch]
+
+
+def init_state(
+  method: Method,
+  tx: optax.GradientTransformation,
+  views: Views,
+  seed: int,
+  batch: Batch,
+) -> TrainState:
+  """The state at step 0; `batch` gives the shapes, its pictures do not matter."""
+  rng_views, rng_net = jax.random.split(jax.random.key(seed))
+  params, batch_stats, target = method.init(rng_net, views(rng_views, batch))
+  step = jnp.zeros((), jnp.int32)
+  return TrainState(step, params, batch_stats, target, tx.init(params))
+
+
+def train_step(
+  method: Method,
+  tx: optax.GradientTransformationExtraArgs,
+  views: Views,
+  seed: int,
+  state: TrainState,
+  batch: Batch,
+) -> tuple[TrainState, Metrics]:
+  """One optimizer step from pictures to new state.
+
+  `batch` as it left the host: "image" [B,H,W,C] uint8, "label" [B], "index" [B].
+  Randomness is a function of (seed, step), then of each example's index.
+  """
+  rng_views, rng_loss = jax.random.split(
+    jax.random.fold_in(jax.random.key(seed), state.step)
+  )
+  batch = views(rng_views, batch)
+  grad_fn = jax.value_and_grad(method.loss_fn, has_aux=True)
+  rest = state.replace(params=None)  # `loss_fn` cannot read the wrong params
+  (loss, aux), grads = grad_fn(state.params, rest, batch, rng_loss)
+  updates, opt_state = tx.update(
+    grads, state.opt_state, state.params, step=state.step
+  )
+  params = optax.apply_updates(state.params, updates)
+  params, target = method.after_update(params, state, aux.carry)
+  metrics = {"loss": loss, "grad_norm": optax.global_norm(grads), **aux.metrics}
+  return (
+    TrainState(state.step + 1, params, aux.batch_stats, target, opt_state),
+    metrics,
+  )

@@ -1,0 +1,63 @@
+"""What a method remembers between steps, as pure moves: state in, state out."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+# Bank rows are padded to a multiple of this, so that any usual number of devices
+# divides them and a checkpoint fits every mesh. Padding rows are never read.
+BANK_ROWS = 1024
+
+
+def ema(new, old, decay: jax.Array | float):
+  """Exponential moving average of a tree: decay * old + (1 - decay) * new."""
+  return optax.incremental_update(new, old, 1 - decay)
+
+
+def unit_rows(rng: jax.Array, rows: int, dim: int) -> jax.Array:
+  """[rows, dim] f32 of random directions: how MoCo's queue starts."""
+  x = jax.random.normal(rng, (rows, dim))
+  return x / jnp.linalg.norm(x, axis=1, keepdims=True)
+
+
+def enqueue(
+  queue: jax.Array, pointer: jax.Array, keys: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """Ring buffer: keys [B,D] over the oldest rows of queue [K,D] -> queue, pointer.
+
+  `pointer` i32[] is the row written next. B must divide K, as in MoCo's code: then
+  no write wraps, and the update is one `dynamic_update_slice`.
+  """
+  if queue.shape[0] % keys.shape[0]:
+    raise ValueError(
+      f"queue_size={queue.shape[0]} must be a multiple of the batch of "
+      f"{keys.shape[0]}; try {keys.shape[0] * max(1, queue.shape[0] // keys.shape[0])}"
+    )
+  queue = jax.lax.dynamic_update_slice(queue, keys.astype(queue.dtype), (pointer, 0))
+  return queue, (pointer + keys.shape[0]) % queue.shape[0]
+
+
+def init_bank(rng: jax.Array, num_examples: int, dim: int) -> jax.Array:
+  """[N,D] f32 uniform in ±1/sqrt(D/3), N padded; InstDisc's `lib/LinearAverage`."""
+  rows = -(-num_examples // BANK_ROWS) * BANK_ROWS
+  bound = (dim / 3) ** -0.5
+  return jax.random.uniform(rng, (rows, dim), minval=-bound, maxval=bound)
+
+
+def bank_write(
+  bank: jax.Array, index: jax.Array, embedding: jax.Array, momentum: float
+) -> jax.Array:
+  """Moves rows `index` [B] of bank [N,D] towards embedding [B,D], on the sphere.
+
+  v <- m v + (1 - m) f, then v <- v / |v| (Wu et al. 2018, section 3.2).
+  """
+  rows = momentum * bank[index] + (1 - momentum) * embedding
+  rows = rows / jnp.linalg.norm(rows, axis=1, keepdims=True)
+  return bank.at[index].set(rows.astype(bank.dtype))
+
+
+def move_centre(
+  centre: jax.Array, batch_mean: jax.Array, momentum: float
+) -> jax.Array:
+  """DINO's centre [1,K] after a batch whose teacher outputs average batch_mean."""
+  return momentum * centre + (1 - momentum) * batch_mean

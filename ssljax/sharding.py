@@ -1,0 +1,78 @@
+"""Where arrays live. The only file that names a mesh axis.
+
+The batch is split over every device of every process; the state is replicated,
+except a memory bank, which is split by rows. The mathematics never changes with it.
+"""
+
+import os
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+AXIS = "data"
+
+
+def start_processes() -> None:
+  """Joins the other processes of this run, where the environment names any.
+
+  `jax.distributed` finds Slurm, Open MPI and TPU pods itself; elsewhere set
+  JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID.
+  """
+  if jax.distributed.is_initialized():
+    return
+  if "JAX_COORDINATOR_ADDRESS" in os.environ:
+    jax.distributed.initialize(
+      os.environ["JAX_COORDINATOR_ADDRESS"],
+      int(os.environ["JAX_NUM_PROCESSES"]),
+      int(os.environ["JAX_PROCESS_ID"]),
+    )
+  elif _cluster_size() > 1:
+    jax.distributed.initialize()
+
+
+def _cluster_size() -> int:
+  sizes = [os.environ.get(k, "1") for k in ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")]
+  tpu_hosts = os.environ.get("TPU_WORKER_HOSTNAMES", "").split(",")
+  return max(len(tpu_hosts), *(int(s) for s in sizes if s.isdigit()))
+
+
+def make_mesh(devices: list[jax.Device] | None = None) -> Mesh:
+  """One axis over all devices of the run, or over the given ones."""
+  devices = jax.devices() if devices is None else devices
+  return Mesh(np.asarray(devices), (AXIS,), axis_types=(AxisType.Auto,))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+  """Every device holds the whole array."""
+  return NamedSharding(mesh, P())
+
+
+def by_rows(mesh: Mesh) -> NamedSharding:
+  """Axis 0 is split over the devices."""
+  return NamedSharding(mesh, P(AXIS))
+
+
+def by_steps(mesh: Mesh) -> NamedSharding:
+  """Axis 0 counts steps, axis 1 is the batch and is split."""
+  return NamedSharding(mesh, P(None, AXIS))
+
+
+def state_sharding(state, mesh: Mesh):
+  """A tree like `state` (arrays or shapes) of shardings; "bank" leaves by rows."""
+
+  def place(path, leaf):
+    is_bank = any(getattr(k, "key", None) == "bank" for k in path)
+    if is_bank and leaf.ndim and leaf.shape[0] % mesh.size == 0:
+      return by_rows(mesh)
+    return replicated(mesh)
+
+  return jax.tree_util.tree_map_with_path(place, state)
+
+
+def put_batch(batch, sharding: NamedSharding):
+  """This process's share of a batch (NumPy tree) -> global arrays."""
+  return jax.tree.map(
+    lambda x: jax.make_array_from_process_local_data(sharding, x), batch
+  )
