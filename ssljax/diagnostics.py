@@ -1,0 +1,68 @@
+"""Has the representation collapsed? Numbers from the step, a sentence for people."""
+
+import jax
+import jax.numpy as jnp
+
+from ssljax.losses.contrastive import unit
+
+
+def spread(z: jax.Array) -> dict[str, jax.Array]:
+  """How embeddings z [B,V,D] fill the sphere -> f32 scalars, without gradient.
+
+  "embedding_std": root of the summed variances of the unit vectors; 1 where they
+  have no common direction, 0 where all agree. SimSiam's std times sqrt(D), almost.
+  "effective_rank": (tr C)^2 / |C|_F^2 of their covariance C [D,D], the participation
+  ratio: 1 on a line, D where all directions vary alike, 0 where nothing varies.
+  "negative_similarity": mean cosine of views of different examples, exact.
+  "positive_similarity": of different views of one example; absent where V = 1.
+  """
+  batch, views, dim = z.shape
+  count = batch * views
+  z = unit(jax.lax.stop_gradient(z))
+  rows = z.reshape(count, dim)
+  centred = rows - rows.mean(0)[None]
+  variance = jnp.square(centred).sum() / count
+  covariance = centred.T @ centred / count
+  # |sum of vectors|^2 is the sum of all their products; likewise within an example.
+  whole = jnp.square(rows.sum(0)).sum()
+  within = jnp.square(z.sum(1)).sum()
+  metrics = {
+    "embedding_std": jnp.sqrt(variance),
+    "effective_rank": variance**2 / jnp.maximum(jnp.square(covariance).sum(), 1e-12),
+    "negative_similarity": (whole - within) / max(count**2 - batch * views**2, 1),
+  }
+  if views > 1:
+    themselves = jnp.square(z).sum()
+    metrics["positive_similarity"] = (within - themselves) / (count * (views - 1))
+  return metrics
+
+
+def collapse(metrics: dict[str, float]) -> str | None:
+  """A plain sentence where the numbers of `spread` and others tell of collapse.
+
+  "teacher_entropy" is a share of its maximum, as losses.clustering.entropy gives it.
+  Metrics that are absent are not judged.
+  """
+  std = metrics.get("embedding_std", 1.0)
+  rank = metrics.get("effective_rank", 2.0)
+  entropy = metrics.get("teacher_entropy", 0.5)
+  if std < 0.05:
+    return (
+      f"Collapsed: all pictures have nearly one embedding (embedding_std {std:.3f}, "
+      "1 is full spread)."
+    )
+  if rank < 1.5:
+    return (
+      f"Collapsed: embeddings vary along a single line (effective_rank {rank:.2f})."
+    )
+  if entropy < 0.01:
+    return (
+      "Collapsed: the teacher puts every picture on one prototype with certainty "
+      f"(teacher_entropy {entropy:.4f} of 1)."
+    )
+  if entropy > 0.999:
+    return (
+      "Collapsed: the teacher gives every picture the same even assignment "
+      f"(teacher_entropy {entropy:.4f} of 1)."
+    )
+  return None

@@ -1,0 +1,115 @@
+"""Losses that tell a positive from negatives: batch, queue or bank."""
+
+import jax
+import jax.numpy as jnp
+from jax.nn import logsumexp
+
+# Similarities are divided by temperatures of 0.07, so the matmul is a true float32
+# one: accelerators would otherwise round its inputs to 10 or fewer bits.
+PRECISION = jax.lax.Precision.HIGHEST
+
+
+def unit(x: jax.Array) -> jax.Array:
+  """Rows [..., D] of any float -> rows of length 1, f32; zero stays zero."""
+  x = x.astype(jnp.float32)
+  square = jnp.square(x).sum(-1, keepdims=True)
+  return x * jax.lax.rsqrt(jnp.maximum(square, 1e-12))
+
+
+def nt_xent(z: jax.Array, temperature: float) -> jax.Array:
+  """NT-Xent, z [B,V,D] with V >= 2: the mean over all B V anchors.
+
+  SimCLR (Chen et al. 2020), eq. 1 and algorithm 1; for V > 2 also the mean over an
+  anchor's V - 1 positives, as in SupCon's L_out (Khosla et al. 2020, eq. 2). The
+  official TensorFlow code sums the means of the two views: twice this value. LARS
+  undoes such a factor for the weights it adapts, other optimizers do not.
+
+  Views stay on axis 1: the merged rows then need one all-gather over devices.
+  """
+  batch, views, dim = z.shape
+  z = unit(z)
+  rows = z.reshape(batch * views, dim)
+  logits = jnp.matmul(rows, rows.T, precision=PRECISION) / temperature
+  itself = jnp.eye(batch * views, dtype=bool)
+  denominator = logsumexp(jnp.where(itself, -jnp.inf, logits), axis=1)
+  others = z.sum(1, keepdims=True) - z
+  positive = (z * others).sum(-1) / ((views - 1) * temperature)
+  return denominator.mean() - positive.mean()
+
+
+def info_nce(
+  query: jax.Array, key: jax.Array, queue: jax.Array, temperature: float
+) -> jax.Array:
+  """InfoNCE of query [B,D] against its key [B,D] and unit rows queue [K,D].
+
+  MoCo (He et al. 2020), eq. 1, averaged over the batch; the official value.
+  """
+  query, key = unit(query), unit(key)
+  positive = (query * key).sum(1) / temperature
+  negative = jnp.matmul(query, queue.T, precision=PRECISION) / temperature
+  return (jnp.logaddexp(positive, logsumexp(negative, axis=1)) - positive).mean()
+
+
+def instance_softmax(
+  embedding: jax.Array,
+  bank: jax.Array,
+  index: jax.Array,
+  temperature: float,
+  num_examples: int,
+) -> jax.Array:
+  """Cross-entropy of embedding [B,D] with row `index` [B] of unit rows bank [N,D].
+
+  The non-parametric softmax of InstDisc (Wu et al. 2018), eq. 2, averaged over the
+  batch; the official value. Rows of the bank from `num_examples` on are padding.
+  """
+  embedding = unit(embedding)
+  logits = jnp.matmul(embedding, bank.T, precision=PRECISION) / temperature
+  padding = jnp.arange(bank.shape[0]) >= num_examples
+  logits = jnp.where(padding[None], -jnp.inf, logits)
+  positive = (embedding * bank[index]).sum(1) / temperature
+  return (logsumexp(logits, axis=1) - positive).mean()
+
+
+def nce(
+  embedding: jax.Array,
+  rows: jax.Array,
+  temperature: float,
+  num_examples: int,
+  z: jax.Array,
+) -> jax.Array:
+  """Noise-contrastive estimate of `instance_softmax` from 1 + K rows of the bank.
+
+  InstDisc (Wu et al. 2018), eq. 4 to 7: embedding [B,D] against unit rows [B,1+K,D],
+  the positive first, the noise uniform over `num_examples`; `z` f32[] stands for the
+  softmax's denominator. Summed over rows and averaged over the batch, with the 1e-7
+  of the official code in the denominators; the official value.
+  """
+  log_p = _scores(embedding, rows, temperature) - jnp.log(z)
+  noise = (rows.shape[1] - 1) / num_examples  # K draws from a uniform 1/N
+  log_total = jnp.log(jnp.exp(log_p) + (noise + 1e-7))
+  positive = log_p[:, 0] - log_total[:, 0]
+  negative = jnp.log(noise) - log_total[:, 1:]
+  return -(positive.mean() + negative.sum(1).mean())
+
+
+def nce_constant(
+  embedding: jax.Array, rows: jax.Array, temperature: float, num_examples: int
+) -> jax.Array:
+  """Estimate of eq. 2's denominator for `nce`, f32[]: N times the mean exponential.
+
+  Official: over all rows [B,1+K,D] of the first batch, the positives included.
+  """
+  return num_examples * jnp.exp(_scores(embedding, rows, temperature)).mean()
+
+
+def proximal(embedding: jax.Array, previous: jax.Array) -> jax.Array:
+  """Mean squared distance of embedding [B,D] to its unit row `previous` [B,D].
+
+  InstDisc's proximal regularisation (section 3.2), without its factor lambda.
+  """
+  return jnp.square(unit(embedding) - previous).sum(1).mean()
+
+
+def _scores(embedding: jax.Array, rows: jax.Array, temperature: float) -> jax.Array:
+  products = jnp.einsum("bd,bkd->bk", unit(embedding), rows, precision=PRECISION)
+  return products / temperature

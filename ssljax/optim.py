@@ -1,0 +1,239 @@
+"""Optimizers as the official codes run them, on the run's one clock.
+
+`build` reads the group `optimizer` of a config. Updates take the step from outside,
+`tx.update(grads, opt_state, params, step=step)`, and keep no counter of their own
+save Adam's, which counts the updates that a parameter has seen.
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from ssljax import schedules
+from ssljax.schedules import Plan, Schedule
+
+Adapted = Callable[[Any, jax.Array], bool]  # key path, parameter -> is it decayed?
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Shared:
+  """The fields that every optimizer has.
+
+  Paths are regular expressions, searched in names such as "encoder/stem/kernel";
+  "norm_and_bias" stands for every parameter of at most one axis.
+  """
+
+  learning_rate: float | Mapping  # as in schedules.build
+  scaling: str = "none"  # of the learning rate by the batch: schedules.SCALINGS
+  weight_decay: float | Mapping = 0.0  # as in schedules.build
+  exclude: tuple[str, ...] = ()  # paths neither decayed nor adapted by LARS
+  frozen: tuple[str, ...] = ()  # paths never updated, without optimizer state
+  freeze_until: Mapping[str, float] = dataclasses.field(default_factory=dict)
+  # ^ path -> epochs without update, decay or moments (DINO's last layer)
+  clip_norm: float = 0.0  # of all trained gradients together; 0: none
+  clip_per_parameter: float = 0.0  # of each gradient's own norm (DINO); 0: none
+
+
+def build(
+  config: Mapping, plan: Plan, params: Any
+) -> optax.GradientTransformationExtraArgs:
+  """The group `optimizer` -> the transformation; `params` may be shapes.
+
+  Its fields: `name`, one in OPTIMIZERS, that function's keywords, and those of
+  `Shared`. ValueError on any other, and on a path that no parameter has.
+  """
+  own, shared = _split(config)
+  for field in ("exclude", "frozen", "freeze_until"):
+    _check_paths(field, getattr(shared, field), params)
+  rule = OPTIMIZERS[config["name"]](
+    *_schedules(shared, plan),
+    lambda path, leaf: not _matches(shared.exclude, path, leaf),
+    **own,
+  )
+  groups = {"trained": rule, "frozen": optax.set_to_zero()}
+  for pattern, epochs in shared.freeze_until.items():
+    groups[pattern] = _asleep_until(round(epochs * plan.steps_per_epoch), rule)
+
+  def group(path, leaf):
+    if _matches(shared.frozen, path, leaf):
+      return "frozen"
+    asleep = (p for p in shared.freeze_until if _matches((p,), path, leaf))
+    return next(asleep, "trained")
+
+  group_of = jax.tree_util.tree_map_with_path(group, params)
+  chain = [optax.partition(groups, group_of)]
+  if shared.clip_per_parameter:
+    chain.insert(0, _clip_each(shared.clip_per_parameter))
+  if shared.clip_norm:
+    is_frozen = jax.tree.map(lambda name: name == "frozen", group_of)
+    trained_only = optax.masked(optax.set_to_zero(), is_frozen)
+    chain = [trained_only, optax.clip_by_global_norm(shared.clip_norm), *chain]
+  return optax.chain(*chain)
+
+
+def current(config: Mapping, plan: Plan) -> Callable[[jax.Array], dict]:
+  """-> function of the step that gives what changes, for metrics."""
+  learning_rate, weight_decay = _schedules(_split(config)[1], plan)
+  return lambda step: {
+    "learning_rate": learning_rate(step),
+    "weight_decay": weight_decay(step),
+  }
+
+
+def sgd(
+  learning_rate: Schedule,
+  weight_decay: Schedule,
+  adapted: Adapted,
+  *,
+  momentum: float = 0.9,
+  nesterov: bool = False,
+) -> optax.GradientTransformationExtraArgs:
+  """As in PyTorch: decay is added to the gradient, the rate applied after momentum."""
+  return optax.chain(
+    _add_decay(weight_decay, adapted),
+    optax.trace(momentum, nesterov),
+    _descend(learning_rate),
+  )
+
+
+def lars(
+  learning_rate: Schedule,
+  weight_decay: Schedule,
+  adapted: Adapted,
+  *,
+  momentum: float = 0.9,
+  trust_coefficient: float = 0.001,
+  classic_momentum: bool = False,
+) -> optax.GradientTransformationExtraArgs:
+  """LARS (You et al. 2017): the decayed gradient g times coefficient |w| / |g|.
+
+  With `classic_momentum` the momentum holds steps with the rate they were taken at
+  (SimCLR), else gradients (BYOL, MoCo v3, and optax): they part when the rate moves.
+  """
+  gradient = (
+    _add_decay(weight_decay, adapted),
+    optax.masked(
+      optax.scale_by_trust_ratio(trust_coefficient=trust_coefficient),
+      lambda tree: jax.tree_util.tree_map_with_path(adapted, tree),
+    ),
+  )
+  trace, descend = optax.trace(momentum), _descend(learning_rate)
+  last = (descend, trace) if classic_momentum else (trace, descend)
+  return optax.chain(*gradient, *last)
+
+
+def adamw(
+  learning_rate: Schedule,
+  weight_decay: Schedule,
+  adapted: Adapted,
+  *,
+  b1: float = 0.9,
+  b2: float = 0.999,
+  eps: float = 1e-8,
+) -> optax.GradientTransformationExtraArgs:
+  """AdamW (Loshchilov & Hutter 2019), decay times the rate as in PyTorch and optax."""
+  return optax.chain(
+    optax.scale_by_adam(b1, b2, eps),
+    _add_decay(weight_decay, adapted),
+    _descend(learning_rate),
+  )
+
+
+OPTIMIZERS = {"sgd": sgd, "lars": lars, "adamw": adamw}
+
+
+def _split(config: Mapping) -> tuple[dict, Shared]:
+  """-> the keywords of the optimizer's function, the shared fields."""
+  name = config.get("name")
+  if name not in OPTIMIZERS:
+    raise ValueError(f"optimizer.name={name!r} must be one of {', '.join(OPTIMIZERS)}")
+  rule = OPTIMIZERS[name]
+  fields = {k: v for k, v in config.items() if k != "name"}
+  schedules.check_fields(f"optimizer {name!r}", fields, rule, Shared)
+  own = {k: fields.pop(k) for k in schedules.keywords(rule) if k in fields}
+  return own, Shared(**fields)
+
+
+def _schedules(shared: Shared, plan: Plan) -> tuple[Schedule, Schedule]:
+  factor = schedules.scale(shared.scaling, plan.batch_size)
+  return (
+    schedules.build(shared.learning_rate, plan, factor),
+    schedules.build(shared.weight_decay, plan),
+  )
+
+
+def _matches(patterns, path, leaf: jax.Array) -> bool:
+  name = jax.tree_util.keystr(path, simple=True, separator="/")
+  return any(
+    leaf.ndim <= 1 if pattern == "norm_and_bias" else re.search(pattern, name)
+    for pattern in patterns
+  )
+
+
+def _check_paths(field: str, patterns, params: Any) -> None:
+  leaves = jax.tree_util.tree_leaves_with_path(params)
+  for pattern in patterns:
+    if not any(_matches((pattern,), *leaf) for leaf in leaves):
+      example = jax.tree_util.keystr(leaves[0][0], simple=True, separator="/")
+      raise ValueError(
+        f"optimizer.{field} holds {pattern!r}, which is in no parameter's path; "
+        f"paths look like {example!r}"
+      )
+
+
+def _stateless(update) -> optax.GradientTransformationExtraArgs:
+  """update(updates, params, step) -> updates, as a transformation."""
+
+  def update_fn(updates, state, params=None, *, step=None, **_):
+    return update(updates, params, step), state
+
+  return optax.GradientTransformationExtraArgs(
+    lambda params: optax.EmptyState(), update_fn
+  )
+
+
+def _add_decay(weight_decay: Schedule, adapted: Adapted):
+  # optax.add_decayed_weights counts its own steps.
+  def update(updates, params, step):
+    decay = weight_decay(step)
+    return jax.tree_util.tree_map_with_path(
+      lambda path, g, w: g + decay * w if adapted(path, w) else g, updates, params
+    )
+
+  return _stateless(update)
+
+
+def _descend(learning_rate: Schedule):
+  # optax.scale_by_learning_rate counts its own steps.
+  def update(updates, params, step):
+    rate = -learning_rate(step)
+    return jax.tree.map(lambda u: rate * u, updates)
+
+  return _stateless(update)
+
+
+def _clip_each(limit: float):
+  # optax.clip_by_block_rms bounds the root mean square; DINO bounds the norm.
+  def clip(g):
+    return g * jnp.minimum(1.0, limit / (jnp.linalg.norm(g.ravel()) + 1e-6))
+
+  return _stateless(lambda updates, params, step: jax.tree.map(clip, updates))
+
+
+def _asleep_until(first_step: int, rule: optax.GradientTransformationExtraArgs):
+  """`rule` from `first_step` on; until then no update, and its state stays new."""
+
+  def update_fn(updates, state, params=None, *, step, **_):
+    awake = step >= first_step
+    nothing = jax.tree.map(jnp.zeros_like, updates)
+    new = rule.update(updates, state, params, step=step)
+    return jax.tree.map(
+      lambda new, old: jnp.where(awake, new, old), new, (nothing, state)
+    )
+
+  return optax.GradientTransformationExtraArgs(rule.init, update_fn)

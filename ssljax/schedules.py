@@ -1,0 +1,154 @@
+"""What changes during a run: learning rate, decay, target momentum, temperature.
+
+A schedule is a function of the step alone. A config writes one as a number, which is
+constant, or as {"kind": a name in KINDS, ...the fields of that function}.
+"""
+
+import inspect
+import math
+import numbers
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+Schedule = Callable[[jax.Array | int], jax.Array]  # i32 step -> f32, elementwise
+
+
+class Plan(NamedTuple):
+  """The lengths that turn epochs into steps."""
+
+  batch_size: int  # global
+  num_examples: int
+  steps_per_epoch: int
+  total_steps: int
+
+
+def build(spec: float | Mapping, plan: Plan, factor: float = 1.0) -> Schedule:
+  """A config's number or dict -> schedule; ValueError on unknown kinds and fields.
+
+  `factor` multiplies the number or the field `base`; a dict's other fields are
+  absolute, as DINO's final learning rate is.
+  """
+  if isinstance(spec, numbers.Real):
+    return lambda step: jnp.full(jnp.shape(step), spec * factor, jnp.float32)
+  fields = dict(spec)
+  kind = fields.pop("kind", None)
+  if kind not in KINDS:
+    raise ValueError(
+      f"kind={kind!r} is no schedule; use a number or one of {', '.join(KINDS)}"
+    )
+  check_fields(f"schedule {kind!r}", fields, KINDS[kind])
+  fields["base"] *= factor
+  return KINDS[kind](plan, **fields)
+
+
+def cosine(
+  plan: Plan,
+  *,
+  base: float,
+  end: float = 0.0,
+  start: float = 0.0,
+  warmup_epochs: float = 0,
+  per: str = "step",
+  inclusive: bool = False,
+) -> Schedule:
+  """Linear from `start` to `base`, then half a cosine to `end` at `total_steps`.
+
+  `per`: "step", or "epoch" for values that stay the same throughout an epoch (MoCo
+  v2, SimSiam). Of W warm-up steps, step W is the first at `base` (SimCLR, BYOL, MoCo
+  v3); with `inclusive`, step W - 1 is, and W again (DINO, SwAV). `end` itself would
+  fall on the step after the last. A run shorter than its warm-up only warms up.
+  """
+  if per not in ("step", "epoch"):
+    raise ValueError(f"per={per!r} must be 'step' or 'epoch'")
+  unit = plan.steps_per_epoch if per == "epoch" else 1  # steps between changes
+  total = math.ceil(plan.total_steps / unit)
+  warmup = min(round(warmup_epochs * plan.steps_per_epoch / unit), total)
+
+  def schedule(step):
+    now = (jnp.asarray(step) // unit).astype(jnp.float32)
+    rise = jnp.minimum(now / max(warmup - inclusive, 1), 1.0)
+    fall = jnp.clip((now - warmup) / max(total - warmup, 1), 0.0, 1.0)
+    return jnp.where(
+      now < warmup,
+      start + (base - start) * rise,
+      end + (base - end) * (0.5 + 0.5 * jnp.cos(jnp.pi * fall)),
+    )
+
+  return schedule
+
+
+def warmup(
+  plan: Plan,
+  *,
+  base: float,
+  start: float,
+  warmup_epochs: float,
+  per: str = "step",
+  inclusive: bool = False,
+) -> Schedule:
+  """Linear from `start` to `base`, then constant: a `cosine` that stays at `base`.
+
+  DINO's teacher temperature, with `per` "epoch" and `inclusive`.
+  """
+  return cosine(
+    plan,
+    base=base,
+    end=base,
+    start=start,
+    warmup_epochs=warmup_epochs,
+    per=per,
+    inclusive=inclusive,
+  )
+
+
+def steps(
+  plan: Plan, *, base: float, milestones: tuple[float, ...], factor: float
+) -> Schedule:
+  """`base`, times `factor` from each of the `milestones` on, in epochs (InstDisc)."""
+  starts = [round(epoch * plan.steps_per_epoch) for epoch in milestones]
+
+  def schedule(step):
+    value = jnp.full(jnp.shape(step), base, jnp.float32)
+    for start in starts:
+      value = jnp.where(jnp.asarray(step) >= start, value * factor, value)
+    return value
+
+  return schedule
+
+
+KINDS = {"cosine": cosine, "warmup": warmup, "steps": steps}
+
+
+SCALINGS = {
+  "none": lambda batch_size: 1.0,
+  "linear": lambda batch_size: batch_size / 256,  # Goyal et al. 2017
+  "sqrt": math.sqrt,  # SimCLR, appendix B.1
+}
+
+
+def scale(rule: str, batch_size: int) -> float:
+  """The learning rate's factor for a global batch, by a rule in SCALINGS."""
+  if rule not in SCALINGS:
+    raise ValueError(f"scaling={rule!r} must be one of {', '.join(SCALINGS)}")
+  return SCALINGS[rule](batch_size)
+
+
+def check_fields(owner: str, fields: Mapping, *functions: Callable) -> None:
+  """ValueError unless `fields` fit the keyword-only parameters of `functions`."""
+  own = {k: v for function in functions for k, v in keywords(function).items()}
+  allowed = ", ".join(own)
+  for name in fields:
+    if name not in own:
+      raise ValueError(f"{owner} has no field {name!r}; allowed: {allowed}")
+  for name, parameter in own.items():
+    if parameter.default is parameter.empty and name not in fields:
+      raise ValueError(f"{owner} needs the field {name!r}; allowed: {allowed}")
+
+
+def keywords(function: Callable) -> dict[str, inspect.Parameter]:
+  """The keyword-only parameters of a function or dataclass, by name."""
+  parameters = inspect.signature(function).parameters
+  return {k: p for k, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
