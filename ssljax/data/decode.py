@@ -1,0 +1,77 @@
+"""Any picture -> a square uint8 canvas and the aspect ratio it had.
+
+The whole picture is squeezed onto the canvas; its true width/height travels along,
+so that the device can sample crops in the original geometry.
+"""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from ssljax.data.source import Picture
+
+ORIENTATION_TAG = 0x0112
+UPRIGHT = {  # EXIF orientation -> how the stored rows and columns become upright
+  2: Image.Transpose.FLIP_LEFT_RIGHT,
+  3: Image.Transpose.ROTATE_180,
+  4: Image.Transpose.FLIP_TOP_BOTTOM,
+  5: Image.Transpose.TRANSPOSE,
+  6: Image.Transpose.ROTATE_270,
+  7: Image.Transpose.TRANSVERSE,
+  8: Image.Transpose.ROTATE_90,
+}
+
+
+class UnreadableError(ValueError):
+  """The picture is corrupt, truncated or of a kind that has no 8-bit colours."""
+
+
+def decode(picture: Picture, size: int) -> tuple[np.ndarray, float]:
+  """-> canvas uint8 [size,size,3], width/height of the upright picture.
+
+  Bicubic with antialias; a picture of the canvas's size is not resampled. JPEGs much
+  larger than the canvas are scaled by the decoder (DCT), down to twice the canvas.
+  Transparency is laid on white, 16-bit greys keep their high byte, animations give
+  their first frame. Raises UnreadableError.
+  """
+  if isinstance(picture, np.ndarray):
+    image = Image.fromarray(
+      picture.squeeze(-1) if picture.shape[2:] == (1,) else picture
+    )
+    return _fit(to_rgb(image), size), image.width / image.height
+  try:
+    with Image.open(
+      io.BytesIO(picture) if isinstance(picture, bytes) else picture
+    ) as f:
+      width, height = f.size
+      orientation = f.getexif().get(ORIENTATION_TAG, 1) if "exif" in f.info else 1
+      f.draft("RGB", (2 * size, 2 * size))
+      canvas = _fit(to_rgb(f), size)
+  except Exception as error:  # Pillow's plugins raise whatever broken bytes lead to
+    where = "" if isinstance(picture, bytes) else f"{picture}: "
+    raise UnreadableError(f"{where}{type(error).__name__}: {error}") from error
+  if orientation in UPRIGHT:  # turning the square canvas is cheaper than the picture
+    canvas = np.asarray(Image.fromarray(canvas).transpose(UPRIGHT[orientation]))
+  turned = orientation in (5, 6, 7, 8)
+  return canvas, height / width if turned else width / height
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+  """Any mode of Pillow's but float -> "RGB"."""
+  if image.mode == "F":
+    raise ValueError("a picture of floats has no known range; save it with 8 bits")
+  if image.mode.startswith("I"):
+    grey = np.clip(np.asarray(image), 0, 65535) // 257
+    return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+  if image.has_transparency_data:
+    image = image.convert("RGBA")
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image).convert("RGB")
+  return image.convert("RGB")
+
+
+def _fit(image: Image.Image, size: int) -> np.ndarray:
+  if image.size != (size, size):
+    image = image.resize((size, size), Image.Resampling.BICUBIC)
+  return np.asarray(image)

@@ -1,0 +1,160 @@
+"""From example numbers to host batches: kept in memory, or decoded when asked for.
+
+A batch is {"image": uint8 [B,S,S,3], "aspect": f32 [B] (true width/height), "label":
+i32 [B] (-1: none), "index": i32 [B]}.
+"""
+
+import collections
+import concurrent.futures
+import os
+import weakref
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from absl import logging
+from tqdm import tqdm
+
+from ssljax.data.decode import UnreadableError, decode
+from ssljax.data.source import Source
+
+Batch = dict[str, np.ndarray]
+
+CHUNK = 256  # examples that one call decodes while data is put in memory
+AHEAD = 3  # batches that are decoded while one is consumed
+GIVE_UP = 100  # unreadable pictures in a row
+
+
+class Reader:
+  """Decodes examples of a source onto S x S canvases.
+
+  An unreadable picture is replaced by the next readable one, label and index
+  included, whoever asks; `unreadable` maps its number to what is wrong with it.
+  """
+
+  def __init__(self, source: Source, size: int):
+    self.source, self.size = source, size
+    self.unreadable: dict[int, str] = {}
+
+  def empty(self, rows: int) -> Batch:
+    """A batch of `rows` whose values are not set."""
+    return {
+      "image": np.empty((rows, self.size, self.size, 3), np.uint8),
+      "aspect": np.empty(rows, np.float32),
+      "label": np.empty(rows, np.int32),
+      "index": np.empty(rows, np.int32),
+    }
+
+  def fill(self, batch: Batch, start: int, indices: np.ndarray) -> None:
+    """Writes examples `indices` [n] into rows start to start + n of the batch."""
+    indices = indices.tolist()
+    examples = self.source.__getitems__(indices)
+    for row, (index, example) in enumerate(zip(indices, examples, strict=True), start):
+      values = self._readable(index, example)
+      for key, value in zip(batch, values, strict=True):
+        batch[key][row] = value
+
+  def _readable(self, index, example):
+    for _ in range(GIVE_UP):
+      try:
+        return *decode(example["image"], self.size), example["label"], index
+      except UnreadableError as error:
+        if index not in self.unreadable:
+          self.unreadable[index] = str(error)
+          logging.warning("Picture %d of %s: %s", index, self.source.name, error)
+        reason = error
+      index = (index + 1) % len(self.source)
+      example = self.source[index]
+    raise ValueError(
+      f"{GIVE_UP} pictures in a row of {self.source.name!r} are unreadable, the last "
+      f"one because of {reason}; check the data"
+    )
+
+
+class InMemory:
+  """The whole source as four arrays; a batch is one gather."""
+
+  def __init__(self, reader: Reader, workers: int):
+    self.unreadable = reader.unreadable
+    n = len(reader.source)
+    need = n * reader.size**2 * 3
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if need > machine:
+      raise ValueError(
+        f"data.in_memory=True needs {need / 2**30:.0f} GiB for {n} pictures of size "
+        f"{reader.size}, more than this machine's {machine / 2**30:.0f}; set "
+        "data.in_memory=False"
+      )
+    self.arrays = reader.empty(n)
+    chunks = [np.arange(i, min(i + CHUNK, n)) for i in range(0, n, CHUNK)]
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+      done = pool.map(lambda chunk: reader.fill(self.arrays, chunk[0], chunk), chunks)
+      for _ in tqdm(done, f"decoding {reader.source.name}", len(chunks), delay=2):
+        pass
+
+  def batches(self, rows: Iterable[np.ndarray]) -> Iterator[Batch]:
+    """Indices [n] -> batch of n, one by one."""
+    for indices in rows:
+      yield {k: v.take(indices, axis=0) for k, v in self.arrays.items()}
+
+
+class Streaming:
+  """Decodes in threads, a few batches ahead; Pillow works outside Python's lock."""
+
+  def __init__(self, reader: Reader, workers: int):
+    self.reader, self.workers = reader, workers
+    self.unreadable = reader.unreadable
+
+  def batches(self, rows: Iterable[np.ndarray]) -> Iterator[Batch]:
+    """Indices [n] -> batch of n, one by one and in the order of `rows`."""
+    pool = concurrent.futures.ThreadPoolExecutor(self.workers)
+    try:
+      ahead = collections.deque()
+      for indices in rows:
+        ahead.append(self._submit(pool, indices))
+        if len(ahead) > AHEAD:
+          yield _finish(*ahead.popleft())
+      while ahead:
+        yield _finish(*ahead.popleft())
+    finally:
+      pool.shutdown(cancel_futures=True)
+
+  def _submit(self, pool, indices):
+    batch = self.reader.empty(len(indices))
+    chunk = -(-len(indices) // self.workers)
+    futures = [
+      pool.submit(self.reader.fill, batch, i, indices[i : i + chunk])
+      for i in range(0, len(indices), chunk)
+    ]
+    return batch, futures
+
+
+def _finish(batch, futures):
+  for future in futures:
+    future.result()
+  return batch
+
+
+_in_memory: weakref.WeakKeyDictionary[Source, dict[int, InMemory]] = (
+  weakref.WeakKeyDictionary()
+)
+
+
+def open_reader(
+  source: Source, size: int, in_memory: bool, workers: int
+) -> InMemory | Streaming:
+  """What maps indices to batches.
+
+  Training and evaluation share what is in memory of one source. `workers`: threads;
+  0 takes every core.
+  """
+  if size < 1:
+    raise ValueError(f"data.size={size} must be at least 1 pixel; try 32 or 256")
+  if workers < 0:
+    raise ValueError(f"data.workers={workers} must be 0 (every core) or more; try 0")
+  workers = workers or len(os.sched_getaffinity(0))
+  if not in_memory:
+    return Streaming(Reader(source, size), workers)
+  kept = _in_memory.setdefault(source, {})
+  if size not in kept:
+    kept[size] = InMemory(Reader(source, size), workers)
+  return kept[size]

@@ -1,0 +1,177 @@
+"""Any data set of the TensorFlow Datasets catalogue, read without TensorFlow.
+
+What is prepared on disk is opened from its own metadata: no network, no code of the
+data set. What is not is downloaded and prepared once, as ArrayRecord.
+"""
+
+import bisect
+import difflib
+import itertools
+import os
+import pathlib
+import struct
+from collections.abc import Sequence
+
+import numpy as np
+from tqdm import tqdm
+
+from ssljax.data.source import Example, Source, Splits
+
+EVAL_SPLITS = ("validation", "test")  # ImageNet's "test" has no labels
+
+
+class Records(Source):
+  """One split of a prepared data set, sliced as TFDS slices ("train[:10%]")."""
+
+  def __init__(self, builder, split: str):
+    import tensorflow_datasets as tfds
+
+    features, info = builder.info.features, builder.info
+    pictures = [k for k, f in features.items() if isinstance(f, tfds.features.Image)]
+    labels = [k for k, f in features.items() if isinstance(f, tfds.features.ClassLabel)]
+    if not pictures:
+      raise ValueError(
+        f"data.name={info.full_name!r} has no picture among its features "
+        f"{sorted(features)}; choose a data set of pictures"
+      )
+    self.name = f"{info.full_name}[{split}]"
+    self.image_key = "image" if "image" in pictures else pictures[0]
+    self.label_key = "label" if "label" in labels else next(iter(labels), None)
+    if self.label_key:
+      self.class_names = tuple(features[self.label_key].names)
+    decoders = {k: tfds.decode.SkipDecoding() for k in pictures}  # `decode.py` does
+    if info.file_format == tfds.core.FileFormat.TFRECORD:
+      self.records = TFRecords(info, split, decoders)
+    else:
+      self.records = builder.as_data_source(split, decoders=decoders)
+
+  def __len__(self) -> int:
+    return len(self.records)
+
+  def __getitem__(self, index: int) -> Example:
+    return self._example(self.records[index])
+
+  def __getitems__(self, indices: Sequence[int]) -> list[Example]:
+    return [self._example(r) for r in self.records.__getitems__(indices)]
+
+  def _example(self, record: dict) -> Example:
+    label = int(record[self.label_key]) if self.label_key else -1
+    return {"image": record[self.image_key], "label": label}
+
+
+class TFRecords:
+  """Random access to a data set prepared as TFRecord, the format without an index.
+
+  A record is its length u64, a checksum u32, the bytes, a checksum u32. Opening walks
+  over the lengths once; the files stay mapped and are read on demand.
+  """
+
+  def __init__(self, info, split: str, decoders: dict):
+    self.features, self.decoders = info.features, decoders
+    self.files, self.spans = [], []
+    parts = info.splits[split].file_instructions
+    for part in tqdm(parts, f"indexing {info.full_name}", delay=2):
+      file = np.memmap(part.filename, np.uint8, "r")
+      spans = _spans(file)
+      stop = len(spans) if part.take < 0 else part.skip + part.take
+      self.files.append(file)
+      self.spans.append(spans[part.skip : stop])
+    self.ends = list(itertools.accumulate(map(len, self.spans)))
+
+  def __len__(self) -> int:
+    return self.ends[-1]
+
+  def __getitem__(self, index: int) -> dict:
+    part = bisect.bisect_right(self.ends, index)
+    start, stop = self.spans[part][index - self.ends[part]]
+    record = self.files[part][start:stop].tobytes()
+    return self.features.deserialize_example_np(record, decoders=self.decoders)
+
+  def __getitems__(self, indices: Sequence[int]) -> list[dict]:
+    return [self[i] for i in indices]
+
+
+def _spans(file: np.ndarray) -> list[tuple[int, int]]:
+  spans, position = [], 0
+  while position < len(file):
+    (length,) = struct.unpack_from("<Q", file, position)
+    spans.append((position + 12, position + 12 + length))
+    position += length + 16
+  return spans
+
+
+def splits(
+  name: str, data_dir: str | None, train_split: str | None, eval_split: str | None
+) -> Splits:
+  """`name` as TFDS writes it: "cifar10", "imagenette/320px-v2", "cifar10:3.0.2".
+
+  `data_dir`: default is TFDS_DATA_DIR, then TFDS's own default. `train_split`: default
+  "train"; `eval_split`: default "validation" or else "test", or nothing.
+  """
+  builder = _open(name, data_dir)
+  found = builder.info.splits
+  train = train_split or "train"
+  evaluate = eval_split or next((s for s in EVAL_SPLITS if s in found), None)
+  for field, split in (("train_split", train), ("eval_split", evaluate)):
+    try:
+      empty = split is not None and not found[split].num_examples
+    except (KeyError, ValueError) as error:
+      raise ValueError(
+        f"data.{field}={split!r} is no split of {name!r}: use one of {sorted(found)}, "
+        f"or a slice such as '{next(iter(found))}[:10%]'"
+      ) from error
+    if empty:
+      raise ValueError(f"data.{field}={split!r} of {name!r} is empty; widen the slice")
+  return Splits(
+    Records(builder, train), Records(builder, evaluate) if evaluate else None
+  )
+
+
+def _open(name: str, data_dir: str | None):
+  import tensorflow_datasets as tfds
+  from tensorflow_datasets.core import read_only_builder, registered
+
+  chosen = data_dir or os.environ.get("TFDS_DATA_DIR") or tfds.core.constants.DATA_DIR
+  root = pathlib.Path(chosen).expanduser()
+  try:
+    return read_only_builder.builder_from_files(name, data_dir=root)
+  except registered.DatasetNotFoundError:
+    pass  # not prepared yet
+  except ValueError as error:
+    raise ValueError(_unknown(name)) from error
+  try:
+    builder = tfds.builder(name, data_dir=root, file_format="array_record")
+  except (registered.DatasetNotFoundError, ValueError) as error:
+    raise ValueError(_unknown(name)) from error
+  _prepare(builder, name, root)
+  return builder
+
+
+def _unknown(name: str) -> str:
+  import tensorflow_datasets as tfds
+
+  known = ["digits", "folder", *tfds.list_builders(with_community_datasets=False)]
+  close = difflib.get_close_matches(name, known, n=3) or ["digits", "folder", "cifar10"]
+  return (
+    f"data.name={name!r} is neither 'digits' nor 'folder' nor a data set of the TFDS "
+    f"catalogue; try {' or '.join(map(repr, close))}"
+  )
+
+
+def _prepare(builder, name: str, root: pathlib.Path) -> None:
+  import tensorflow_datasets as tfds
+
+  try:
+    builder.download_and_prepare(
+      download_config=tfds.download.DownloadConfig(try_download_gcs=False)
+    )
+  except ImportError as error:
+    raise ValueError(
+      f"data.name={name!r} is not yet in {root}, and preparing it needs {error.name}: "
+      "pip install 'ssljax[tf]', or set data.dir to where it is prepared"
+    ) from error
+  except Exception as error:  # network, disk, manual downloads: TFDS raises anything
+    raise ValueError(
+      f"data.name={name!r} is not in {root} and could not be prepared there; set "
+      f"data.dir to where it is, or see to this: {type(error).__name__}: {error}"
+    ) from error
