@@ -1,0 +1,146 @@
+"""What stands on an encoder: projector, predictor, prototypes, and the whole."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from ssljax.nets.norm import BatchNorm
+
+ACTIVATIONS = {"relu": nn.relu, "gelu": lambda x: nn.gelu(x, approximate=False)}
+
+# last_norm -> has scale, has bias
+LAST_NORMS = {"affine": (True, True), "scale": (True, False), "plain": (False, False)}
+
+
+class MLP(nn.Module):
+  """Projector or predictor.
+
+  `layers` linear maps; all but the last are followed by BatchNorm (if `norm`) and
+  the activation. `last_norm` puts a BatchNorm after the last: "affine", "scale"
+  (no bias), "plain" (neither), or "none". The published heads:
+
+    MoCo v1, InstDisc  layers=1, out=128
+    MoCo v2, SupCon    layers=2, hidden=2048, out=128, norm=False
+    SimCLR             layers=2, hidden=2048, out=128, out_bias=False,
+                       last_norm="scale", init_std=0.01
+    BYOL               layers=2, hidden=4096, out=256, out_bias=False
+    SimSiam            layers=3, hidden=2048, out=2048, hidden_bias=False,
+                       out_bias=False, last_norm="plain"; its predictor: layers=2,
+                       hidden=512, out=2048, hidden_bias=False
+    MoCo v3            layers=2 (ViT: 3), hidden=4096, out=256, hidden_bias=False,
+                       out_bias=False, last_norm="plain"; the predictor of a ResNet
+                       has last_norm="none"
+    DINO               layers=3, hidden=2048, out=256, norm=False,
+                       activation="gelu", init_std=0.02
+
+  Kernels start uniform in ±1/sqrt(fan_in) as PyTorch's, or normal with `init_std`;
+  biases start at 0.
+  """
+
+  layers: int
+  out: int
+  hidden: int = 2048
+  norm: bool = True
+  last_norm: str = "none"
+  hidden_bias: bool = True
+  out_bias: bool = True
+  activation: str = "relu"
+  init_std: float = 0.0  # 0: uniform in ±1/sqrt(fan_in)
+  bn_group_size: int = 0
+  bn_strided: bool = False
+  bn_momentum: float = 0.9
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    """[B,D] -> [B,out] in `dtype`."""
+    _check("activation", self.activation, ACTIVATIONS)
+    _check("last_norm", self.last_norm, ("none", *LAST_NORMS))
+    for i in range(1, self.layers):
+      x = self._dense(self.hidden, self.hidden_bias, f"fc{i}")(x)
+      if self.norm:
+        x = self._norm(True, True, f"bn{i}")(x, train)
+      x = ACTIVATIONS[self.activation](x)
+    x = self._dense(self.out, self.out_bias, f"fc{self.layers}")(x)
+    if self.last_norm != "none":
+      x = self._norm(*LAST_NORMS[self.last_norm], f"bn{self.layers}")(x, train)
+    return x
+
+  def _dense(self, features: int, use_bias: bool, name: str) -> nn.Module:
+    init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+    if self.init_std:
+      init = nn.initializers.normal(self.init_std)
+    return nn.Dense(features, use_bias, dtype=self.dtype, kernel_init=init, name=name)
+
+  def _norm(self, use_scale: bool, use_bias: bool, name: str) -> nn.Module:
+    return BatchNorm(
+      momentum=self.bn_momentum,
+      group_size=self.bn_group_size,
+      strided=self.bn_strided,
+      use_scale=use_scale,
+      use_bias=use_bias,
+      dtype=self.dtype,
+      name=name,
+    )
+
+
+class Prototypes(nn.Module):
+  """Scores of l2-normalised inputs against `num` learned prototypes.
+
+  With `weight_norm` every prototype is normalised too: DINO's last layer with its
+  gain frozen at 1 (Caron et al. 2021). Without, the kernel is used as it is, for
+  methods that normalise the prototypes themselves (SwAV).
+  """
+
+  num: int
+  weight_norm: bool = True
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """[B,D] -> logits [B,num] in `dtype`."""
+    init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+    kernel = self.param("kernel", init, (x.shape[-1], self.num))
+    if self.weight_norm:
+      kernel = l2_normalise(kernel, axis=0)
+    x = l2_normalise(x.astype(jnp.float32), axis=1)
+    return x.astype(self.dtype) @ kernel.astype(self.dtype)
+
+
+class Network(nn.Module):
+  """An encoder and the heads a method needs; absent heads leave no key.
+
+  "features" [B,D] come from the encoder, "projection" from the projector on them,
+  "prediction" from the predictor and "logits" [B,K] from the prototypes, both on
+  the projection. Without a projector these two work on the features.
+  """
+
+  encoder: nn.Module
+  projector: nn.Module | None = None
+  predictor: nn.Module | None = None
+  prototypes: nn.Module | None = None
+
+  def __call__(self, image: jax.Array, train: bool) -> dict[str, jax.Array]:
+    """[B,H,W,C] -> outputs by name, float32."""
+    outputs = {"features": self.encoder(image, train)}
+    x = outputs["features"]
+    if self.projector is not None:
+      x = outputs["projection"] = self.projector(x, train)
+    if self.predictor is not None:
+      outputs["prediction"] = self.predictor(x, train)
+    if self.prototypes is not None:
+      outputs["logits"] = self.prototypes(x)
+    return {name: value.astype(jnp.float32) for name, value in outputs.items()}
+
+
+def l2_normalise(x: jax.Array, axis: int) -> jax.Array:
+  """Returns x / max(|x|, 1e-12) along `axis`, with a finite gradient at 0."""
+  square = jnp.square(x).sum(axis, keepdims=True)
+  return x * jax.lax.rsqrt(jnp.maximum(square, 1e-24))
+
+
+def _check(field: str, value: str, allowed) -> None:
+  if value not in allowed:
+    raise ValueError(f"{field}={value!r} must be one of {', '.join(allowed)}")

@@ -1,0 +1,130 @@
+"""Residual networks (He et al. 2016) as torchvision lays them out."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from ssljax.nets.conv import Conv
+from ssljax.nets.norm import BatchNorm
+
+STEMS = ("imagenet", "cifar")
+
+
+class BasicBlock(nn.Module):
+  """Two 3x3 convolutions; the block of ResNet-18 and 34."""
+
+  width: int
+  stride: int
+  conv: Any
+  norm: Any
+  zero_init_gamma: bool
+
+  expansion = 1
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    """[B,H,W,C] -> [B,H',W',expansion * width]."""
+    y = self.conv(self.width, 3, self.stride, name="conv1")(x)
+    y = nn.relu(self.norm(name="bn1")(y, train))
+    y = self.conv(self.width, 3, name="conv2")(y)
+    y = self.norm(scale_init=_gamma(self.zero_init_gamma), name="bn2")(y, train)
+    return nn.relu(y + _shortcut(self, x, train))
+
+
+class Bottleneck(nn.Module):
+  """1x1, 3x3, 1x1; the block of ResNet-50 and deeper. Strides in the 3x3 (v1.5)."""
+
+  width: int
+  stride: int
+  conv: Any
+  norm: Any
+  zero_init_gamma: bool
+
+  expansion = 4
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    """[B,H,W,C] -> [B,H',W',expansion * width]."""
+    y = self.conv(self.width, 1, name="conv1")(x)
+    y = nn.relu(self.norm(name="bn1")(y, train))
+    y = self.conv(self.width, 3, self.stride, name="conv2")(y)
+    y = nn.relu(self.norm(name="bn2")(y, train))
+    y = self.conv(4 * self.width, 1, name="conv3")(y)
+    y = self.norm(scale_init=_gamma(self.zero_init_gamma), name="bn3")(y, train)
+    return nn.relu(y + _shortcut(self, x, train))
+
+
+def _gamma(zero: bool) -> nn.initializers.Initializer:
+  return nn.initializers.zeros if zero else nn.initializers.ones
+
+
+def _shortcut(block: nn.Module, x: jax.Array, train: bool) -> jax.Array:
+  """The identity, or a 1x1 convolution where the block changes the shape."""
+  width = block.expansion * block.width
+  if block.stride == 1 and x.shape[-1] == width:
+    return x
+  x = block.conv(width, 1, block.stride, name="downsample_conv")(x)
+  return block.norm(name="downsample_bn")(x, train)
+
+
+class ResNet(nn.Module):
+  """ResNet v1.5 up to its global mean pooling.
+
+  It gives 8 `width` features with basic blocks, 32 `width` with bottlenecks;
+  width=128 is the papers' "2x". The "imagenet" stem is a 7x7 convolution of stride
+  2 and a max-pool, the "cifar" stem one 3x3 convolution of stride 1.
+  `bn_group_size` and `bn_strided` are BatchNorm's. Parameters are float32; `dtype`
+  is the compute type.
+  """
+
+  stage_sizes: Sequence[int]
+  block: type[nn.Module]
+  width: int = 64
+  stem: str = "imagenet"
+  zero_init_gamma: bool = False  # last scale of each block: starts as the identity
+  bn_group_size: int = 0
+  bn_strided: bool = False
+  bn_momentum: float = 0.9
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, image: jax.Array, train: bool) -> jax.Array:
+    """[B,H,W,C] -> features [B,D] float32."""
+    if self.stem not in STEMS:
+      raise ValueError(f"stem={self.stem!r} must be one of {', '.join(STEMS)}")
+    conv = partial(Conv, dtype=self.dtype)
+    norm = partial(
+      BatchNorm,
+      momentum=self.bn_momentum,
+      group_size=self.bn_group_size,
+      strided=self.bn_strided,
+      dtype=self.dtype,
+    )
+    wide = self.stem == "imagenet"
+    x = conv(self.width, 7 if wide else 3, 2 if wide else 1, name="conv1")(image)
+    x = nn.relu(norm(name="bn1")(x, train))
+    if wide:
+      x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+    for i, size in enumerate(self.stage_sizes):
+      for j in range(size):
+        block = self.block(
+          width=self.width * 2**i,
+          stride=2 if i > 0 and j == 0 else 1,
+          conv=conv,
+          norm=norm,
+          zero_init_gamma=self.zero_init_gamma,
+          name=f"layer{i + 1}_{j}",
+        )
+        x = block(x, train)
+    return x.mean((1, 2), dtype=jnp.float32)
+
+
+ResNet18 = partial(ResNet, stage_sizes=(2, 2, 2, 2), block=BasicBlock)
+ResNet34 = partial(ResNet, stage_sizes=(3, 4, 6, 3), block=BasicBlock)
+ResNet50 = partial(ResNet, stage_sizes=(3, 4, 6, 3), block=Bottleneck)
+ResNet101 = partial(ResNet, stage_sizes=(3, 4, 23, 3), block=Bottleneck)
+ResNet152 = partial(ResNet, stage_sizes=(3, 8, 36, 3), block=Bottleneck)

@@ -1,0 +1,252 @@
+"""Vision transformer (Dosovitskiy et al. 2021) as MoCo v3 and DINO use it."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from ssljax.nets.conv import Conv
+
+POSITIONS = ("sincos", "learned")
+POOLS = ("cls", "mean")
+
+Initializer = nn.initializers.Initializer
+
+
+def layer_norm(x: jax.Array, name: str) -> jax.Array:
+  """In float32; the next layer casts."""
+  norm = nn.LayerNorm(epsilon=1e-6, dtype=jnp.float32, name=name)
+  return norm(x.astype(jnp.float32))
+
+
+class Attention(nn.Module):
+  """Multi-head self-attention; the softmax is float32."""
+
+  heads: int
+  qkv_bias: bool
+  qkv_init: Initializer
+  out_init: Initializer
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """[B,N,D] -> [B,N,D], attention [B,heads,N,N] float32."""
+    batch, tokens, dim = x.shape
+    dense = partial(nn.Dense, dtype=self.dtype)
+    qkv = dense(3 * dim, self.qkv_bias, kernel_init=self.qkv_init, name="qkv")(x)
+    qkv = qkv.reshape(batch, tokens, 3, self.heads, dim // self.heads)
+    q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
+    scores = jnp.einsum("bqhd,bkhd->bhqk", q, k, preferred_element_type=jnp.float32)
+    attention = jax.nn.softmax(scores * (dim // self.heads) ** -0.5)
+    x = jnp.einsum("bhqk,bkhd->bqhd", attention.astype(self.dtype), v)
+    x = x.reshape(batch, tokens, dim)
+    return dense(dim, kernel_init=self.out_init, name="proj")(x), attention
+
+
+class Block(nn.Module):
+  """Pre-norm transformer block: attention, then a GELU MLP, each a residual."""
+
+  heads: int
+  mlp_ratio: float
+  qkv_bias: bool
+  qkv_init: Initializer
+  dense_init: Initializer
+  drop_path: float
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
+    """[B,N,D] -> [B,N,D], attention [B,heads,N,N]."""
+    dim = x.shape[-1]
+    dense = partial(nn.Dense, dtype=self.dtype, kernel_init=self.dense_init)
+    y, attention = Attention(
+      self.heads, self.qkv_bias, self.qkv_init, self.dense_init, self.dtype, name="attn"
+    )(layer_norm(x, "norm1"))
+    x = x + self._drop_path(y, train)
+    y = dense(int(dim * self.mlp_ratio), name="fc1")(layer_norm(x, "norm2"))
+    y = dense(dim, name="fc2")(nn.gelu(y, approximate=False))
+    return x + self._drop_path(y, train), attention
+
+  def _drop_path(self, y: jax.Array, train: bool) -> jax.Array:
+    """Leaves the residual out for some examples (Huang et al. 2016)."""
+    if not (train and self.drop_path and self.has_rng("drop_path")):
+      return y
+    keep = 1 - self.drop_path
+    mask = jax.random.bernoulli(self.make_rng("drop_path"), keep, (y.shape[0], 1, 1))
+    return y * (mask.astype(y.dtype) / keep)
+
+
+class ViT(nn.Module):
+  """Vision transformer with a class token.
+
+  position="sincos" is MoCo v3's (Chen et al. 2021): a fixed 2-D table and Xavier
+  kernels, those of q, k and v each by itself. "learned" is DINO's (Caron et al.
+  2021): positions learned at `image_size`, interpolated for images of other sizes,
+  and normal(0.02) kernels. With `stop_grad_patch` the patch projection stays at its
+  random start (MoCo v3, section 4.2). `drop_path` grows linearly over the blocks to
+  its value and needs an rng named "drop_path". Parameters are float32.
+
+  The collection "intermediates" gives, block by block, "tokens" [B,1+N,D] (class
+  token first, rows of the grid next, all after the final norm) and "attention"
+  [B,heads,1+N,1+N]. ValueError if patches do not tile the image.
+  """
+
+  width: int
+  depth: int
+  heads: int
+  patch_size: int = 16
+  mlp_ratio: float = 4.0
+  position: str = "sincos"
+  image_size: int = 224  # pixels; where the learned positions live
+  pool: str = "cls"
+  drop_path: float = 0.0
+  qkv_bias: bool = True
+  stop_grad_patch: bool = False
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, image: jax.Array, train: bool) -> jax.Array:
+    """[B,H,W,C] -> features [B,D] float32."""
+    self._validate(image.shape)
+    qkv_init, dense_init, patch_init = self._initializers(image.shape[-1])
+    x = Conv(
+      self.width,
+      self.patch_size,
+      stride=self.patch_size,
+      padding=0,
+      use_bias=True,
+      kernel_init=patch_init,
+      dtype=self.dtype,
+      name="patch",
+    )(image)
+    if self.stop_grad_patch:
+      x = jax.lax.stop_gradient(x)
+    batch, height, width, _ = x.shape
+    cls_init = nn.initializers.normal(0.02 if self.position == "learned" else 1e-6)
+    cls = self.param("cls", cls_init, (1, 1, self.width))
+    x = jnp.concatenate(
+      [
+        jnp.broadcast_to(cls, (batch, 1, self.width)).astype(x.dtype),
+        x.reshape(batch, height * width, self.width),
+      ],
+      axis=1,
+    )
+    x = x + self._position(height, width).astype(x.dtype)
+    norm = nn.LayerNorm(epsilon=1e-6, dtype=jnp.float32, name="norm")
+    for i in range(self.depth):
+      x, attention = Block(
+        self.heads,
+        self.mlp_ratio,
+        self.qkv_bias,
+        qkv_init,
+        dense_init,
+        self.drop_path * i / max(1, self.depth - 1),
+        self.dtype,
+        name=f"block{i}",
+      )(x, train)
+      tokens = norm(
+        x.astype(jnp.float32)
+      )  # all but the last are dead code unless somebody asks
+      self.sow("intermediates", "tokens", tokens)
+      self.sow("intermediates", "attention", attention)
+    return tokens[:, 0] if self.pool == "cls" else tokens[:, 1:].mean(axis=1)
+
+  def _position(self, height: int, width: int) -> jax.Array:
+    """Position embeddings [1,1+N,D] for a grid of height x width patches."""
+    if self.position == "sincos":
+      table = sincos(height, width, self.width)
+      return jnp.pad(table, ((1, 0), (0, 0)))[None]  # none for the class token
+    grid = self.image_size // self.patch_size
+    shape = (1, 1 + grid * grid, self.width)
+    table = self.param("position", nn.initializers.normal(0.02), shape)
+    if (height, width) == (grid, grid):
+      return table
+    patches = resize_positions(table[0, 1:].reshape(grid, grid, -1), height, width)
+    return jnp.concatenate([table[:, :1], patches.reshape(1, -1, self.width)], axis=1)
+
+  def _initializers(self, channels: int) -> tuple[Initializer, ...]:
+    """-> of qkv, of the other dense kernels, of the patch projection."""
+    if self.position == "learned":
+      normal = nn.initializers.normal(0.02)
+      return (
+        normal,
+        normal,
+        nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"),
+      )
+    patch_fan = channels * self.patch_size**2 + self.width
+    return (
+      _uniform((6 / (2 * self.width)) ** 0.5),  # q, k, v are D x D each
+      nn.initializers.xavier_uniform(),
+      _uniform((6 / patch_fan) ** 0.5),
+    )
+
+  def _validate(self, shape: tuple[int, ...]) -> None:
+    for field, allowed in (("position", POSITIONS), ("pool", POOLS)):
+      value = getattr(self, field)
+      if value not in allowed:
+        raise ValueError(f"{field}={value!r} must be one of {', '.join(allowed)}")
+    if self.width % self.heads:
+      raise ValueError(f"heads={self.heads} must divide width={self.width}")
+    size = self.image_size if self.position == "learned" else self.patch_size
+    for pixels in (*shape[1:3], size):
+      if pixels % self.patch_size:
+        raise ValueError(
+          f"patch_size={self.patch_size} must divide the image's {pixels} pixels; "
+          f"try images of {max(1, pixels // self.patch_size) * self.patch_size}"
+        )
+
+
+def sincos(height: int, width: int, dim: int) -> jax.Array:
+  """Fixed 2-D positions [height*width, dim], row-major (MoCo v3).
+
+  Quarters of the features: sine and cosine of the row, sine and cosine of the
+  column, at wavelengths from 2 pi to 10000 * 2 pi. ValueError unless 4 divides dim.
+  """
+  if dim % 4:
+    raise ValueError(f"width={dim} must be a multiple of 4 for sincos positions")
+  omega = 10000.0 ** -(np.arange(dim // 4) / (dim // 4))
+  row = np.repeat(np.arange(height), width)[:, None] * omega
+  column = np.tile(np.arange(width), height)[:, None] * omega
+  table = [np.sin(row), np.cos(row), np.sin(column), np.cos(column)]
+  return jnp.asarray(np.concatenate(table, axis=1), jnp.float32)
+
+
+def resize_positions(table: jax.Array, height: int, width: int) -> jax.Array:
+  """Bicubic [g,g,D] -> [height,width,D] as DINO does it.
+
+  DINO asks for 0.1 patch more than it needs, and PyTorch samples with the scale it
+  is given: a plain resize to height x width gives other values.
+  """
+  rows = jnp.asarray(_bicubic(table.shape[0], height), table.dtype)
+  columns = jnp.asarray(_bicubic(table.shape[1], width), table.dtype)
+  return jnp.einsum("hi,wj,ijd->hwd", rows, columns, table)
+
+
+def _bicubic(old: int, new: int) -> np.ndarray:
+  """[new, old] weights of Keys' kernel (a = -0.75), edges repeated."""
+  centre = (np.arange(new) + 0.5) * old / (new + 0.1) - 0.5
+  first = np.floor(centre).astype(int)
+  weights = np.zeros((new, old))
+  for tap in range(-1, 3):
+    t = np.abs(centre - (first + tap))
+    near = (1.25 * t - 2.25) * t * t + 1
+    far = -0.75 * (((t - 5) * t + 8) * t - 4)
+    column = np.clip(first + tap, 0, old - 1)
+    np.add.at(weights, (np.arange(new), column), np.where(t <= 1, near, far))
+  return weights
+
+
+def _uniform(bound: float) -> Initializer:
+  def init(rng, shape, dtype=jnp.float32):
+    return jax.random.uniform(rng, shape, dtype, -bound, bound)
+
+  return init
+
+
+ViT_Ti = partial(ViT, width=192, depth=12, heads=3)
+ViT_S = partial(ViT, width=384, depth=12, heads=6)  # MoCo v3: heads=12
+ViT_B = partial(ViT, width=768, depth=12, heads=12)
+ViT_L = partial(ViT, width=1024, depth=24, heads=16)

@@ -1,0 +1,97 @@
+"""Heads against the official ones, and how a network is put together."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch_names
+from numpy.testing import assert_allclose
+from oracle_file import oracle
+
+from ssljax import nets
+from ssljax.nets.heads import MLP, Prototypes
+
+
+def test_dino_head_and_its_gradients_are_those_of_the_official_code():
+  data = oracle("07_dino_head_0")
+  mlp = MLP(layers=3, hidden=16, out=8, norm=False, activation="gelu")
+  names = {"mlp.0": "mlp/fc1", "mlp.2": "mlp/fc2", "mlp.4": "mlp/fc3"}
+  state_dict = torch_names.under(data, "in_sd.")
+  params = torch_names.variables(state_dict, names.get)["params"]
+  params["prototypes"] = {"kernel": data["in_sd.last_layer.weight_v"].T}
+  gain = data["in_sd.last_layer.weight_g"].T  # ours is frozen at 1
+
+  def score(params, x):
+    x = mlp.apply({"params": params["mlp"]}, x, True)
+    y = gain * Prototypes(20).apply({"params": params["prototypes"]}, x)
+    return (y * data["in_cotangent"]).sum(), y
+
+  grads, y = jax.jit(jax.grad(score, (0, 1), has_aux=True))(params, data["in_x"])
+  theirs = torch_names.under(data, "out_grad.")
+  expected = torch_names.variables(theirs, names.get)["params"]
+  expected["prototypes"] = {"kernel": theirs["last_layer.weight_v"].T}
+  assert_allclose(y, data["out_y"], atol=1e-5)
+  assert_allclose(grads[1], data["out_grad_x"], atol=2e-5)
+  jax.tree.map(lambda a, b: assert_allclose(a, b, atol=2e-5), grads[0], expected)
+
+
+def test_prototypes_give_a_finite_gradient_at_zero():
+  x = jnp.zeros((2, 4))
+  params = Prototypes(3).init(jax.random.key(0), x)
+  grad = jax.grad(lambda x: Prototypes(3).apply(params, x).sum())(x)
+  assert jnp.isfinite(grad).all()
+
+
+@pytest.mark.parametrize(
+  ("fields", "leaves"),
+  [
+    ({"layers": 1, "out": 4}, "fc1: bias kernel"),
+    ({"layers": 2, "out": 4, "norm": False}, "fc1: bias kernel, fc2: bias kernel"),
+    (
+      {"layers": 2, "out": 4, "out_bias": False},
+      "bn1: bias scale, fc1: bias kernel, fc2: kernel",
+    ),
+    (
+      {"layers": 2, "out": 4, "out_bias": False, "last_norm": "scale"},
+      "bn1: bias scale, bn2: scale, fc1: bias kernel, fc2: kernel",
+    ),
+    (
+      {"layers": 2, "out": 4, "hidden_bias": False, "last_norm": "plain"},
+      "bn1: bias scale, fc1: kernel, fc2: bias kernel",
+    ),
+  ],
+)
+def test_mlp_holds_the_parameters_its_fields_say(fields, leaves):
+  mlp = MLP(hidden=8, **fields)
+  params = mlp.init(jax.random.key(0), jnp.zeros((2, 3)), False)["params"]
+  found = [f"{k}: {' '.join(sorted(v))}" for k, v in sorted(params.items())]
+  assert ", ".join(found) == leaves
+
+
+def test_network_gives_float32_and_only_the_heads_it_has():
+  encoder = nets.build({"name": "resnet18", "width": 4, "stem": "cifar"}, jnp.bfloat16)
+  projector = nets.build_head({"name": "mlp", "layers": 1, "out": 6}, jnp.bfloat16)
+  prototypes = nets.build_head({"name": "prototypes", "num": 7}, jnp.bfloat16)
+  net = nets.Network(encoder, projector, prototypes=prototypes)
+  image = jnp.zeros((2, 8, 8, 3))
+  outputs, _ = jax.jit(net.init_with_output, static_argnums=2)(
+    jax.random.key(0), image, False
+  )
+  shapes = {name: value.shape for name, value in outputs.items()}
+  assert shapes == {"features": (2, 32), "projection": (2, 6), "logits": (2, 7)}
+  assert {value.dtype for value in outputs.values()} == {jnp.dtype("float32")}
+
+
+def test_an_unknown_field_is_named_with_its_neighbour():
+  with pytest.raises(ValueError, match="no field widht=4; did you mean width"):
+    nets.build({"name": "resnet18", "widht": 4})
+
+
+def test_an_unknown_encoder_is_named():
+  with pytest.raises(ValueError, match="name='resnet19' must be one of resnet18"):
+    nets.build({"name": "resnet19"})
+
+
+def test_an_unknown_last_norm_is_named():
+  with pytest.raises(ValueError, match="last_norm='bn' must be one of none, affine"):
+    MLP(1, 4, last_norm="bn").init(jax.random.key(0), np.zeros((2, 3)), False)

@@ -1,0 +1,107 @@
+"""ResNets against torchvision's and SupContrast's own outputs."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch_names
+from jax.sharding import Mesh
+from numpy.testing import assert_allclose
+from oracle_file import oracle
+
+from ssljax import sharding
+from ssljax.nets.resnet import ResNet18, ResNet50
+
+CASES = {
+  "13_resnet18_narrow": ResNet18(width=4),
+  "13_resnet50_narrow": ResNet50(width=4),
+  "13_supcon_cifar_resnet18_narrow": ResNet18(width=4, stem="cifar"),
+  "13_supcon_cifar_resnet50_narrow": ResNet50(width=4, stem="cifar"),
+}
+
+
+def load(name):
+  data = oracle(name)
+  state_dict = torch_names.under(data, "in_sd.")
+  variables = torch_names.variables(state_dict, torch_names.resnet)
+  image = data["in_x"].astype(np.float32).transpose(0, 2, 3, 1)
+  return data, variables, image
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_features_are_those_of_the_official_code(name):
+  data, variables, image = load(name)
+  features = jax.jit(CASES[name].apply, static_argnums=2)(variables, image, False)
+  scale = np.abs(data["out_features"]).max()
+  assert_allclose(features, data["out_features"], atol=2e-5 * scale)
+
+
+def test_gradients_are_those_of_the_official_code():
+  data, variables, image = load("13_resnet18_narrow")
+
+  def score(params, image):
+    features = CASES["13_resnet18_narrow"].apply(
+      {**variables, "params": params}, image, False
+    )
+    return (features * data["in_cotangent"]).sum()
+
+  grads, grad_image = jax.jit(jax.grad(score, (0, 1)))(variables["params"], image)
+  for ours, theirs in (
+    (grads["conv1"]["kernel"], data["out_grad_conv1"].transpose(2, 3, 1, 0)),
+    (grad_image, data["out_grad_x"].transpose(0, 2, 3, 1)),
+  ):
+    assert_allclose(ours, theirs, atol=1e-5 * np.abs(theirs).max())
+
+
+def test_a_training_pass_moves_the_running_statistics_as_torch_does():
+  data, variables, image = load("13_resnet18_narrow")
+  net = CASES["13_resnet18_narrow"]
+
+  @jax.jit
+  def forward(variables, image):
+    return net.apply(variables, image, True, mutable=["batch_stats"])
+
+  features, new = forward(variables, image)
+  assert_allclose(features, data["out_train_features"], rtol=1e-4, atol=1e-4)
+  theirs = torch_names.variables(
+    torch_names.under(data, "out_train_sd."), torch_names.resnet
+  )
+  jax.tree.map(
+    lambda a, b: assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+    new["batch_stats"],
+    theirs["batch_stats"],
+  )
+
+
+def test_a_training_pass_in_bfloat16_is_the_same_on_one_and_eight_devices():
+  net = ResNet18(width=4, stem="cifar", bn_group_size=4, dtype=jnp.bfloat16)
+  image = np.random.default_rng(0).normal(size=(16, 8, 8, 3)).astype(np.float32)
+  variables = jax.jit(net.init, static_argnums=2)(jax.random.key(0), image, False)
+  assert {x.dtype for x in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+
+  @jax.jit
+  def forward(variables, image):
+    return net.apply(variables, image, True, mutable=["batch_stats"])
+
+  results = []
+  for devices in (jax.devices()[:1], jax.devices()):
+    mesh: Mesh = sharding.make_mesh(devices)
+    batch = jax.device_put(image, sharding.by_rows(mesh))
+    state = jax.device_put(variables, sharding.replicated(mesh))
+    results.append(jax.device_get(forward(state, batch)))
+  assert results[0][0].dtype == np.float32
+  jax.tree.map(lambda a, b: assert_allclose(a, b, atol=0.05, rtol=0.05), *results)
+
+
+def test_zero_init_gamma_starts_every_block_as_its_shortcut():
+  net = ResNet18(width=4, stem="cifar", zero_init_gamma=True)
+  image = jnp.zeros((1, 8, 8, 3))
+  variables = jax.jit(net.init, static_argnums=2)(jax.random.key(0), image, False)
+  params = variables["params"]
+  assert not params["layer1_0"]["bn2"]["scale"].any()
+  assert params["layer1_0"]["bn1"]["scale"].all()
+
+
+def test_an_unknown_stem_is_named():
+  with pytest.raises(ValueError, match="stem='stl' must be one of imagenet, cifar"):
+    ResNet18(stem="stl").init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), False)

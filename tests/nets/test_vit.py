@@ -1,0 +1,142 @@
+"""ViT against DINO's and MoCo v3's own outputs."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch_names
+from numpy.testing import assert_allclose
+from oracle_file import oracle
+
+from ssljax.nets import vit
+from ssljax.nets.vit import ViT
+
+SMALL = {"width": 24, "depth": 2, "heads": 3, "patch_size": 4}
+
+
+def load(name):
+  data = oracle(name)
+  state_dict = torch_names.under(data, "in_sd.")
+  cls, position = state_dict.pop("cls_token"), state_dict.pop("pos_embed")
+  params = torch_names.variables(state_dict, torch_names.vit)["params"]
+  params |= {"cls": np.float32(cls), "position": np.float32(position)}
+  net = ViT(
+    width=int(data["hp_embed_dim"]),
+    depth=int(data["hp_depth"]),
+    heads=int(data["hp_num_heads"]),
+    patch_size=int(data["hp_patch_size"]),
+    mlp_ratio=int(data["hp_mlp_ratio"]),
+    image_size=int(data["hp_img_size"]),
+    position="learned",
+  )
+  return data, net, params
+
+
+@pytest.mark.parametrize(
+  ("name", "size"),
+  [
+    ("13_dino_vit_narrow", 0),
+    ("13_dino_vit_narrow", 1),
+    ("13_dino_vit_narrow", 2),
+    ("13_dino_vit_narrow_p8", 1),
+  ],
+)
+def test_features_tokens_and_attention_are_dinos(name, size):
+  data, net, params = load(name)
+  image = data[f"in_x.{size}"].astype(np.float32).transpose(0, 2, 3, 1)
+
+  @jax.jit
+  def forward(params, image):
+    return net.apply({"params": params}, image, False, mutable=["intermediates"])
+
+  features, inside = forward(params, image)
+  inside = inside["intermediates"]
+  assert_allclose(features, data[f"out_features.{size}"], atol=2e-5)
+  tokens = np.stack(inside["tokens"][-2:])
+  assert_allclose(tokens, data[f"out_intermediate2.{size}"], atol=2e-5)
+  assert_allclose(inside["attention"][-1], data[f"out_last_attn.{size}"], atol=2e-6)
+
+
+def test_gradients_are_dinos():
+  data, net, params = load("13_dino_vit_narrow")
+  image = data["in_x.0"].astype(np.float32).transpose(0, 2, 3, 1)
+
+  @jax.jit
+  @jax.grad
+  def grad(params):
+    features = net.apply({"params": params}, image, False)
+    return (features * data["in_cotangent"]).sum()
+
+  grads = grad(params)
+  for ours, theirs in (
+    (grads["patch"]["bias"], data["out_grad_patch_bias"]),
+    (grads["block0"]["attn"]["qkv"]["kernel"], data["out_grad_qkv0"].T),
+    (grads["position"], data["out_grad_pos_embed"]),
+  ):
+    assert_allclose(ours, theirs, atol=1e-5 * np.abs(theirs).max())
+
+
+def test_positions_are_interpolated_as_dino_does():
+  data = oracle("13_pos_embed_interp_0")
+  table = jnp.asarray(data["in_pos_embed"][0, 1:].reshape(14, 14, 6))
+  ours = vit.resize_positions(table, 6, 6).reshape(36, 6)
+  assert_allclose(ours, data["out_dino"][0, 1:], atol=1e-5)
+
+
+def test_sincos_positions_are_those_of_moco_v3():
+  theirs = oracle("13_mocov3_sincos_0")["out_pos"][0, 1:]
+  assert_allclose(vit.sincos(4, 4, 16), theirs, atol=1e-6)
+
+
+def test_sincos_rows_come_first_in_a_grid_that_is_not_square():
+  table = vit.sincos(2, 3, 8).reshape(2, 3, 8)
+  assert_allclose(table[1, 2, ::2], [np.sin(1), np.cos(1), np.sin(2), np.cos(2)], 1e-6)
+
+
+def test_a_frozen_patch_projection_gets_no_gradient():
+  net = ViT(**SMALL, stop_grad_patch=True)
+  image = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
+  params = jax.jit(net.init, static_argnums=2)(jax.random.key(1), image, False)
+  params = params["params"]
+
+  @jax.jit
+  @jax.grad
+  def grad(params):
+    return net.apply({"params": params}, image, True)[:, 0].sum()
+
+  grads = grad(params)
+  assert not grads["patch"]["kernel"].any()
+  assert not grads["patch"]["bias"].any()
+  assert grads["block0"]["fc1"]["kernel"].any()
+
+
+def test_drop_path_leaves_whole_residuals_out_and_keeps_their_mean():
+  block = vit.Block(2, 2.0, True, *[jax.nn.initializers.ones] * 2, 0.25, jnp.float32)
+  rngs = {"drop_path": jax.random.key(0)}
+  y = block.apply({}, jnp.ones((4000, 2, 3)), True, rngs=rngs, method="_drop_path")
+  assert_allclose(y, jnp.broadcast_to(y[:, :1, :1], y.shape))
+  assert_allclose(np.unique(y), [0, 4 / 3], rtol=1e-6)
+  assert_allclose(y.mean(), 1, atol=0.03)
+
+
+def test_bfloat16_keeps_parameters_and_features_in_float32():
+  net = ViT(**SMALL, pool="mean", dtype=jnp.bfloat16)
+  image = jnp.ones((2, 8, 8, 3))
+  variables = net.init(jax.random.key(0), image, False)
+  assert {x.dtype for x in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+  assert net.apply(variables, image, True).dtype == jnp.float32
+
+
+@pytest.mark.parametrize(
+  ("fields", "sentence"),
+  [
+    ({"patch_size": 3}, "patch_size=3 must divide the image's 8 pixels; try .* of 6"),
+    ({"heads": 5}, "heads=5 must divide width=24"),
+    ({"pool": "max"}, "pool='max' must be one of cls, mean"),
+    ({"position": "rope"}, "position='rope' must be one of sincos, learned"),
+  ],
+)
+def test_what_does_not_fit_is_named(fields, sentence):
+  net = ViT(**(SMALL | fields))
+  with pytest.raises(ValueError, match=sentence):
+    net.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), False)
