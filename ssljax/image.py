@@ -1,0 +1,165 @@
+"""Pictures under jit, one a call: crop, resize, colour, blur. `vmap` does the rest.
+
+A picture is [3,H,W] f32 in [0,1]: planes, because colour is arithmetic between them.
+Randomness comes in as numbers uniform in [0,1). The semantics are Pillow's and
+torchvision's, without the rounding to 8 bits between the steps.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+ATTEMPTS = 10  # boxes tried before the central one
+BOX_DRAWS = 2 * ATTEMPTS + 2
+RATIO = (3 / 4, 4 / 3)
+LUMA = (0.299, 0.587, 0.114)  # ITU-R 601, as Pillow's "L"; torchvision cuts to 0.2989
+
+# The 24 orders of [brightness, contrast, saturation, hue].
+ORDERS = np.stack(np.meshgrid(*4 * [np.arange(4)], indexing="ij"), -1).reshape(-1, 4)
+ORDERS = ORDERS[(np.sort(ORDERS, 1) == np.arange(4)).all(1)].astype(np.int32)
+
+
+def crop_box(
+  u: jax.Array, scale: tuple, height: int, width: int, aspect: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+  """RandomResizedCrop of torchvision -> top, left, height, width, whole pixels, f32.
+
+  The area is a uniform fraction in `scale`, the ratio log-uniform in 3/4..4/3; the
+  first of ten boxes that fits is placed uniformly, else the central one of allowed
+  ratio is taken. `u` [22] uniform. `aspect` f32[] is the true width / height of the
+  picture that was squeezed onto height x width pixels: the law holds for the picture,
+  the box returned is on the canvas. Unsqueezed, this is torchvision's box.
+  """
+  area = scale[0] + (scale[1] - scale[0]) * u[:ATTEMPTS]
+  low, high = math.log(RATIO[0]), math.log(RATIO[1])
+  ratio = jnp.exp(low + (high - low) * u[ATTEMPTS : 2 * ATTEMPTS])
+  squeezed = ratio / aspect[None]
+  w = jnp.round(width * jnp.sqrt(area * squeezed))
+  h = jnp.round(height * jnp.sqrt(area / squeezed))
+  fits = (w > 0) & (w <= width) & (h > 0) & (h <= height)
+  first = jnp.argmax(fits)
+  w_centre = jnp.round(width * jnp.minimum(1.0, RATIO[1] / aspect))
+  h_centre = jnp.round(height * jnp.minimum(1.0, aspect / RATIO[0]))
+  w = jnp.where(fits.any(), w[first], w_centre)
+  h = jnp.where(fits.any(), h[first], h_centre)
+  top = jnp.where(fits.any(), u[-2] * (height - h + 1), (height - h) / 2)
+  left = jnp.where(fits.any(), u[-1] * (width - w + 1), (width - w) / 2)
+  return jnp.floor(top), jnp.floor(left), h, w
+
+
+def _triangle(x: jax.Array) -> jax.Array:
+  return jnp.maximum(0.0, 1 - x)
+
+
+def _keys_cubic(x: jax.Array) -> jax.Array:
+  """Keys (1981) with A = -0.5."""
+  near = (1.5 * x - 2.5) * x * x + 1
+  far = ((-0.5 * x + 2.5) * x - 4) * x + 2
+  return jnp.where(x < 1, near, jnp.where(x < 2, far, 0.0))
+
+
+FILTERS = {"bilinear": _triangle, "bicubic": _keys_cubic}
+
+
+def _resize_weights(
+  start: jax.Array, stop: jax.Array, inputs: int, outputs: int, interpolation: str
+) -> jax.Array:
+  """[outputs, inputs] that resamples pixels start..stop; start > stop mirrors them."""
+  step = (stop - start) / outputs
+  centre = start + step * (jnp.arange(outputs, dtype=jnp.float32) + 0.5)
+  pixel = jnp.arange(inputs, dtype=jnp.float32)[None] + 0.5
+  stretch = jnp.maximum(jnp.abs(step), 1.0)  # a wider filter when shrinking: antialias
+  weights = FILTERS[interpolation](jnp.abs(pixel - centre[:, None]) / stretch)
+  inside = (jnp.minimum(start, stop) < pixel) & (pixel < jnp.maximum(start, stop))
+  weights = jnp.where(inside, weights, 0.0)
+  return weights / weights.sum(1, keepdims=True)
+
+
+def crop_resize(
+  image: jax.Array, box: tuple, flip: jax.Array | bool, size: int, interpolation: str
+) -> jax.Array:
+  """uint8 [H,W,3] -> [3,size,size]: Pillow's antialiased resize of `box`, mirrored.
+
+  Two matrix products; they hold the crop, the filter and the flip.
+  """
+  height, width, _ = image.shape
+  top, left, h, w = box
+  right = left + w
+  start, stop = jnp.where(flip, right, left), jnp.where(flip, left, right)
+  rows = _resize_weights(top, top + h, height, size, interpolation)
+  columns = _resize_weights(start, stop, width, size, interpolation)
+  x = jnp.moveaxis(image, 2, 0).astype(jnp.float32) / 255
+  x = jnp.einsum("hH,cHW->chW", rows, x)
+  return jnp.clip(jnp.einsum("wW,chW->chw", columns, x), 0.0, 1.0)
+
+
+def luma(x: jax.Array) -> jax.Array:
+  """[3,H,W] -> [H,W], the brightness that the eye sees."""
+  return LUMA[0] * x[0] + LUMA[1] * x[1] + LUMA[2] * x[2]
+
+
+def turn_hue(x: jax.Array, turn: jax.Array) -> jax.Array:
+  """Rotates hue by `turn` in -0.5..0.5 of the circle; HSV value, saturation stay.
+
+  A channel of hue h in sixths is max - (max - min) * clip(min(k, 4 - k), 0, 1) with
+  k = (n + h) mod 6 and n = 5, 3, 1 for red, green, blue.
+  """
+  red, green, blue = x
+  top = jnp.maximum(jnp.maximum(red, green), blue)
+  chroma = top - jnp.minimum(jnp.minimum(red, green), blue)
+  offset = jnp.where(top == red, 0.0, jnp.where(top == green, 2.0, 4.0))
+  slope = jnp.where(
+    top == red, green - blue, jnp.where(top == green, blue - red, red - green)
+  )
+  hue = offset + slope / jnp.where(chroma == 0, 1.0, chroma) + 6 * turn
+  k = jnp.array([5.0, 3.0, 1.0])[:, None, None] + hue[None]
+  k = k - 6 * jnp.floor(k / 6)
+  return top[None] - chroma[None] * jnp.clip(jnp.minimum(k, 4 - k), 0.0, 1.0)
+
+
+def colour(x: jax.Array, operation: jax.Array, amount: jax.Array) -> jax.Array:
+  """Operation 0..3: brightness, contrast, saturation by a factor, hue by a turn.
+
+  The first three blend with black, with the picture's mean luma, with the luma of
+  each pixel; the result is clipped to [0,1], as torchvision does after each one.
+  """
+  grey = luma(x)
+  other = jnp.where(operation == 1, grey.mean(), grey)
+  other = jnp.where(operation == 0, 0.0, other)[None]
+  blend = jnp.clip(amount * x + (1 - amount) * other, 0.0, 1.0)
+  return jnp.where(operation == 3, turn_hue(x, amount), blend)
+
+
+def jitter(x: jax.Array, order: jax.Array, amounts: jax.Array) -> jax.Array:
+  """The four operations of `colour`, `amounts` [4], in the `order` i32 [4]."""
+
+  def step(x, operation):
+    return colour(x, operation, amounts[operation]), None
+
+  return jax.lax.scan(step, x, order)[0]
+
+
+def blur(x: jax.Array, sigma: jax.Array) -> jax.Array:
+  """Gaussian blur, edges reflected, cut at size // 20 pixels each side.
+
+  That is SimCLR's and BYOL's rule: 23 taps at 224 pixels. Pillow's blur, in MoCo's
+  and DINO's code, is not cut, and three box blurs that come close to a Gaussian.
+  """
+  radius = x.shape[1] // 20
+  taps = jnp.exp(-0.5 * (jnp.arange(radius + 1, dtype=jnp.float32) / sigma) ** 2)
+  taps = taps / (2 * taps.sum() - taps[0])
+  for axis, size in ((1, x.shape[1]), (2, x.shape[2])):
+    pad = [(radius, radius) if a == axis else (0, 0) for a in range(3)]
+    padded = jnp.pad(x, pad, mode="reflect")
+    x = sum(
+      taps[abs(i - radius)] * jax.lax.slice_in_dim(padded, i, i + size, axis=axis)
+      for i in range(2 * radius + 1)
+    )
+  return x
+
+
+def solarize(x: jax.Array) -> jax.Array:
+  """Inverts what is 0.5 or brighter."""
+  return jnp.where(x >= 0.5, 1 - x, x)
