@@ -39,50 +39,59 @@ class Shared:
   clip_per_parameter: float = 0.0  # of each gradient's own norm (DINO); 0: none
 
 
-def build(
-  config: Mapping, plan: Plan, params: Any
-) -> optax.GradientTransformationExtraArgs:
-  """The group `optimizer` -> the transformation; `params` may be shapes.
+def build(config: Mapping, plan: Plan) -> optax.GradientTransformationExtraArgs:
+  """The group `optimizer` of a config -> the transformation.
 
   Its fields: `name`, one in OPTIMIZERS, that function's keywords, and those of
-  `Shared`. ValueError on any other, and on a path that no parameter has.
+  `Shared`. ValueError on any other, and from `init` on a path no parameter has.
   """
   own, shared = _split(config)
-  for field in ("exclude", "frozen", "freeze_until"):
-    _check_paths(field, getattr(shared, field), params)
   rule = OPTIMIZERS[config["name"]](
-    *_schedules(shared, plan),
-    lambda path, leaf: not _matches(shared.exclude, path, leaf),
-    **own,
+    *_schedules(shared, plan), lambda *leaf: not _matches(shared.exclude, *leaf), **own
   )
-  groups = {"trained": rule, "frozen": optax.set_to_zero()}
-  for pattern, epochs in shared.freeze_until.items():
-    groups[pattern] = _asleep_until(round(epochs * plan.steps_per_epoch), rule)
-
-  def group(path, leaf):
-    if _matches(shared.frozen, path, leaf):
-      return "frozen"
-    asleep = (p for p in shared.freeze_until if _matches((p,), path, leaf))
-    return next(asleep, "trained")
-
-  group_of = jax.tree_util.tree_map_with_path(group, params)
-  chain = [optax.partition(groups, group_of)]
+  groups = {path: optax.set_to_zero() for path in shared.frozen}
+  for path, epochs in shared.freeze_until.items():
+    groups[path] = _asleep_until(round(epochs * plan.steps_per_epoch), rule)
+  chain = [partition(groups, rule)]
   if shared.clip_per_parameter:
     chain.insert(0, _clip_each(shared.clip_per_parameter))
   if shared.clip_norm:
-    is_frozen = jax.tree.map(lambda name: name == "frozen", group_of)
-    trained_only = optax.masked(optax.set_to_zero(), is_frozen)
-    chain = [trained_only, optax.clip_by_global_norm(shared.clip_norm), *chain]
-  return optax.chain(*chain)
+    chain.insert(0, optax.clip_by_global_norm(shared.clip_norm))
+    chain.insert(0, partition({p: optax.set_to_zero() for p in shared.frozen}))
+  tx = optax.chain(*chain)
+
+  def init(params):
+    for field in ("exclude", "frozen", "freeze_until"):
+      _check_paths(field, getattr(shared, field), params)
+    return tx.init(params)
+
+  return optax.GradientTransformationExtraArgs(init, tx.update)
 
 
-def current(config: Mapping, plan: Plan) -> Callable[[jax.Array], dict]:
-  """-> function of the step that gives what changes, for metrics."""
+def rates(config: Mapping, plan: Plan) -> Callable[[jax.Array], dict]:
+  """-> function of the step: the learning rate and decay it takes, for metrics."""
   learning_rate, weight_decay = _schedules(_split(config)[1], plan)
   return lambda step: {
     "learning_rate": learning_rate(step),
     "weight_decay": weight_decay(step),
   }
+
+
+def partition(
+  groups: Mapping[str, optax.GradientTransformation],
+  rest: optax.GradientTransformation = optax.identity(),  # noqa: B008
+) -> optax.GradientTransformationExtraArgs:
+  """Each parameter to the first group whose path it has, else to `rest`."""
+  # Numbered, not named by their paths: checkpoints make file names of these keys.
+  rules = {str(i): rule for i, rule in enumerate((*groups.values(), rest))}
+
+  def number(path, leaf):
+    fits = (i for i, group in enumerate(groups) if _matches((group,), path, leaf))
+    return str(next(fits, len(groups)))
+
+  return optax.partition(
+    rules, lambda tree: jax.tree_util.tree_map_with_path(number, tree)
+  )
 
 
 def sgd(
@@ -138,7 +147,7 @@ def adamw(
 ) -> optax.GradientTransformationExtraArgs:
   """AdamW (Loshchilov & Hutter 2019), decay times the rate as in PyTorch and optax."""
   return optax.chain(
-    optax.scale_by_adam(b1, b2, eps),
+    _scale_by_adam(b1, b2, eps),
     _add_decay(weight_decay, adapted),
     _descend(learning_rate),
   )
@@ -215,6 +224,17 @@ def _descend(learning_rate: Schedule):
     return jax.tree.map(lambda u: rate * u, updates)
 
   return _stateless(update)
+
+
+def _scale_by_adam(b1: float, b2: float, eps: float):
+  adam = optax.scale_by_adam(b1, b2, eps)
+
+  def update_fn(updates, state, params=None):
+    # optax takes a float to the power of an integer count: not a strict type.
+    with jax.numpy_dtype_promotion("standard"):
+      return adam.update(updates, state, params)
+
+  return optax.GradientTransformation(adam.init, update_fn)
 
 
 def _clip_each(limit: float):
