@@ -1,0 +1,128 @@
+"""Pictures to features, once for all evaluators of a moment."""
+
+import collections
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+
+from ssljax import sharding
+
+IN_FLIGHT = 2  # batches the host runs ahead of the device
+
+
+class FeatureSet(NamedTuple):
+  """What evaluators see: a frozen encoder is its features and nothing more."""
+
+  train_x: np.ndarray  # f32 [N,D]
+  train_y: np.ndarray  # i32 [N], in 0..num_classes-1
+  test_x: np.ndarray  # f32 [M,D]
+  test_y: np.ndarray  # i32 [M]
+  num_classes: int
+
+
+def in_batches(
+  images: np.ndarray, labels: np.ndarray, batch_size: int
+) -> Iterator[dict[str, np.ndarray]]:
+  """Images [N,H,W,C], labels [N] -> host batches in order, the last one shorter."""
+  for i in range(0, len(images), batch_size):
+    j = i + batch_size
+    yield {"image": images[i:j], "label": np.asarray(labels[i:j], np.int32)}
+
+
+def extract(
+  embed: Callable[[dict[str, jax.Array]], jax.Array],
+  batches: Iterable[dict[str, np.ndarray]],
+  mesh: Mesh,
+) -> tuple[np.ndarray, np.ndarray]:
+  """Host batches -> features f32 [N,D] and labels i32 [N], on every process.
+
+  `embed` is jitted and maps a batch of global arrays, split over `mesh`, to [B,D].
+  Every batch is padded to the first one's size, so it compiles once. A batch's
+  "mask" bool [B], where there is one, is False for rows that count for nothing. Each
+  process passes its own share, in equally many batches of equal first size.
+  """
+  rows, gathered, in_flight = 0, [], collections.deque()
+  for batch in batches:
+    rows = rows or _round_up(len(batch["label"]), len(mesh.local_devices))
+    batch = sharding.put_batch(_pad(batch, rows), sharding.by_rows(mesh))
+    mask = batch.pop("mask")
+    in_flight.append((embed(batch), batch["label"], mask))
+    if len(in_flight) > IN_FLIGHT:
+      gathered.append(_gather(in_flight.popleft()))
+  gathered.extend(map(_gather, in_flight))
+  if not gathered:
+    raise ValueError(
+      "data for evaluation has 0 pictures, it needs at least one; name a split that "
+      "has some, or leave the evaluators out"
+    )
+  features, labels = (np.concatenate(part) for part in zip(*gathered, strict=True))
+  return features.astype(np.float32), labels
+
+
+def collect(
+  embed: Callable[[dict[str, jax.Array]], jax.Array],
+  train: Iterable[dict[str, np.ndarray]],
+  test: Iterable[dict[str, np.ndarray]],
+  num_classes: int,
+  mesh: Mesh,
+) -> FeatureSet:
+  """`extract` on both splits; a label outside 0..num_classes-1 is a ValueError."""
+  train_x, train_y = extract(embed, train, mesh)
+  test_x, test_y = extract(embed, test, mesh)
+  for label in (*np.unique(train_y), *np.unique(test_y)):
+    if not 0 <= label < num_classes:
+      raise ValueError(
+        f"label={label} is not one of the {num_classes} classes 0..{num_classes - 1}; "
+        "name a labelled data set, or leave the evaluators out"
+      )
+  return FeatureSet(train_x, train_y, test_x, test_y, num_classes)
+
+
+@jax.jit
+def raw_pixels(batch: dict[str, jax.Array]) -> jax.Array:
+  """An encoder that does nothing: image uint8 [B,H,W,C] -> f32 [B,H*W*C] in [0,1].
+
+  Its cosines are those of uncentred pixels. Report `centred` ones, and say so: with
+  kNN on CIFAR-10 centred pixels reach 41.3 and uncentred ones 30.9.
+  """
+  image = batch["image"]
+  return image.reshape(image.shape[0], -1).astype(np.float32) / 255.0
+
+
+def centred(features: FeatureSet) -> FeatureSet:
+  """Subtracts the mean of the train features from both splits."""
+  mean = features.train_x.mean(0, keepdims=True)
+  return features._replace(
+    train_x=features.train_x - mean, test_x=features.test_x - mean
+  )
+
+
+def accuracy(scores: np.ndarray, labels: np.ndarray, top: int = 1) -> float:
+  """Scores [N,C], labels [N] -> % of rows whose label is among the `top` highest.
+
+  Among equal scores the lower class comes first.
+  """
+  best = np.argsort(-scores, axis=1, kind="stable")[:, :top]
+  return 100 * float(np.mean(np.any(best == labels[:, None], axis=1)))
+
+
+def _round_up(n: int, multiple: int) -> int:
+  return -(-n // multiple) * multiple
+
+
+def _pad(batch: dict[str, np.ndarray], rows: int) -> dict[str, np.ndarray]:
+  """Repeats the last row up to `rows`, and masks the repetitions out."""
+  n = len(batch["label"])
+  mask = np.zeros(rows, bool)
+  mask[:n] = batch.get("mask", True)
+  repeat = np.minimum(np.arange(rows), n - 1)
+  return {name: x[repeat] for name, x in batch.items()} | {"mask": mask}
+
+
+def _gather(arrays: tuple[jax.Array, ...]) -> tuple[np.ndarray, np.ndarray]:
+  features, labels, mask = multihost_utils.process_allgather(arrays, tiled=True)
+  return features[mask], labels[mask]

@@ -1,0 +1,55 @@
+"""Softmax regression from a handful of labels, averaged over which ones they are."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ssljax.evals import linear
+from ssljax.evals.features import FeatureSet, accuracy
+
+
+def evaluate(
+  features: FeatureSet,
+  *,
+  labels_per_class: Sequence[int] = (1, 5, 20),
+  draws: int = 20,
+  seed: int = 0,
+) -> dict[str, float]:
+  """-> {"few_label_5": mean top-1 in % over draws, "few_label_5_std": deviation, ...}.
+
+  All train features give the standardisation, the drawn ones alone train. Draws are a
+  function of the seed and the train labels: encoders meet the same ones. The weight
+  decay is 1 / number of labels, scikit-learn's C=1: no label is left to choose it.
+  """
+  features = linear.standardised(features)
+  result = {}
+  for n in labels_per_class:
+    rng = np.random.default_rng((seed, n))
+    scores = [_accuracy_of_one_draw(features, n, rng) for _ in range(draws)]
+    result[f"few_label_{n}"] = float(np.mean(scores))
+    result[f"few_label_{n}_std"] = float(np.std(scores))
+  return result
+
+
+def draw(labels: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+  """Labels [N] -> the positions of n random examples of each class present."""
+  classes, counts = np.unique(labels, return_counts=True)
+  if n > counts.min():
+    raise ValueError(
+      f"labels_per_class={n} is more than the {counts.min()} train examples of class "
+      f"{classes[counts.argmin()]}; name at most {counts.min()}"
+    )
+  return np.concatenate(
+    [rng.choice(np.flatnonzero(labels == c), n, replace=False) for c in classes]
+  )
+
+
+def _accuracy_of_one_draw(features: FeatureSet, n: int, rng) -> float:
+  drawn = draw(features.train_y, n, rng)
+  weights = linear.fit(
+    features.train_x[drawn],
+    features.train_y[drawn],
+    1 / len(drawn),
+    features.num_classes,
+  )
+  return accuracy(linear.logits(weights, features.test_x), features.test_y)

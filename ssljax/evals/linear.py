@@ -1,0 +1,110 @@
+"""Softmax regression on frozen features: what a linear layer can read from them.
+
+The problem is convex, so there is one answer and no learning rate: full-batch L-BFGS
+finds it. (Published ImageNet probes augment the pictures and train by SGD; that is
+training, not this.)
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import scipy.optimize
+from threadpoolctl import threadpool_limits
+
+from ssljax.evals.features import FeatureSet, accuracy
+
+L2_GRID = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
+HELD_OUT = 0.2  # of the train features, to choose from the grid
+MAX_ITERATIONS = 200
+
+
+def evaluate(features: FeatureSet) -> dict[str, float]:
+  """-> {"linear": top-1 in %}, with more than five classes "linear_top5" too.
+
+  The weight decay is the best of `L2_GRID` on a held-out fifth of the train features;
+  the test features are looked at once, at the end.
+  """
+  features = standardised(features)
+  train = (features.train_x, features.train_y)
+  l2 = choose_l2(*train, features.num_classes)
+  weights = fit(*train, l2, features.num_classes)
+  scores = logits(weights, features.test_x)
+  result = {"linear": accuracy(scores, features.test_y)}
+  if features.num_classes > 5:
+    result["linear_top5"] = accuracy(scores, features.test_y, top=5)
+  return result
+
+
+def standardised(features: FeatureSet) -> FeatureSet:
+  """Gives each train feature mean 0 and variance 1, and test the same map.
+
+  A hundredth of the typical deviation is the least divided by, so that features which
+  hardly ever change do not become large where they do.
+  """
+  mean = features.train_x.mean(0, keepdims=True)
+  std = features.train_x.std(0, keepdims=True)
+  std = np.maximum(std, 0.01 * np.sqrt(np.mean(std**2)) + 1e-12)
+  return features._replace(
+    train_x=(features.train_x - mean) / std, test_x=(features.test_x - mean) / std
+  )
+
+
+def choose_l2(x: np.ndarray, y: np.ndarray, num_classes: int) -> float:
+  """The value of `L2_GRID` that predicts a held-out part of x [N,D], y [N] best.
+
+  Among equally good ones the largest. Each fit starts where the last one ended.
+  """
+  order = np.random.default_rng(0).permutation(len(x))
+  held_out, rest = np.split(order, [max(1, int(HELD_OUT * len(x)))])
+  weights, best = None, (-1.0, 0.0)
+  for l2 in L2_GRID:
+    weights = fit(x[rest], y[rest], l2, num_classes, start=weights)
+    correct = accuracy(logits(weights, x[held_out]), y[held_out])
+    best = max(best, (correct, l2))
+  return best[1]
+
+
+def fit(
+  x: np.ndarray,
+  y: np.ndarray,
+  l2: float,
+  num_classes: int,
+  start: np.ndarray | None = None,
+) -> np.ndarray:
+  """Minimises mean cross-entropy + l2/2 |kernel|^2 -> weights [D+1,C], bias last.
+
+  scikit-learn's `C` is 1 / (l2 * N).
+  """
+  shape = (x.shape[1] + 1, num_classes)
+  x, y, l2 = jnp.asarray(x), jnp.asarray(y), jnp.float32(l2)
+
+  def loss_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
+    weights = jnp.asarray(flat.reshape(shape), jnp.float32)
+    loss, gradient = _loss_and_gradient(weights, x, y, l2)
+    return float(loss), np.asarray(gradient, np.float64).ravel()
+
+  # One BLAS thread: on short vectors, more would wait for each other and for XLA.
+  with threadpool_limits(1, user_api="blas"):
+    found = scipy.optimize.minimize(
+      loss_and_gradient,
+      np.zeros(shape).ravel() if start is None else start.ravel(),
+      jac=True,
+      method="L-BFGS-B",
+      options={"maxiter": MAX_ITERATIONS, "ftol": 0, "gtol": 1e-5},
+    )
+  return found.x.reshape(shape)
+
+
+def logits(weights: np.ndarray, x: np.ndarray) -> np.ndarray:
+  """Weights [D+1,C], x [N,D] -> [N,C]."""
+  return x @ weights[:-1] + weights[-1:]
+
+
+@jax.jit
+@jax.value_and_grad
+def _loss_and_gradient(weights, x, y, l2):
+  kernel, bias = weights[:-1], weights[-1:]
+  scores = jnp.matmul(x, kernel, precision="highest") + bias
+  loss = optax.softmax_cross_entropy_with_integer_labels(scores, y).mean()
+  return loss + l2 / 2 * jnp.sum(kernel**2)

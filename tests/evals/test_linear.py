@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+
+from ssljax.evals import features, linear
+
+
+@pytest.fixture(scope="module")
+def digits():
+  x, y = load_digits(return_X_y=True)
+  order = np.random.default_rng(0).permutation(len(x))
+  x, y = x[order].astype(np.float32), y[order].astype(np.int32)
+  return features.FeatureSet(x[:1437], y[:1437], x[1437:], y[1437:], 10)
+
+
+def test_raw_digits_are_read_as_well_as_scikit_learn_reads_them(digits):
+  result = linear.evaluate(digits)
+  scaled = linear.standardised(digits)
+  l2 = linear.choose_l2(scaled.train_x, scaled.train_y, 10)
+  model = LogisticRegression(C=1 / (l2 * 1437), tol=1e-6, max_iter=1000)
+  model.fit(scaled.train_x, scaled.train_y)
+  theirs = 100 * model.score(scaled.test_x, scaled.test_y)
+  assert abs(result["linear"] - theirs) < 0.5
+  assert result["linear_top5"] > result["linear"]
+  assert linear.evaluate(digits) == result
+
+
+def test_fit_finds_the_minimum_that_scikit_learn_finds(digits):
+  x, y = linear.standardised(digits).train_x[:300], digits.train_y[:300]
+  weights = linear.fit(x, y, 0.1, 10)
+  model = LogisticRegression(C=1 / (0.1 * 300), tol=1e-8, max_iter=1000).fit(x, y)
+  np.testing.assert_allclose(weights[:-1], model.coef_.T, atol=1e-3)
+  bias = weights[-1] - weights[-1].mean()  # of all shifts scikit-learn's sums to 0
+  np.testing.assert_allclose(bias, model.intercept_, atol=1e-3)
+
+
+def test_starting_elsewhere_ends_at_the_same_place(digits):
+  x, y = linear.standardised(digits).train_x[:300], digits.train_y[:300]
+  cold = linear.fit(x, y, 0.1, 10)
+  warm = linear.fit(x, y, 0.1, 10, start=linear.fit(x, y, 1.0, 10))
+  np.testing.assert_allclose(warm[:-1], cold[:-1], atol=1e-3)
+
+
+def test_among_equally_good_weight_decays_the_strongest_is_chosen(digits):
+  x = np.eye(3, dtype=np.float32)[np.arange(60) % 3]
+  assert linear.choose_l2(x, np.arange(60) % 3, 3) == 1e-1
+  scaled = linear.standardised(digits)
+  assert linear.choose_l2(scaled.train_x, scaled.train_y, 10) < 1e-1
+
+
+def test_standardised_uses_train_statistics_and_survives_constant_features():
+  rng = np.random.default_rng(0)
+  train = rng.normal(3, 2, (50, 3)).astype(np.float32)
+  train[:, 1] = 5
+  test = rng.normal(3, 2, (20, 3)).astype(np.float32)
+  y = np.zeros(50, np.int32)
+  found = linear.standardised(features.FeatureSet(train, y, test, y[:20], 1))
+  np.testing.assert_allclose(found.train_x[:, 0].mean(), 0, atol=1e-5)
+  np.testing.assert_allclose(found.train_x[:, 0].std(), 1, atol=1e-5)
+  np.testing.assert_allclose(found.train_x[:, 1], 0, atol=1e-5)
+  expected = (test[:, 2] - train[:, 2].mean()) / train[:, 2].std()
+  np.testing.assert_allclose(found.test_x[:, 2], expected, rtol=1e-4)
