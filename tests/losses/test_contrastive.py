@@ -1,0 +1,225 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+from numpy.testing import assert_allclose
+from oracle_file import oracle
+
+from ssljax import sharding
+from ssljax.losses import contrastive
+
+
+def unit(x):
+  return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def normal(seed, *shape):
+  return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def close(actual, expected, tolerance=2e-6):
+  """Within a share of the largest expected entry."""
+  assert_allclose(actual, expected, rtol=0, atol=tolerance * np.abs(expected).max())
+
+
+def tangent(x, gradient):
+  """The part of a gradient that moves unit rows x along the sphere."""
+  return gradient - (gradient * x).sum(-1, keepdims=True) * x
+
+
+def nt_xent_equation(z, temperature):
+  """SimCLR eq. 1 for every anchor; SupCon's mean where there are more positives."""
+  z = unit(z.astype(np.float64))
+  total = []
+  for b, v in np.ndindex(*z.shape[:2]):
+    similar = np.exp(z @ z[b, v] / temperature)  # [B,V]
+    denominator = similar.sum() - similar[b, v]
+    positives = [similar[b, w] for w in range(z.shape[1]) if w != v]
+    total.append(-np.mean(np.log(positives / denominator)))
+  return np.mean(total)
+
+
+@pytest.mark.parametrize("views", [2, 3])
+def test_nt_xent_is_the_papers_equation(views):
+  z = normal(0, 6, views, 5)
+  assert_allclose(
+    contrastive.nt_xent(jnp.asarray(z), 0.3), nt_xent_equation(z, 0.3), rtol=1e-5
+  )
+
+
+def test_nt_xent_of_two_orthogonal_pictures_is_log_of_one_plus_two_exp_minus_one():
+  z = jnp.asarray([[[2.0, 0.0], [5.0, 0.0]], [[0.0, 1.0], [0.0, 3.0]]])
+  expected = np.log(1 + 2 * np.exp(-1))  # positive 1, two negatives at 0
+  assert_allclose(contrastive.nt_xent(z, 1.0), expected, rtol=1e-6)
+
+
+def test_nt_xent_is_half_of_the_official_tensorflow_loss_and_so_is_its_gradient():
+  o = oracle("01_simclr_ntxent_tf_0")
+  z = jnp.stack(jnp.split(jnp.asarray(o["in_hidden"]), 2), 1)
+  loss, grad = jax.value_and_grad(contrastive.nt_xent)(z, float(o["hp_temperature"]))
+  assert_allclose(2 * loss, o["out_loss"], rtol=1e-6)
+  close(2 * np.concatenate([grad[:, 0], grad[:, 1]]), o["out_grad_hidden"])
+
+
+def test_nt_xent_equals_supcon_without_labels():
+  o = oracle("01_simclr_supcon_unsup_0")
+  z = o["in_features"]
+  loss, grad = jax.value_and_grad(contrastive.nt_xent)(
+    jnp.asarray(z), float(o["hp_temperature"])
+  )
+  assert_allclose(loss, o["out_loss"], rtol=1e-6)
+  close(grad, tangent(z, o["out_grad_features"]))
+
+
+def test_nt_xent_of_eight_devices_is_that_of_one_with_one_gather():
+  z, mesh = jnp.asarray(normal(1, 16, 2, 8)), sharding.make_mesh()
+  step = jax.jit(jax.value_and_grad(lambda z: contrastive.nt_xent(z, 0.1)))
+  loss, grad = step(z)
+  spread = jax.device_put(z, sharding.by_rows(mesh))
+  compiled = step.lower(spread).compile()
+  loss8, grad8 = compiled(spread)
+  assert_allclose(loss8, loss, rtol=1e-6)
+  close(grad8, grad)
+  hlo = compiled.as_text()
+  assert hlo.count(" all-gather(") == 1
+  for word in ("all-to-all", "collective-permute", "reduce-scatter"):
+    assert f" {word}(" not in hlo
+
+
+def test_losses_are_float32_of_bfloat16_embeddings():
+  z = jnp.asarray(normal(2, 4, 2, 8), jnp.bfloat16)
+  assert contrastive.nt_xent(z, 0.1).dtype == jnp.float32
+
+
+def test_a_dead_embedding_has_a_finite_gradient():
+  z = jnp.asarray(normal(3, 4, 2, 8)).at[1, 0].set(0.0)
+  assert np.isfinite(jax.grad(contrastive.nt_xent)(z, 0.1)).all()
+
+
+def test_info_nce_is_mocos_equation_with_the_positive_against_the_queue():
+  query, key, queue = normal(0, 4, 6), normal(1, 4, 6), unit(normal(2, 9, 6))
+  q, k = unit(query.astype(np.float64)), unit(key.astype(np.float64))
+  positive = np.exp((q * k).sum(1) / 0.2)
+  expected = -np.log(positive / (positive + np.exp(q @ queue.T / 0.2).sum(1))).mean()
+  assert_allclose(contrastive.info_nce(query, key, queue, 0.2), expected, rtol=1e-5)
+
+
+def test_info_nce_of_orthogonal_keys_is_log_of_one_plus_k():
+  eye = jnp.eye(4)
+  loss = contrastive.info_nce(3 * eye[:1], eye[1:2], eye[2:], 0.5)
+  assert_allclose(loss, np.log(3.0), rtol=1e-6)
+
+
+def test_info_nce_gives_mocos_official_losses():
+  o = oracle("03_moco_v1_0")
+  queues = [o["in_queue"], *o["out_queue"]]
+  for step in range(len(o["out_loss"])):
+    loss = contrastive.info_nce(
+      jnp.asarray(o["out_q"][step], jnp.float32),
+      jnp.asarray(o["out_k"][step], jnp.float32),
+      jnp.asarray(queues[step].T, jnp.float32),
+      float(o["hp_T"]),
+    )
+    assert_allclose(loss, o["out_loss"][step], rtol=3e-6)
+
+
+def test_info_nce_with_the_other_keys_as_queue_has_moco_v3s_official_gradient():
+  o = oracle("04_mocov3_contrastive_0")
+  q, k, temperature = o["in_q"], o["in_k"], float(o["hp_T"])
+
+  def loss_fn(q):
+    losses = [
+      contrastive.info_nce(
+        q[i][None], k[i][None], unit(np.delete(k, i, 0)), temperature
+      )
+      for i in range(len(k))
+    ]
+    return 2 * temperature * sum(losses) / len(k)
+
+  loss, grad = jax.value_and_grad(loss_fn)(jnp.asarray(q))
+  assert_allclose(loss, o["out_loss"], rtol=1e-6)
+  close(grad, o["out_grad_q"])
+
+
+def test_instance_softmax_ignores_the_banks_padding():
+  x, bank = normal(0, 3, 5), unit(normal(1, 8, 5))
+  index = np.array([4, 0, 2])
+  logits = unit(x) @ bank[:6].T / 0.1
+  probability = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+  expected = -np.log(probability[np.arange(3), index]).mean()
+  loss = contrastive.instance_softmax(x, bank, index, 0.1, 6)
+  assert_allclose(loss, expected, rtol=1e-5)
+
+
+def test_instance_softmax_gives_instdiscs_official_losses_and_gradients():
+  o = oracle("08_instdisc_linear_0")
+  banks = [o["in_memory"], *o["out_memory"]]
+  step = jax.jit(jax.value_and_grad(contrastive.instance_softmax))
+  for i, x in enumerate(o["in_x"]):
+    bank = np.concatenate([banks[i], np.ones((3, 16))]).astype(np.float32)
+    index = o["in_y"][i].astype(np.int32)
+    loss, grad = step(x, bank, index, float(o["hp_T"]), 40)
+    assert_allclose(loss, o["out_loss"][i], rtol=3e-6)
+    close(grad, tangent(x, o["out_grad_x"][i]), 3e-6)
+
+
+def nce_equation(x, rows, temperature, num_examples, z):
+  """InstDisc eq. 4 to 7, written for one example at a time."""
+  noise, total = (rows.shape[1] - 1) / num_examples, 0.0
+  for example, candidates in zip(unit(x.astype(np.float64)), rows, strict=True):
+    p = np.exp(candidates @ example / temperature) / z
+    h = p / (p + noise)
+    total -= np.log(h[0]) + np.log(1 - h[1:]).sum()
+  return total / len(x)
+
+
+def test_nce_is_the_papers_equation():
+  x, rows = normal(0, 3, 5), unit(normal(1, 3, 8, 5))
+  loss = contrastive.nce(x, rows, 0.5, 20, jnp.float32(30.0))
+  assert_allclose(loss, nce_equation(x, rows, 0.5, 20, 30.0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("file", ["08_instdisc_nce_0", "08_instdisc_cmcrepo_0"])
+def test_nce_gives_two_official_implementations_losses_and_gradients(file):
+  o = oracle(file)
+  banks, drawn = [o["in_memory"], *o["out_memory"]], o.get("out_idx", o.get("in_idx"))
+  temperature, num_examples, z = float(o["hp_T"]), len(banks[0]), None
+  step = jax.jit(jax.value_and_grad(contrastive.nce))
+  for i, x in enumerate(o["in_x"]):
+    x, rows = unit(x), banks[i][drawn[i]].astype(np.float32)
+    if z is None:
+      z = contrastive.nce_constant(x, rows, temperature, num_examples)
+    loss, grad = step(x, rows, temperature, num_examples, z)
+    assert_allclose(loss, o["out_loss"][i, 0], rtol=1e-5)
+    close(grad, tangent(x, o["out_grad_x"][i]), 1e-5)
+
+
+def test_the_nce_constant_is_the_official_one():
+  o = oracle("08_instdisc_nce_0")
+  rows = o["in_memory"][o["out_idx"][0]]
+  z = contrastive.nce_constant(o["in_x"][0], rows, float(o["hp_T"]), 40)
+  assert_allclose(z, o["out_Z"][0], rtol=1e-5)
+
+
+def test_proximal_is_the_mean_squared_way_from_the_bank():
+  x, previous = jnp.asarray([[2.0, 0.0], [0.0, 1.0]]), jnp.asarray([[0.0, 1.0]] * 2)
+  assert_allclose(contrastive.proximal(x, previous), 1.0, rtol=1e-6)  # (2 + 0) / 2
+
+
+LOSSES = {
+  "nt_xent": lambda x: contrastive.nt_xent(x, 0.5),
+  "info_nce": lambda x: contrastive.info_nce(x[:, 0], x[:, 1], ROWS[0], 0.5),
+  "instance_softmax": lambda x: contrastive.instance_softmax(
+    x[:, 0], ROWS[0], jnp.asarray([0, 2, 1]), 0.5, 4
+  ),
+  "nce": lambda x: contrastive.nce(x[:, 0], ROWS, 0.5, 20, jnp.float32(20.0)),
+  "proximal": lambda x: contrastive.proximal(x[:, 0], ROWS[:, 0]),
+}
+ROWS = unit(normal(8, 3, 5, 4))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_gradients_are_finite_differences(name):
+  x = jnp.asarray(normal(9, 3, 2, 4))
+  check_grads(LOSSES[name], (x,), order=1, modes=["rev"], eps=1e-2, atol=3e-3)

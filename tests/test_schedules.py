@@ -1,0 +1,146 @@
+import jax
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from oracle_file import oracle
+
+from ssljax import schedules
+from ssljax.schedules import Plan
+
+
+def run(spec, plan, count=None, factor=1.0):
+  """The schedule at steps 0, 1, ... count - 1."""
+  schedule = schedules.build(spec, plan, factor)
+  return jax.jit(schedule)(np.arange(count or plan.total_steps, dtype=np.int32))
+
+
+def plan_of(epochs, steps_per_epoch, batch_size=256):
+  return Plan(
+    batch_size, batch_size * steps_per_epoch, steps_per_epoch, epochs * steps_per_epoch
+  )
+
+
+def same(actual, expected):
+  """To 1e-6 of the largest value."""
+  assert_allclose(actual, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
+
+
+def test_simclr():
+  o = oracle("15_lr_simclr_tf_0")
+  # The official warm-up is counted in examples, 195 steps, not in whole epochs.
+  plan = Plan(512, 10_000, 1, int(o["hp_total_steps"]))
+  spec = {"kind": "cosine", "base": 0.3, "warmup_epochs": 195}
+  factor = schedules.scale("linear", 512)
+  same(run(spec, plan, len(o["out_lr"]), factor), o["out_lr"])
+
+
+def test_byol_learning_rate_and_tau_also_past_the_end():
+  o = oracle("15_lr_byol_0")
+  plan = Plan(4096, 4096, 1, int(o["hp_total_steps"]))
+  spec = {"kind": "cosine", "base": 0.2, "warmup_epochs": 40}
+  count, factor = len(o["out_lr"]), schedules.scale("linear", 4096)
+  same(run(spec, plan, count, factor), o["out_lr"])
+  same(run({"kind": "cosine", "base": 0.996, "end": 1.0}, plan, count), o["out_tau"])
+
+
+def test_moco_drops_at_epochs_120_and_160():
+  o = oracle("15_lr_moco_0")
+  spec = {"kind": "steps", "base": 0.03, "milestones": (120, 160), "factor": 0.1}
+  same(run(spec, plan_of(200, 3)), np.repeat(o["out_lr"], 3))
+
+
+def test_moco_v3_learning_rate_and_momentum():
+  o = oracle("15_lr_mocov3_0")
+  plan = plan_of(100, 5)
+  spec = {"kind": "cosine", "base": 0.6, "warmup_epochs": 10}
+  same(run(spec, plan, factor=schedules.scale("linear", 4096)), o["out_lr"])
+  same(run({"kind": "cosine", "base": 0.99, "end": 1.0}, plan), o["out_m"])
+
+
+def test_simsiam_changes_once_an_epoch():
+  o = oracle("15_lr_simsiam_0")
+  spec = {"kind": "cosine", "base": 0.05, "per": "epoch"}
+  rates = run(spec, plan_of(100, 4), factor=schedules.scale("linear", 512))
+  same(rates, np.repeat(o["out_lr"][:, 0], 4))
+
+
+def test_swav_reaches_base_at_the_last_step_of_its_warm_up():
+  o = oracle("15_lr_swav_0")
+  spec = {
+    "kind": "cosine",
+    "base": 4.8,
+    "end": 0.0048,
+    "start": 0.3,
+    "warmup_epochs": 10,
+    "inclusive": True,
+  }
+  same(run(spec, plan_of(100, 5)), o["out_lr"])
+
+
+def test_dino():
+  o = oracle("15_sched_dino_0")
+  spec = {
+    "kind": "cosine",
+    "base": 0.0005,
+    "end": 1e-6,
+    "warmup_epochs": 4,
+    "inclusive": True,
+  }
+  same(run(spec, plan_of(20, 5)), o["out_schedule"])
+
+
+def test_dino_teacher_temperature_warms_up_by_epochs_and_stays():
+  o = oracle("07_dino_loss_0")
+  spec = {
+    "kind": "warmup",
+    "base": 0.07,
+    "start": 0.04,
+    "warmup_epochs": 3,
+    "per": "epoch",
+    "inclusive": True,
+  }
+  same(run(spec, plan_of(10, 4)), np.repeat(o["out_teacher_temp_schedule"], 4))
+
+
+def test_a_run_shorter_than_its_warm_up_only_warms_up():
+  spec = {"kind": "cosine", "base": 1.0, "warmup_epochs": 10}
+  plan = plan_of(100, 5)._replace(total_steps=20)
+  assert_allclose(run(spec, plan), np.arange(20) / 20, atol=1e-6)
+
+
+def test_a_number_is_constant():
+  same(run(0.5, plan_of(2, 2)), np.full(4, 0.5))
+  assert schedules.build(1, plan_of(2, 2))(3).dtype == np.float32
+
+
+def test_the_square_root_rule_multiplies_by_the_root_of_the_batch():
+  assert schedules.scale("sqrt", 4096) == 64
+  assert schedules.scale("none", 4096) == 1
+
+
+MISTAKES = {
+  "kind='cosin' is no schedule; use a number or one of cosine, warmup, steps": {
+    "kind": "cosin"
+  },
+  "schedule 'cosine' has no field 'warmup'; allowed: base, end,": {
+    "kind": "cosine",
+    "base": 1.0,
+    "warmup": 10,
+  },
+  "schedule 'steps' needs the field 'factor'": {
+    "kind": "steps",
+    "base": 1.0,
+    "milestones": (1,),
+  },
+  "per='batch' must be 'step' or 'epoch'": {
+    "kind": "cosine",
+    "base": 1.0,
+    "per": "batch",
+  },
+}
+
+
+@pytest.mark.parametrize("sentence", MISTAKES)
+def test_a_wrong_spec_is_told_what_is_allowed(sentence):
+  with pytest.raises(ValueError, match="^" + sentence):
+    schedules.build(MISTAKES[sentence], plan_of(2, 2))
