@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from ssljax import diagnostics
+
 Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
 
@@ -34,6 +36,7 @@ class Aux(NamedTuple):
 
   batch_stats: Any  # the online network's new running statistics
   carry: Any  # what this batch leaves for `after_update`
+  outputs: dict[str, jax.Array]  # "features", "projection" [B,V,D]: watched, probed
   metrics: Metrics  # name -> f32[]
 
 
@@ -59,9 +62,7 @@ class Method:
     """-> loss f32[], Aux. `state.params` is None: only `params` carry gradients."""
     raise NotImplementedError(f"{type(self).__name__} must define loss_fn")
 
-  def after_update(
-    self, params: Any, state: TrainState, carry: Any
-  ) -> tuple[Any, Any]:
+  def after_update(self, params: Any, state: TrainState, carry: Any) -> tuple[Any, Any]:
     """-> params, target; once a step, after the optimizer. Default: unchanged.
 
     `params` are the new ones, `state` is the one before the step.
@@ -77,6 +78,11 @@ class Method:
     """Image [B,H,W,C] -> params, batch_stats (`{}` where the network keeps none)."""
     variables = self.net.init({"params": rng}, image, train=False)
     return variables["params"], variables.get("batch_stats", {})
+
+  def output_shapes(self, params: Any, batch_stats: Any, image: jax.Array) -> Any:
+    """Shapes of the network's outputs for image [B,H,W,C], without computing them."""
+    variables = {"params": params, "batch_stats": batch_stats}
+    return jax.eval_shape(lambda x: self.net.apply(variables, x, train=False), image)
 
   def forward(
     self,
@@ -100,6 +106,20 @@ class Method:
       mutable=["batch_stats"],
     )
     return outputs, new.get("batch_stats", {})
+
+  def forward_views(
+    self, params: Any, batch_stats: Any, image: jax.Array, rng: jax.Array | None = None
+  ) -> tuple[dict[str, jax.Array], Any]:
+    """All views in one pass, sharing BatchNorm: [B,V,H,W,C] -> outputs [B,V,...].
+
+    Views are merged by reshape, never concatenated on the batch: an example's views
+    stay on its device.
+    """
+    b, v = image.shape[:2]
+    merged = image.reshape(b * v, *image.shape[2:])
+    outputs, batch_stats = self.forward(params, batch_stats, merged, rng)
+    split = jax.tree.map(lambda x: x.reshape(b, v, *x.shape[1:]), outputs)
+    return split, batch_stats
 
 
 Views = Callable[[jax.Array, Batch], Batch]
@@ -139,12 +159,15 @@ def train_step(
   grad_fn = jax.value_and_grad(method.loss_fn, has_aux=True)
   rest = state.replace(params=None)  # `loss_fn` cannot read the wrong params
   (loss, aux), grads = grad_fn(state.params, rest, batch, rng_loss)
-  updates, opt_state = tx.update(
-    grads, state.opt_state, state.params, step=state.step
-  )
+  updates, opt_state = tx.update(grads, state.opt_state, state.params, step=state.step)
   params = optax.apply_updates(state.params, updates)
   params, target = method.after_update(params, state, aux.carry)
-  metrics = {"loss": loss, "grad_norm": optax.global_norm(grads), **aux.metrics}
+  metrics = {
+    "loss": loss,
+    "grad_norm": optax.global_norm(grads),
+    **diagnostics.spread(aux.outputs["projection"]),
+    **aux.metrics,
+  }
   return (
     TrainState(state.step + 1, params, aux.batch_stats, target, opt_state),
     metrics,

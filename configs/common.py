@@ -1,0 +1,115 @@
+"""What every pre-training config has, and how `:smoke` shrinks one.
+
+A config is a recipe: `get_config(variant)` fills `base()` and returns
+`finish(c, variant)`. On the command line the variant follows a colon.
+"""
+
+from ml_collections import ConfigDict, config_dict
+
+
+def base() -> ConfigDict:
+  """Fields and defaults that all recipes share; they fill the empty groups."""
+  c = ConfigDict()
+  c.seed = 0
+  c.batch_size = 256  # global, whatever the machine
+  c.epochs = 100
+  c.steps = config_dict.placeholder(int)  # optimizer steps; when set, wins over epochs
+  c.dtype = "float32"  # of compute; parameters and statistics are always float32
+  c.steps_per_dispatch = 1  # >1 saves dispatch time for small models
+  c.log_every = 50  # steps
+
+  c.data = ConfigDict()
+  c.data.name = ""  # digits | folder | any TFDS name
+  c.data.dir = ""  # pictures, or prepared TFDS data; "": TFDS_DATA_DIR
+  c.data.train_split = ""  # "": the data set's own, usually "train"
+  c.data.eval_split = ""  # "": "validation" or "test", where it has one
+  c.data.size = 32  # pixels of the square canvas that the host hands over
+  c.data.in_memory = False
+  c.data.workers = 8  # threads that decode
+
+  c.augment = ConfigDict()
+  c.encoder = ConfigDict()
+  c.method = ConfigDict()
+  c.optimizer = ConfigDict()
+
+  c.checkpoint = ConfigDict()
+  c.checkpoint.every_steps = 1000
+  c.checkpoint.keep = 2
+
+  c.evals = ConfigDict()
+  c.evals.every_epochs = 10  # kNN during the run; 0: only at the end
+  c.evals.crop = 1.0  # the central square's share of the shorter side
+  c.evals.knn = ConfigDict({"k": 200, "temperature": 0.1})
+  c.evals.probe = ConfigDict({"learning_rate": 0.0})  # 0: no online probe
+  c.evals.few_label = ConfigDict({"labels_per_class": (), "draws": 20})
+  return c
+
+
+def cifar10(c: ConfigDict) -> None:
+  """CIFAR-10 from TFDS, in memory."""
+  c.data.name = "cifar10"
+  c.data.size = 32
+  c.data.in_memory = True
+
+
+def imagenet(c: ConfigDict) -> None:
+  """ImageNet from TFDS (or `--config.data.name=folder --config.data.dir=...`)."""
+  c.data.name = "imagenet2012"
+  c.data.size = 256
+  c.data.workers = 32
+  c.dtype = "bfloat16"
+  c.checkpoint.every_steps = 5000
+  c.evals.crop = 0.875  # 224 of 256 pixels
+  c.evals.knn.temperature = 0.07
+
+
+def finish(c: ConfigDict, variant: str, *known: str) -> ConfigDict:
+  """Applies `:smoke`; ValueError for a variant the config does not know."""
+  if variant == "smoke":
+    smoke(c)
+  elif variant and variant not in known:
+    choices = ", ".join(("smoke", *known))
+    raise ValueError(f"config variant ':{variant}' must be one of: {choices}")
+  return c
+
+
+SMOKE = {  # field -> its value in a smoke run, in whatever group it stands
+  "width": 8,
+  "depth": 2,
+  "hidden": 32,
+  "out": 16,
+  "num": 32,
+  "patch_size": 4,
+  "local_size": 8,
+  "local_views": 2,
+  "queue_size": 64,
+  "bn_group_size": 8,
+  "negatives": 16,
+}
+
+
+def smoke(c: ConfigDict) -> None:
+  """The same path in a minute on a laptop, on data that needs no download."""
+  c.batch_size = 32
+  c.steps = 6
+  c.log_every = 2
+  c.dtype = "float32"
+  c.data.update(name="digits", size=16, in_memory=True)
+  c.data.update(dir="", train_split="", eval_split="")
+  c.augment.size = 16
+  if c.encoder.name.startswith("vit"):
+    c.encoder.update(width=32, heads=2, depth=2)
+  elif c.encoder.name.startswith("resnet"):
+    c.encoder.update(name="resnet18", stem="cifar", width=8)
+  c.checkpoint.every_steps = 3
+  c.evals.every_epochs = 0
+  c.evals.knn.k = 20
+  _shrink(c)
+
+
+def _shrink(group: ConfigDict) -> None:
+  for name, value in group.items():
+    if isinstance(value, ConfigDict):
+      _shrink(value)
+    elif name in SMOKE and value:  # 0 switches a thing off and stays
+      group[name] = SMOKE[name]

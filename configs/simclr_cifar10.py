@@ -1,0 +1,40 @@
+"""SimCLR on CIFAR-10 (Chen et al. 2020, appendix B.9), as the official README runs it.
+
+    python run.py --config configs/simclr_cifar10.py
+
+Paper: linear 91 (approximately, 1000 epochs; figure B.7 sweeps the batch).
+Ours: not yet run at this length.
+"""
+
+from configs import common
+
+
+def get_config(variant: str = ""):
+  c = common.base()
+  common.cifar10(c)
+  c.batch_size = 512
+  c.epochs = 1000
+
+  c.augment.recipe = "simclr"
+  c.augment.size = 32
+  c.augment.jitter = (0.4, 0.4, 0.4, 0.1)  # strength 0.5
+  c.augment.blur_p = 0.0
+
+  c.encoder.name = "resnet18"
+  c.encoder.stem = "cifar"
+
+  c.method.name = "simclr"
+  c.method.temperature = 0.5
+  c.method.projector = dict(
+    layers=2, hidden=512, out=128, out_bias=False, last_norm="scale", init_std=0.01
+  )
+
+  c.optimizer.name = "lars"
+  c.optimizer.classic_momentum = True  # the learning rate inside the momentum
+  c.optimizer.learning_rate = dict(kind="cosine", base=1.0, warmup_epochs=10)
+  c.optimizer.scaling = "linear"  # times batch_size / 256
+  c.optimizer.momentum = 0.9
+  c.optimizer.weight_decay = 1e-4
+  c.optimizer.exclude = ("norm_and_bias",)
+  c.evals.probe.learning_rate = 1e-3
+  return common.finish(c, variant)

@@ -1,0 +1,69 @@
+"""A run on disk: state, data position and config in one orbax checkpoint."""
+
+import pathlib
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+
+class Checkpoints:
+  """The folder `workdir/checkpoints`; saves run in the background.
+
+  A checkpoint appears under its step number only when it is whole, so a killed run
+  leaves whole ones alone.
+  """
+
+  def __init__(self, workdir: str | pathlib.Path, every_steps: int = 1, keep: int = 1):
+    """Keeps the newest `keep`; `every_steps` is the policy of `save_if_due`."""
+    self.every_steps = every_steps
+    self.manager = ocp.CheckpointManager(
+      pathlib.Path(workdir).absolute() / "checkpoints",
+      item_names=("state", "meta"),
+      options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True),
+    )
+
+  @property
+  def latest(self) -> int | None:
+    """The newest whole checkpoint's step."""
+    return self.manager.latest_step()
+
+  def is_due(self, step: int) -> bool:
+    """Whether the policy wants a checkpoint at this step."""
+    return step % self.every_steps == 0
+
+  def save(self, step: int, state: Any, meta: dict[str, Any]) -> None:
+    """Starts writing; returns once the arrays are copied off the devices."""
+    if step == self.latest:
+      return
+    args = ocp.args.Composite(
+      state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)
+    )
+    self.manager.save(step, args=args)
+
+  def restore(self, like: Any, layout: Any) -> Any:
+    """The newest checkpoint's state, laid out as `layout` (a tree of shardings).
+
+    `like` is a tree of shapes; the mesh may differ from the one that wrote it.
+    """
+    abstract = jax.tree.map(
+      lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), like, layout
+    )
+    args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
+    return self.manager.restore(self.latest, args=args)["state"]
+
+  def read_meta(self) -> dict[str, Any]:
+    """The newest checkpoint's `meta`, as it was saved."""
+    args = ocp.args.Composite(meta=ocp.args.JsonRestore())
+    return self.manager.restore(self.latest, args=args)["meta"]
+
+  def reached_preemption(self, step: int) -> bool:
+    """Whether the cluster is about to take this machine (several processes agree)."""
+    return self.manager.reached_preemption(step)
+
+  def __enter__(self) -> "Checkpoints":
+    return self
+
+  def __exit__(self, *_) -> None:
+    """Waits for the writes under way."""
+    self.manager.close()

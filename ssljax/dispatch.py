@@ -1,0 +1,70 @@
+"""Several steps in one dispatch: for small models, handing over costs more than a step."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from ssljax import sharding
+from ssljax.core import Batch, Metrics, TrainState
+
+Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+
+
+def compile_steps(step: Step, layout: TrainState, mesh: Mesh, k: int) -> Callable:
+  """-> steps(state, batches, count) -> state, metrics of the last step. Donates state.
+
+  `batches` are k stacked ones [k,B,...] of which the first `count` i32[] are taken, so
+  that a shorter dispatch needs no second program. `layout` is a tree of shardings.
+  """
+
+  def steps(state, batches, count):
+    def at(i):
+      return jax.tree.map(lambda x: x[i], batches)
+
+    if k == 1:
+      return step(state, at(0))
+    _, metrics = jax.eval_shape(step, state, at(0))
+    metrics = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), metrics)
+    return jax.lax.fori_loop(
+      0, count, lambda i, carry: step(carry[0], at(i)), (state, metrics)
+    )
+
+  repl = sharding.replicated(mesh)
+  return jax.jit(
+    steps,
+    in_shardings=(layout, sharding.by_steps(mesh), repl),
+    out_shardings=(layout, repl),
+    donate_argnums=0,
+  )
+
+
+def counts(start: int, total: int, k: int, stops: tuple[float, ...]) -> Iterator[int]:
+  """How many steps each dispatch takes: at most k, never past a multiple of a stop."""
+  done = start
+  while done < total:
+    count = int(min(k, total - done, *(stop - done % stop for stop in stops)))
+    yield count
+    done += count
+
+
+def stacked(
+  batches: Iterator[Batch], each: Iterator[int], k: int
+) -> Iterator[tuple[int, Batch]]:
+  """Host batches -> how many a dispatch takes, and k of them stacked [k,B,...].
+
+  Where fewer are taken, the last is repeated to fill up.
+  """
+  for count in each:
+    taken = [next(batches) for _ in range(count)]
+    taken += taken[-1:] * (k - count)
+    yield count, {name: np.stack([b[name] for b in taken]) for name in taken[0]}
+
+
+def put(count: int, batches: Any, mesh: Mesh) -> tuple[Any, jax.Array]:
+  """This process's share of stacked batches and their count, onto the devices."""
+  number = jax.device_put(np.int32(count), sharding.replicated(mesh))
+  return sharding.put_batch(batches, sharding.by_steps(mesh)), number

@@ -1,0 +1,143 @@
+"""How good an encoder is: during a run, at its end, and from a checkpoint."""
+
+import json
+import pathlib
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from ssljax import data, encoder, evals, figures, sharding
+from ssljax.core import TrainState
+from ssljax.data import Splits
+from ssljax.evals import features
+from ssljax.evals.features import FeatureSet
+from ssljax.recipe import ConfigError, Recipe
+
+Scores = dict[str, float]
+
+
+class Judge:
+  """Features of both splits under whatever state it is shown, and what they tell.
+
+  They are extracted once for all evaluators of a moment.
+  """
+
+  def __init__(self, config: ConfigDict, parts: Recipe, splits: Splits, mesh: Mesh):
+    """Raises ConfigError where a number does not fit the data."""
+    self.config, self.splits, self.mesh = config, splits, mesh
+    self.num_classes = splits.train.num_classes
+    self._embed = jax.jit(parts.embed)
+    if self.possible and config.evals.knn.k > len(splits.train):
+      raise ConfigError(
+        f"evals.knn.k={config.evals.knn.k} is more than the {len(splits.train)} "
+        f"pictures to train on; try {max(1, len(splits.train) // 10)}"
+      )
+
+  @property
+  def possible(self) -> bool:
+    """Whether there are labels, and pictures to evaluate on."""
+    return self.num_classes > 0 and self.splits.eval is not None
+
+  def features(self, state: TrainState | None) -> FeatureSet:
+    """Both splits under `state`, on every process; None: the pixels, centred."""
+    if state is None:
+      return features.centred(self._collect(features.raw_pixels))
+    state = state.replace(opt_state=None)
+    return self._collect(lambda batch: self._embed(state, batch))
+
+  def scores(self, seen: FeatureSet, *names: str) -> Scores:
+    """What the evaluators called `names` say, with the config's numbers for each."""
+    return {
+      key: value
+      for name in names
+      for key, value in evals.EVALUATORS[name](
+        seen, **self.config.evals.get(name, {})
+      ).items()
+    }
+
+  def _collect(self, embed) -> FeatureSet:
+    batches = (self._batches(split) for split in self.splits)
+    return features.collect(embed, *batches, self.num_classes, self.mesh)
+
+  def _batches(self, source):
+    c, devices = self.config, jax.device_count()
+    return data.eval_batches(
+      source,
+      -(-c.batch_size // devices) * devices,
+      size=c.data.size,
+      in_memory=c.data.in_memory,
+      workers=c.data.workers,
+      process_index=jax.process_index(),
+      process_count=jax.process_count(),
+    )
+
+
+def compare(
+  judge: Judge, states: dict[str, TrainState], *names: str
+) -> tuple[dict[str, Scores], FeatureSet]:
+  """Raw pixels, then each of `states`, under the evaluators called `names`.
+
+  -> {row: {name: value}}, and the features of the last state. Pixels are centred by
+  the mean train picture, as their row says: on CIFAR-10 that is worth ten points.
+  """
+  rows: dict[str, Scores] = {}
+  for row, state in {"raw pixels, centred": None, **states}.items():
+    seen = judge.features(state)
+    rows[row] = judge.scores(seen, *names)
+  return rows, seen
+
+
+def evaluate(config: ConfigDict, folder: str | pathlib.Path | None = None) -> dict:
+  """The config of an offline evaluation: `checkpoint` (a workdir) and `evaluator`.
+
+  Prints and returns {row: {name: value}}, and writes it with its protocol to
+  `folder`/<evaluator>.json; default: `checkpoint`/evals.
+  """
+  sharding.start_processes()
+  if not config.checkpoint:
+    raise ConfigError(
+      "config.checkpoint is empty; name a run's folder: --config.checkpoint=runs/..."
+    )
+  if config.evaluator not in evals.EVALUATORS:
+    raise ConfigError(
+      f"config.evaluator={config.evaluator!r} must be one of "
+      f"{', '.join(evals.EVALUATORS)}"
+    )
+  mesh = sharding.make_mesh()
+  trained, parts, state = encoder.restore(config.checkpoint, mesh)
+  with trained.unlocked():
+    trained.evals[config.evaluator] = ConfigDict(config.get(config.evaluator, {}))
+    for name in ("name", "dir", "train_split", "eval_split"):
+      if config.data[name]:
+        trained.data[name] = config.data[name]
+  judge = Judge(trained, parts, data.build(trained.data), mesh)
+  if not judge.possible:
+    raise ConfigError(
+      f"data.name={trained.data.name} has no labels or nothing to evaluate on; name a "
+      "labelled data set with --config.data.name"
+    )
+  states = {"random encoder": encoder.untrained(trained, parts, mesh)}
+  states["trained encoder"] = state
+  rows, _ = compare(judge, states, config.evaluator)
+  print(figures.table(rows))
+  if jax.process_index() == 0:
+    folder = pathlib.Path(folder or pathlib.Path(config.checkpoint) / "evals")
+    folder.mkdir(parents=True, exist_ok=True)
+    report = {
+      "checkpoint": str(config.checkpoint),
+      "step": int(state.step),
+      "protocol": {config.evaluator: config.get(config.evaluator, {})},
+      "data": trained.data.to_dict(),
+      "seed": trained.seed,
+      "results": rows,
+    }
+    path = folder / f"{config.evaluator}.json"
+    path.write_text(json.dumps(report, indent=2, default=_plain) + "\n")
+    print(f"written to {path}")
+  return rows
+
+
+def _plain(value: Any) -> Any:
+  return value.to_dict() if isinstance(value, ConfigDict) else list(value)

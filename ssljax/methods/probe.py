@@ -1,0 +1,71 @@
+"""The online linear probe: a method that wraps a method."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from ssljax.core import Method
+
+
+@dataclasses.dataclass(frozen=True)
+class Probed(Method):
+  """Trains a linear classifier on features that carry no gradient, in the same step.
+
+  SimCLR and BYOL report such a head while pre-training. It never touches the method:
+  its weights live under params["probe"], which the method is not shown. Examples
+  with label -1 do not count.
+  """
+
+  method: Method
+  num_classes: int
+
+  def init(self, rng, batch):
+    """The method's own state; params gains "probe" with zero logits."""
+    params, stats, target = self.method.init(rng, batch)
+    image = batch["image"][:, 0]
+    dim = self.output_shapes(params, stats, image)["features"].shape[-1]
+    probe = {
+      "kernel": jnp.zeros((dim, self.num_classes)),
+      "bias": jnp.zeros(self.num_classes),
+    }
+    return {**params, "probe": probe}, stats, target
+
+  def loss_fn(self, params, state, batch, rng):
+    """The method's loss plus cross-entropy; metrics gain "probe_accuracy"."""
+    probe, inner = split(params)
+    loss, aux = self.method.loss_fn(inner, state, batch, rng)
+    features = jax.lax.stop_gradient(aux.outputs["features"][:, 0])
+    logits = features.astype(jnp.float32) @ probe["kernel"] + probe["bias"][None]
+    label = batch["label"]
+    known = (label >= 0).astype(jnp.float32)
+    count = jnp.maximum(known.sum(), 1.0)
+    entropy = optax.softmax_cross_entropy_with_integer_labels(
+      logits, jnp.maximum(label, 0)
+    )
+    probe_loss = (entropy * known).sum() / count
+    hits = (logits.argmax(1) == label).astype(jnp.float32).sum() / count
+    metrics = {
+      **aux.metrics,
+      "method_loss": loss,
+      "probe_loss": probe_loss,
+      "probe_accuracy": hits,
+    }
+    return loss + probe_loss, aux._replace(metrics=metrics)
+
+  def after_update(self, params, state, carry):
+    """The method's own update, then the probe put back."""
+    probe, inner = split(params)
+    inner, target = self.method.after_update(inner, state, carry)
+    return {**inner, "probe": probe}, target
+
+  def embed(self, state, image):
+    """The method's features."""
+    params = None if state.params is None else split(state.params)[1]
+    return self.method.embed(state.replace(params=params), image)
+
+
+def split(params):
+  """Params with a probe -> the probe's, the method's."""
+  return params["probe"], {k: v for k, v in params.items() if k != "probe"}

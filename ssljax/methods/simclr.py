@@ -1,0 +1,24 @@
+"""SimCLR (Chen et al. 2020): agree with your other view, against the whole batch."""
+
+import dataclasses
+
+from ssljax.core import Aux, Method
+from ssljax.losses import contrastive
+
+
+@dataclasses.dataclass(frozen=True)
+class SimCLR(Method):
+  """Algorithm 1. Both views pass the network as one batch, as in the official code.
+
+  The loss is the paper's mean over all 2B anchors; the official TensorFlow code
+  reports the sum of two per-view means, which is twice this. LARS does not notice;
+  with SGD a learning rate taken from that code doubles.
+  """
+
+  temperature: float
+
+  def loss_fn(self, params, state, batch, rng):
+    """NT-Xent (eq. 1) over batch["image"] [B,V,H,W,C]."""
+    online, stats = self.forward_views(params, state.batch_stats, batch["image"], rng)
+    loss = contrastive.nt_xent(online["projection"], self.temperature)
+    return loss, Aux(stats, (), online, {})

@@ -1,0 +1,184 @@
+"""From a config to the parts of a run; whatever is wrong with it is said here."""
+
+import difflib
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from ssljax import augment, core, methods, nets, optim, schedules
+from ssljax.core import Method, TrainState, Views
+from ssljax.methods.probe import Probed
+
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+FIELDS = {
+  "": (
+    "seed batch_size epochs steps dtype steps_per_dispatch log_every data augment "
+    "encoder method optimizer checkpoint evals"
+  ),
+  "data": "name dir train_split eval_split size in_memory workers",
+  "checkpoint": "every_steps keep",
+  "evals": "every_epochs crop knn probe few_label",
+  "evals.knn": "k temperature",
+  "evals.probe": "learning_rate",
+  "evals.few_label": "labels_per_class draws",
+}
+POSITIVE = (
+  "batch_size epochs steps steps_per_dispatch log_every data.size data.workers "
+  "augment.size checkpoint.every_steps checkpoint.keep evals.knn.k "
+  "evals.knn.temperature evals.few_label.draws"
+)
+NOT_NEGATIVE = "evals.every_epochs evals.probe.learning_rate seed"
+
+
+class ConfigError(ValueError):
+  """A config that cannot run; its message is meant for the person who wrote it."""
+
+
+class Recipe(NamedTuple):
+  """The parts of a run that a config determines."""
+
+  method: Method
+  tx: optax.GradientTransformationExtraArgs
+  views: Views
+  eval_views: Views
+  rates: Callable[[jax.Array], core.Metrics]  # step -> learning rate, weight decay
+  seed: int
+
+  def init(self, batch: core.Batch) -> TrainState:
+    """The state at step 0, shaped by one batch as the host gives it."""
+    return core.init_state(self.method, self.tx, self.views, self.seed, batch)
+
+  def step(self, state: TrainState, batch: core.Batch):
+    """`core.train_step` with this recipe, and its learning rate among the metrics."""
+    rates = self.rates(state.step)
+    state, metrics = core.train_step(
+      self.method, self.tx, self.views, self.seed, state, batch
+    )
+    return state, {**metrics, **rates}
+
+  def embed(self, state: TrainState, batch: core.Batch) -> jax.Array:
+    """Pictures as the host gives them -> features [B,D] f32, nothing random."""
+    batch = self.eval_views(jax.random.key(0), batch)
+    return self.method.embed(state, batch["image"][:, 0])
+
+
+def check(config: ConfigDict) -> None:
+  """Raises ConfigError on an unknown field, a wrong type or an impossible value.
+
+  Looks at the config alone; what depends on the data or the machine is found by
+  `build` and `trace`, still before anything compiles.
+  """
+  for group, known in FIELDS.items():
+    _check_names(group, _get(config, group), known.split())
+  for name in POSITIVE.split():
+    _check_number(config, name, lambda x: x > 0, "positive")
+  for name in NOT_NEGATIVE.split():
+    _check_number(config, name, lambda x: x >= 0, "0 or more")
+  _check_choice("dtype", config.dtype, DTYPES)
+  _check_choice("encoder.name", config.encoder.get("name"), nets.ENCODERS)
+  _check_choice("method.name", config.method.get("name"), methods.METHODS)
+  name = config.method.name
+  _check_names("method", config.method, {"name", *methods.allowed_fields(name)})
+
+
+def make_plan(config: ConfigDict, num_examples: int) -> schedules.Plan:
+  """How long the run is, in steps. `steps` wins over `epochs`."""
+  if config.batch_size > num_examples:
+    raise ConfigError(
+      f"batch_size={config.batch_size} is larger than the {num_examples} pictures of "
+      f"data.name={config.data.name}; set batch_size to {num_examples} or less"
+    )
+  steps_per_epoch = num_examples // config.batch_size
+  total = config.steps or math.ceil(config.epochs * steps_per_epoch)
+  return schedules.Plan(config.batch_size, num_examples, steps_per_epoch, total)
+
+
+def build(config: ConfigDict, plan: schedules.Plan, num_classes: int) -> Recipe:
+  """A checked config and the facts of its data -> the parts of the run.
+
+  `num_classes` is 0 for unlabelled data; then there is no online probe.
+  """
+  dtype = DTYPES[config.dtype]
+  try:
+    encoder = nets.build(config.encoder, dtype)
+    method = methods.build(config.method, encoder, plan, dtype)
+    views = augment.build(config.augment)
+    eval_views = augment.build(_eval_view(config))
+    tx = optim.build(config.optimizer, plan)
+    rates = optim.rates(config.optimizer, plan)
+  except (TypeError, ValueError) as error:
+    raise ConfigError(str(error)) from error
+  rate = config.evals.probe.learning_rate
+  if rate and num_classes:
+    method = Probed(method.net, method, num_classes)
+    tx = optim.partition({"^probe/": optax.adam(rate)}, tx)
+  return Recipe(method, tx, views, eval_views, rates, config.seed)
+
+
+def _eval_view(config: ConfigDict) -> dict[str, Any]:
+  shared = ("size", "interpolation", "mean", "std")
+  same = {k: config.augment[k] for k in shared if k in config.augment}
+  return {"recipe": "eval", "crop": config.evals.crop, **same}
+
+
+def example_batch(config: ConfigDict) -> core.Batch:
+  """A batch of zeros with the shapes that the host will give."""
+  b, s = config.batch_size, config.data.size
+  return {
+    "image": np.zeros((b, s, s, 3), np.uint8),
+    "aspect": np.ones(b, np.float32),
+    "label": np.zeros(b, np.int32),
+    "index": np.arange(b, dtype=np.int32),
+  }
+
+
+def trace(recipe: Recipe, batch: core.Batch) -> TrainState:
+  """Shapes of the state; finds what does not fit together without compiling."""
+  try:
+    state = jax.eval_shape(recipe.init, batch)
+    jax.eval_shape(recipe.step, state, batch)
+  except ValueError as error:
+    raise ConfigError(str(error)) from error
+  return state
+
+
+def _get(config: ConfigDict, path: str) -> Any:
+  for name in path.split(".") if path else ():
+    if name not in config:
+      raise ConfigError(f"the config has no field {path}; every recipe needs it")
+    config = config[name]
+  return config
+
+
+def _check_names(group: str, found: Iterable[str], known: Iterable[str]) -> None:
+  for name in found:
+    if name not in known:
+      near = difflib.get_close_matches(name, known, n=1)
+      hint = f"did you mean {near[0]}? " if near else ""
+      where = f"{group}.{name}" if group else name
+      raise ConfigError(
+        f"unknown field {where}; {hint}known here: {', '.join(sorted(known))}"
+      )
+
+
+def _check_number(config: ConfigDict, name: str, holds, allowed: str) -> None:
+  value = _get(config, name)
+  if value is None and name == "steps":
+    return
+  if isinstance(value, bool) or not isinstance(value, (int, float)):
+    raise ConfigError(f"{name}={value!r} must be a number, {allowed}")
+  if not holds(value):
+    raise ConfigError(f"{name}={value} must be {allowed}")
+
+
+def _check_choice(name: str, value: Any, known: Iterable[str]) -> None:
+  if value not in known:
+    near = difflib.get_close_matches(str(value), known, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise ConfigError(f"{name}={value!r} must be one of {', '.join(known)}{hint}")

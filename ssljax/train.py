@@ -1,0 +1,282 @@
+"""The one loop: `train_and_evaluate(config, workdir)`. It knows no method's name."""
+
+import json
+import math
+import pathlib
+import signal
+import time
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from ssljax import data, diagnostics, dispatch, encoder, recipe, report, sharding
+from ssljax.checkpoint import Checkpoints
+from ssljax.core import Metrics, TrainState
+from ssljax.judge import Judge
+from ssljax.recipe import ConfigError, Recipe
+from ssljax.schedules import Plan
+from ssljax.writer import Writer
+
+# May differ between a run's folder and the command that continues it: they change
+# neither the state nor the order of the data.
+FREE = (
+  "log_every",
+  "data.dir",
+  "data.in_memory",
+  "data.workers",
+  "checkpoint",
+  "evals.every_epochs",
+  "evals.crop",
+  "evals.knn",
+  "evals.few_label",
+)
+IN_FLIGHT = 2  # dispatches the host runs ahead; more would pile up batches
+
+
+class TrainingDivergedError(RuntimeError):
+  """A metric is no longer a finite number; the message names it."""
+
+
+def train_and_evaluate(config: ConfigDict, workdir: str | pathlib.Path) -> dict:
+  """Trains what `config` says in the folder `workdir`, or goes on where it stopped.
+
+  Returns {row: {name: value}} for raw pixels, the random and the trained encoder;
+  empty where the data has no labels, or when SIGTERM ended the run early. Raises
+  ConfigError, before anything compiles, for what cannot run, and
+  TrainingDivergedError.
+  """
+  sharding.start_processes()
+  workdir = pathlib.Path(workdir)
+  recipe.check(config)
+  check_same_run(config, workdir)
+  splits = open_data(config)
+  plan = recipe.make_plan(config, len(splits.train))
+  parts = recipe.build(config, plan, splits.train.num_classes)
+  shapes = recipe.trace(parts, recipe.example_batch(config))
+  mesh = sharding.make_mesh()
+  judge = Judge(config, parts, splits, mesh)
+  checkpoints = Checkpoints(workdir, **config.checkpoint)
+  start = checkpoints.latest or 0
+  writer = Writer(
+    workdir, _plain(config), total_steps=plan.total_steps, start_step=start
+  )
+  with writer, checkpoints:
+    writer.say(summary(config, plan, shapes, mesh, start))
+    report.picture_views(config, splits.train, workdir)
+    loader = open_loader(config, splits.train)
+    run = Run(config, parts, plan, mesh, judge, loader, checkpoints, writer)
+    state = run.train(run.first_state(shapes))
+    if int(state.step) < plan.total_steps:
+      writer.say(f"Stopped at step {state.step} and saved; the same line continues.")
+      return {}
+    first = encoder.untrained(config, parts, mesh)
+    return report.finish(config, judge, first, state, writer, workdir)
+
+
+def check_same_run(config: ConfigDict, workdir: pathlib.Path) -> None:
+  """ConfigError where `workdir` holds a run of another config."""
+  path = workdir / "config.json"
+  if not path.exists():
+    return
+  old = _flat(json.loads(path.read_text()))
+  new = _flat(_plain(config))
+  differing = [
+    f"{name}={old.get(name)} there, {new.get(name)} here"
+    for name in sorted(old.keys() | new.keys())
+    if old.get(name) != new.get(name) and not name.startswith(FREE)
+  ]
+  if differing:
+    raise ConfigError(
+      f"{workdir} holds a run of another config ({'; '.join(differing[:5])}); "
+      "name another --workdir, or delete that one"
+    )
+
+
+def open_data(config: ConfigDict) -> data.Splits:
+  """The sources of a run."""
+  try:
+    return data.build(config.data)
+  except ValueError as error:
+    raise ConfigError(str(error)) from error
+
+
+def open_loader(config: ConfigDict, source: data.Source) -> data.Loader:
+  """This process's share of the training batches."""
+  return data.make_loader(
+    source,
+    config.batch_size,
+    config.seed,
+    size=config.data.size,
+    in_memory=config.data.in_memory,
+    workers=config.data.workers,
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
+  )
+
+
+def summary(
+  config: ConfigDict, plan: Plan, shapes: TrainState, mesh: Mesh, start: int
+) -> str:
+  """What is about to run, on what."""
+  millions = sum(x.size for x in jax.tree.leaves(shapes.params)) / 1e6
+  device = mesh.devices.flat[0].device_kind
+  return (
+    f"{config.method.name} on {config.data.name}: {config.encoder.name}, "
+    f"{millions:.2f} M parameters, {plan.num_examples:,} pictures, "
+    f"steps {start:,} to {plan.total_steps:,} of {plan.batch_size} pictures, "
+    f"{mesh.size} x {device}. The first step compiles."
+  )
+
+
+class Run:
+  """The steps of a run, and what happens between them."""
+
+  def __init__(
+    self,
+    config: ConfigDict,
+    parts: Recipe,
+    plan: Plan,
+    mesh: Mesh,
+    judge: Judge,
+    loader: data.Loader,
+    checkpoints: Checkpoints,
+    writer: Writer,
+  ):
+    self.config, self.parts, self.plan, self.mesh = config, parts, plan, mesh
+    self.judge, self.loader = judge, loader
+    self.checkpoints, self.writer = checkpoints, writer
+    every = config.evals.every_epochs * plan.steps_per_epoch
+    self.eval_every = every if every and judge.possible else math.inf
+    self.warning: str | None = None
+
+  def first_state(self, shapes: TrainState) -> TrainState:
+    """Where the run goes on: its newest checkpoint, or step 0."""
+    step = self.checkpoints.latest
+    if step is None:
+      return encoder.untrained(self.config, self.parts, self.mesh)
+    try:
+      self.loader.check(self.checkpoints.read_meta()["data"], step)
+    except ValueError as error:
+      raise ConfigError(str(error)) from error
+    layout = sharding.state_sharding(shapes, self.mesh)
+    return self.checkpoints.restore(shapes, layout)
+
+  def train(self, state: TrainState) -> TrainState:
+    """Steps to the end, or to SIGTERM.
+
+    Nothing waits for the device between log points, save that the host stays a few
+    dispatches ahead and no more. Metrics are read once the next dispatch is under
+    way, so that the device never waits for the host either.
+    """
+    done, total = int(state.step), self.plan.total_steps
+    k, log_every = self.config.steps_per_dispatch, self.config.log_every
+    layout = jax.tree.map(lambda x: x.sharding, state)
+    steps = dispatch.compile_steps(self.parts.step, layout, self.mesh, k)
+    stops = log_every, self.config.checkpoint.every_steps, self.eval_every
+    each = dispatch.counts(done, total, k, stops)
+    batches = dispatch.stacked(self.loader.iterate(done), each, k)
+    in_flight, unread = [], None
+    self.clock = done, time.monotonic()
+    with Sigterm() as sigterm, jax.transfer_guard("disallow"):
+      for count, batch in data.prefetch(batches, 2):
+        state, metrics = steps(state, *dispatch.put(count, batch, self.mesh))
+        done += count
+        in_flight = [*in_flight, metrics][-IN_FLIGHT:]
+        jax.block_until_ready(in_flight[0])
+        if unread:
+          unread = self.read(*unread)
+        if done % log_every == 0 or done == total:
+          unread = done, metrics
+        stop = sigterm.received or self.preempted(done)
+        if stop or self.is_pause(done):
+          unread = self.read(*unread) if unread else None
+          with jax.transfer_guard("allow"):
+            self.pause(done, state, metrics, stop)
+          self.clock = done, time.monotonic()
+          if stop:
+            break
+    return state
+
+  def read(self, step: int, metrics: Metrics) -> None:
+    """Fetches metrics, writes them, and says what is wrong with them."""
+    values = {k: float(v) for k, v in jax.device_get(metrics).items()}
+    self.check_finite(step, values)
+    (before, then), self.clock = self.clock, (step, time.monotonic())
+    pictures = (step - before) * self.plan.batch_size
+    speed = {"images_per_second": pictures / (self.clock[1] - then)}
+    self.writer.write(step, values | speed)
+    warning = diagnostics.collapse(values)
+    if warning and not self.warning:
+      self.writer.say(f"step {step}: {warning}")
+    self.warning = warning
+
+  def is_pause(self, done: int) -> bool:
+    """Whether an evaluation or a checkpoint is due."""
+    due = done % self.eval_every == 0 or self.checkpoints.is_due(done)
+    return due or done == self.plan.total_steps
+
+  def pause(self, done: int, state: TrainState, metrics: Metrics, stop: bool) -> None:
+    """Evaluates and saves what is due; saves in any case where the run stops."""
+    self.check_finite(done, jax.device_get(metrics))
+    end = done == self.plan.total_steps
+    if done % self.eval_every == 0 and not end:
+      scores = self.judge.scores(self.judge.features(state), "knn")
+      self.writer.write(done, scores)
+      self.writer.say(f"step {done}: kNN {scores['knn']:.1f} %")
+    if stop or end or self.checkpoints.is_due(done):
+      self.checkpoints.save(done, state, self.meta(done))
+
+  def meta(self, done: int) -> dict[str, Any]:
+    """What a checkpoint holds besides the state."""
+    return {
+      "config": _plain(self.config),
+      "data": self.loader.state(done),
+      "plan": self.plan._asdict(),
+      "num_classes": self.judge.num_classes,
+    }
+
+  def check_finite(self, step: int, values: Metrics) -> None:
+    """TrainingDivergedError names the first metric that is no number."""
+    for name, value in values.items():
+      if not math.isfinite(value):
+        kept = self.checkpoints.latest
+        raise TrainingDivergedError(
+          f"{name} is {value} at step {step}; the last good checkpoint "
+          + (f"is that of step {kept}" if kept else "would have been the first")
+          + "; a lower optimizer.learning_rate is the usual remedy"
+        )
+
+  def preempted(self, done: int) -> bool:
+    """Whether the cluster takes a machine away; all processes hear it at one step."""
+    return jax.process_count() > 1 and self.checkpoints.reached_preemption(done)
+
+
+class Sigterm:
+  """Remembers SIGTERM while it is entered, so that the loop can end in order."""
+
+  def __enter__(self) -> "Sigterm":
+    self.received = False
+    self._before = signal.signal(signal.SIGTERM, self._receive)
+    return self
+
+  def _receive(self, *_) -> None:
+    self.received = True
+
+  def __exit__(self, *_) -> None:
+    signal.signal(signal.SIGTERM, self._before)
+
+
+def _plain(config: ConfigDict) -> dict[str, Any]:
+  return json.loads(config.to_json_best_effort())
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+  if not isinstance(tree, dict):
+    return {prefix: tree}
+  return {
+    path: value
+    for name, child in tree.items()
+    for path, value in _flat(child, f"{prefix}.{name}" if prefix else name).items()
+  }
