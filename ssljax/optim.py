@@ -7,7 +7,7 @@ save Adam's, which counts the updates that a parameter has seen.
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -37,6 +37,14 @@ class Shared:
   # ^ path -> epochs without update, decay or moments (DINO's last layer)
   clip_norm: float = 0.0  # of all trained gradients together; 0: none
   clip_per_parameter: float = 0.0  # of each gradient's own norm (DINO); 0: none
+
+  def __post_init__(self):
+    """A lone string would be read letter by letter."""
+    for name in ("exclude", "frozen"):
+      if isinstance(value := getattr(self, name), str):
+        raise ValueError(
+          f"optimizer.{name}={value!r} must be a tuple of paths; write ({value!r},)"
+        )
 
 
 def build(config: Mapping, plan: Plan) -> optax.GradientTransformationExtraArgs:
@@ -176,22 +184,24 @@ def _schedules(shared: Shared, plan: Plan) -> tuple[Schedule, Schedule]:
   )
 
 
-def _matches(patterns, path, leaf: jax.Array) -> bool:
-  name = jax.tree_util.keystr(path, simple=True, separator="/")
+def _name(path) -> str:
+  return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def _matches(patterns: Iterable[str], path, leaf: jax.Array) -> bool:
   return any(
-    leaf.ndim <= 1 if pattern == "norm_and_bias" else re.search(pattern, name)
+    leaf.ndim <= 1 if pattern == "norm_and_bias" else re.search(pattern, _name(path))
     for pattern in patterns
   )
 
 
-def _check_paths(field: str, patterns, params: Any) -> None:
+def _check_paths(field: str, patterns: Iterable[str], params: Any) -> None:
   leaves = jax.tree_util.tree_leaves_with_path(params)
   for pattern in patterns:
     if not any(_matches((pattern,), *leaf) for leaf in leaves):
-      example = jax.tree_util.keystr(leaves[0][0], simple=True, separator="/")
       raise ValueError(
         f"optimizer.{field} holds {pattern!r}, which is in no parameter's path; "
-        f"paths look like {example!r}"
+        f"paths look like {_name(leaves[0][0])!r}"
       )
 
 

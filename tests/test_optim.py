@@ -204,6 +204,10 @@ MISTAKES = {
   "optimizer 'sgd' has no field 'b1'; allowed: momentum,": {**BASE, "b1": 0.9},
   "optimizer 'sgd' needs the field 'learning_rate'": {"name": "sgd"},
   "scaling='log' must be one of none, linear, sqrt": {**BASE, "scaling": "log"},
+  r"optimizer.exclude='bias' must be a tuple of paths; write \('bias',\)": {
+    **BASE,
+    "exclude": "bias",
+  },
   "optimizer.frozen holds 'encodr', which is in no parameter's path": {
     **BASE,
     "frozen": ("encodr",),
