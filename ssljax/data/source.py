@@ -1,7 +1,7 @@
 """What a data set is here: N examples by number."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypedDict
 
 import numpy as np
@@ -32,6 +32,9 @@ class Source:
 
   def __getitem__(self, index: int) -> Example:
     raise NotImplementedError
+
+  def __iter__(self) -> Iterator[Example]:
+    return (self[i] for i in range(len(self)))
 
   def __getitems__(self, indices: Sequence[int]) -> list[Example]:
     """Several at once, for sources that read a run of records faster than one."""
