@@ -27,7 +27,11 @@ STYLE = {
   "xtick.color": "0.3",
   "ytick.color": "0.3",
 }
-NAMES = {"knn": "kNN", "linear": "linear", "probe": "online probe"}
+PERCENT = {  # what `curves` draws: its name in words, and what makes it a percentage
+  "knn": ("kNN", 1),
+  "probe_accuracy": ("online probe on training views", 100),
+}
+HEADINGS = {"knn": "kNN"}
 MOST_POINTS = 1500  # t-SNE's time grows faster than its picture
 FEWEST_POINTS = 100  # below, t-SNE has no neighbourhoods to draw
 
@@ -62,28 +66,22 @@ def views_grid(
 
 
 @matplotlib.rc_context(STYLE)
-def curves(
-  rows: Sequence[Mapping[str, Any]],
-  path: str | os.PathLike,
-  accuracies: Sequence[str] = ("knn", "linear", "probe"),
-) -> None:
-  """The loss and those of the accuracies (in %) that rows of metrics.jsonl hold."""
-  found = {name: _series(rows, name) for name in accuracies}
+def curves(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike) -> None:
+  """The loss and, where rows of metrics.jsonl hold any, accuracies over the steps."""
+  found = {name: _series(rows, name) for name in PERCENT}
   found = {name: series for name, series in found.items() if len(series)}
   fig = Figure(figsize=(4.5 * (1 + bool(found)), 3.2))
   axes = fig.subplots(1, 1 + bool(found), squeeze=False)[0]
-  steps, loss = _series(rows, "loss").T
-  axes[0].plot(steps, loss, color="C0")
+  axes[0].plot(*_series(rows, "loss").T)
   axes[0].set(title="Training loss", xlabel="step")
   for name, series in found.items():
-    axes[1].plot(
-      *series.T,
-      marker="o",
-      markersize=3.5,
-      label=f"{NAMES.get(name, name)}, {series[-1, 1]:.1f} at the end",
-    )
+    words, factor = PERCENT[name]
+    values = factor * series[:, 1]
+    label = f"{words}, {values[-1]:.1f} at the end"
+    marker = "o" if len(values) < 30 else None
+    axes[1].plot(series[:, 0], values, marker=marker, markersize=3.5, label=label)
   if found:
-    axes[1].set(title="Test accuracy (%)", xlabel="step")
+    axes[1].set(title="Accuracy (%)", xlabel="step")
     axes[1].legend()
   fig.savefig(path)
 
@@ -150,7 +148,7 @@ def _t_sne(x: np.ndarray) -> np.ndarray:
 
 def _heading(name: str) -> str:
   if not name.startswith("few_label_"):
-    return NAMES.get(name, name)
+    return HEADINGS.get(name, name)
   n = name.removeprefix("few_label_")
   return f"{n} label" if n == "1" else f"{n} labels"
 
@@ -164,7 +162,8 @@ def _cell(row: Mapping[str, float], name: str) -> str:
 
 def _series(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
   """[n,2] of step and value, from the rows that hold `name`."""
-  return np.array([(row["step"], float(row[name])) for row in rows if name in row])
+  pairs = [(row["step"], float(row[name])) for row in rows if name in row]
+  return np.array(pairs, np.float64).reshape(-1, 2)
 
 
 def _columns(name: str, views: np.ndarray, width: float) -> list[tuple]:

@@ -1,5 +1,6 @@
 """What a run leaves to read: config.json, metrics.jsonl, TensorBoard, progress."""
 
+import contextlib
 import io
 import json
 import math
@@ -7,72 +8,92 @@ import os
 import pathlib
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
+from ml_collections import ConfigDict
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
-BAR = "{n_fmt}/{total_fmt} steps |{bar:20}| {elapsed} gone, {remaining} left{postfix}"
-LINE = BAR.replace("|{bar:20}| ", "")
+from ssljax.schedules import Plan
+
+LINE = "{n_fmt}/{total_fmt} steps, {elapsed} gone, {remaining} left{postfix}"
+BAR = LINE.replace("steps, ", "steps |{bar:20}| ")
 SECONDS_BETWEEN_LINES = 10.0
 
 
 class Writer:
   """Writes on process 0; elsewhere every call does nothing.
 
-  `start_step` is the step of the checkpoint that the run goes on from: lines of later
-  steps, which will be written anew, and a half-written last line are dropped, so
-  metrics.jsonl ends as if the run had never been cut. 0 starts a new file.
+  Floats are printed so that equal ones give equal lines; those that are not finite as
+  the strings "nan", "inf" and "-inf", which `float` reads. "images_per_second" alone
+  may differ between equal runs.
   """
 
-  def __init__(
-    self,
-    workdir: str | os.PathLike,
-    config: Mapping[str, Any],
-    *,
-    total_steps: int,
-    start_step: int = 0,
-  ):
+  def __init__(self, workdir: str | os.PathLike, config: ConfigDict, plan: Plan):
+    """Makes the folder and writes config.json; `start` opens the rest."""
     self.active = jax.process_index() == 0
+    self.workdir = pathlib.Path(workdir)
+    self.total_steps = plan.total_steps
+    self.opened = contextlib.ExitStack()
+    if self.active:
+      self.workdir.mkdir(parents=True, exist_ok=True)
+      _replace(self.workdir / "config.json", config.to_json(indent=2) + "\n")
+
+  def start(self, step: int) -> None:
+    """Goes on after the checkpoint of `step`; 0 starts new files.
+
+    Lines of later steps, which will be written anew, and a half-written last line are
+    dropped: metrics.jsonl ends as if the run had never been cut.
+    """
     if not self.active:
       return
-    workdir = pathlib.Path(workdir)
-    workdir.mkdir(parents=True, exist_ok=True)
-    _replace(workdir / "config.json", json.dumps(config, indent=2) + "\n")
-    first_step = start_step + 1 if start_step else 0  # of the lines yet to come
-    rows = [row for row in read(workdir) if row["step"] < first_step]
-    _replace(workdir / "metrics.jsonl", "".join(map(_line, rows)))
-    self.metrics = (workdir / "metrics.jsonl").open("a", buffering=1)
-    self.tensorboard = SummaryWriter(
-      str(workdir), purge_step=first_step, filename_suffix=f".from_step_{first_step}"
+    first_step = step + 1 if step else 0  # of the lines yet to come
+    rows = [row for row in read(self.workdir) if row["step"] < first_step]
+    self.kept = {_line(row) for row in rows}
+    path = self.workdir / "metrics.jsonl"
+    _replace(path, "".join(map(_line, rows)))
+    self.metrics = self.opened.enter_context(path.open("a", buffering=1))
+    self.tensorboard = self.opened.enter_context(
+      SummaryWriter(
+        str(self.workdir), purge_step=first_step, filename_suffix=f".{first_step}"
+      )
     )
     self.terminal = sys.stdout.isatty()
-    self.bar = tqdm(
-      total=total_steps,
-      initial=start_step,
-      bar_format=BAR if self.terminal else LINE,
-      file=sys.stdout if self.terminal else io.StringIO(),
-      dynamic_ncols=self.terminal,
+    self.bar = self.opened.enter_context(
+      tqdm(
+        total=self.total_steps,
+        initial=step,
+        bar_format=BAR if self.terminal else LINE,
+        file=sys.stdout if self.terminal else io.StringIO(),
+        dynamic_ncols=self.terminal,
+      )
     )
     self.last_line = time.monotonic()
+    self.last_count = None  # of images, and when; the first steps compile
 
-  def write(self, step: int, metrics: Mapping[str, Any]) -> None:
-    """Scalars after `step` steps -> a line, TensorBoard's event, the progress line.
+  def write(
+    self, step: int, metrics: Mapping[str, Any], images: int | None = None
+  ) -> None:
+    """Scalars after `step` steps -> a line and TensorBoard's events.
 
-    Floats are printed so that equal ones give equal lines; those that are not finite
-    as the strings "nan", "inf" and "-inf", which `float` reads. Only names ending in
-    "seconds" or "per_second" may differ between two equal runs.
+    `images`, how many the run has seen, moves the progress line and gives
+    "images_per_second". A line that the file kept at `start` is not written twice.
     """
     if not self.active:
       return
     metrics = {name: float(value) for name, value in metrics.items()}
-    self.metrics.write(_line({"step": int(step), **metrics}))
+    if images is not None:
+      metrics |= self._speed(images)
+      self._progress(step, metrics)
+    line = _line({"step": int(step), **metrics})
+    if line in self.kept:
+      return
+    self.metrics.write(line)
     for name, value in metrics.items():
       self.tensorboard.add_scalar(name, value, step)
     self.tensorboard.flush()
-    self._progress(step, metrics)
 
   def say(self, text: str) -> None:
     """A line for whoever watches: what begins, what was found."""
@@ -80,30 +101,40 @@ class Writer:
       tqdm.write(text, file=sys.stdout)
       sys.stdout.flush()
 
-  def close(self) -> None:
-    """Ends the progress line and the files."""
+  @contextlib.contextmanager
+  def pause(self) -> Iterator[None]:
+    """What happens meanwhile counts neither as speed nor towards the time left."""
+    began = time.monotonic()
+    yield
     if self.active:
-      self.bar.close()
-      self.tensorboard.close()
-      self.metrics.close()
+      self.bar.unpause()
+      if self.last_count:
+        images, when = self.last_count
+        self.last_count = images, when + time.monotonic() - began
 
   def __enter__(self) -> "Writer":
     return self
 
   def __exit__(self, *_) -> None:
-    self.close()
+    self.opened.close()
+
+  def _speed(self, images: int) -> dict[str, float]:
+    before, self.last_count = self.last_count, (images, time.monotonic())
+    if before is None:
+      return {}
+    passed = self.last_count[1] - before[1]
+    return {"images_per_second": round((images - before[0]) / max(passed, 1e-9), 1)}
 
   def _progress(self, step: int, metrics: Mapping[str, float]) -> None:
     """Redraws the bar; where nobody can see one redrawn, now and then a line."""
-    if "loss" in metrics:
-      text = f"loss {metrics['loss']:.4g}"
-      if "images_per_second" in metrics:
-        text += f", {metrics['images_per_second']:,.0f} images/s"
-      self.bar.set_postfix_str(text, refresh=False)
+    text = f"loss {metrics['loss']:.4g}"
+    if "images_per_second" in metrics:
+      text += f", {metrics['images_per_second']:,.0f} images/s"
+    self.bar.set_postfix_str(text, refresh=False)
     self.bar.update(step - self.bar.n)
     now = time.monotonic()
     late = now - self.last_line >= SECONDS_BETWEEN_LINES
-    if not self.terminal and (late or step == self.bar.total):
+    if not self.terminal and (late or step == self.total_steps):
       self.last_line = now
       self.say(str(self.bar))
 
@@ -118,11 +149,8 @@ def read(workdir: str | os.PathLike) -> list[dict[str, Any]]:
 
 
 def _line(row: Mapping[str, Any]) -> str:
-  def printable(value):
-    finite = not isinstance(value, float) or math.isfinite(value)
-    return value if finite else str(value)
-
-  return json.dumps({name: printable(v) for name, v in row.items()}) + "\n"
+  printable = {k: v if math.isfinite(float(v)) else str(v) for k, v in row.items()}
+  return json.dumps(printable) + "\n"
 
 
 def _replace(path: pathlib.Path, text: str) -> None:

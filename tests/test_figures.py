@@ -52,7 +52,7 @@ def test_floats_outside_0_1_are_clipped(tmp_path):
 def test_curves_gain_a_panel_when_there_is_an_accuracy(tmp_path):
   rows = [{"step": s, "loss": 3 - s} for s in range(3)] + [{"step": 3, "loss": "nan"}]
   figures.curves(rows, tmp_path / "loss.png")
-  figures.curves([*rows, {"step": 2, "knn": 90.0}], tmp_path / "both.png")
+  figures.curves([*rows, {"step": 2, "probe_accuracy": 0.9}], tmp_path / "both.png")
   one, two = (pixels(tmp_path / f"{n}.png").shape[1] for n in ("loss", "both"))
   assert two == 2 * one
 

@@ -5,11 +5,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 from tensorboardX.proto import event_pb2
 
 from ssljax import writer
+from ssljax.schedules import Plan
 
-CONFIG = {"method": {"name": "simclr", "temperature": 0.1}, "sizes": (1, 2)}
+CONFIG = ConfigDict({"method": {"temperature": 0.1}, "sizes": (1, 2)})
+
+
+def plan(total_steps):
+  return Plan(batch_size=8, num_examples=16, steps_per_epoch=2, total_steps=total_steps)
+
+
+def started(workdir, total_steps, step=0):
+  new = writer.Writer(workdir, CONFIG, plan(total_steps))
+  new.start(step)
+  return new
 
 
 def tensorboard_events(workdir):
@@ -23,7 +35,7 @@ def tensorboard_events(workdir):
 
 
 def train(workdir, start, stop):
-  with writer.Writer(workdir, CONFIG, total_steps=10, start_step=start) as w:
+  with started(workdir, 10, start) as w:
     for step in range(start + 1, stop + 1):
       w.write(step, {"loss": jnp.float32(1 / step)})
       if step % 5 == 0:
@@ -31,7 +43,7 @@ def train(workdir, start, stop):
 
 
 def test_a_line_for_each_write_with_every_digit(tmp_path):
-  with writer.Writer(tmp_path, CONFIG, total_steps=2) as w:
+  with started(tmp_path, 2) as w:
     w.write(1, {"loss": np.float32(0.1), "knn": jnp.float32(93.25)})
     text = (tmp_path / "metrics.jsonl").read_text()  # before close: nothing is kept
     w.write(2, {"loss": 1e-9})
@@ -40,9 +52,9 @@ def test_a_line_for_each_write_with_every_digit(tmp_path):
 
 
 def test_config_json_is_the_config(tmp_path):
-  writer.Writer(tmp_path / "new" / "run", CONFIG, total_steps=1).close()
+  writer.Writer(tmp_path / "new" / "run", CONFIG, plan(1))
   text = (tmp_path / "new" / "run" / "config.json").read_text()
-  assert json.loads(text) == {**CONFIG, "sizes": [1, 2]}
+  assert json.loads(text) == {"method": {"temperature": 0.1}, "sizes": [1, 2]}
   assert text.startswith('{\n  "method"')
 
 
@@ -51,7 +63,7 @@ def test_what_is_not_finite_is_valid_json_that_float_reads(tmp_path, value):
   def forbid(name):
     raise AssertionError(f"{name} is not JSON")
 
-  with writer.Writer(tmp_path, CONFIG, total_steps=1) as w:
+  with started(tmp_path, 1) as w:
     w.write(1, {"loss": np.float32(value)})
   text = (tmp_path / "metrics.jsonl").read_text()
   row = json.loads(text, parse_constant=forbid)
@@ -71,7 +83,7 @@ def test_a_cut_run_leaves_the_file_of_the_unbroken_one(tmp_path):
 
 
 def test_a_run_that_died_before_its_first_checkpoint_starts_a_new_file(tmp_path):
-  with writer.Writer(tmp_path, CONFIG, total_steps=10) as w:
+  with started(tmp_path, 10) as w:
     w.write(0, {"knn": 50.0})
     w.write(1, {"loss": 2.0})
   train(tmp_path, 0, 1)
@@ -95,23 +107,50 @@ def test_tensorboard_gets_the_scalars_and_forgets_steps_after_a_resume(tmp_path)
   assert starts == [0, 6]  # TensorBoard drops earlier events from that step on
 
 
+def test_a_finished_run_started_again_changes_nothing(tmp_path):
+  train(tmp_path, 0, 10)
+  before = (tmp_path / "metrics.jsonl").read_bytes()
+  with started(tmp_path, 10, step=10) as w:
+    w.write(10, {"knn": 100.0})
+  assert (tmp_path / "metrics.jsonl").read_bytes() == before
+
+
+def test_speed_leaves_out_the_first_steps_and_pauses(tmp_path, monkeypatch):
+  now = 0.0
+  monkeypatch.setattr(writer.time, "monotonic", lambda: now)
+  with started(tmp_path, 9) as w:
+    now = 10.0
+    w.write(1, {"loss": 1.0}, images=8)
+    now = 12.0
+    w.write(2, {"loss": 1.0}, images=16)
+    now = 13.0
+    with w.pause():
+      now = 113.0
+    now = 114.0
+    w.write(3, {"loss": 1.0}, images=24)
+  speeds = [row.get("images_per_second") for row in writer.read(tmp_path)]
+  assert speeds == [None, 4.0, 4.0]
+
+
 def test_without_a_terminal_the_last_step_and_messages_are_plain_lines(
   tmp_path, capsys
 ):
-  with writer.Writer(tmp_path, CONFIG, total_steps=3) as w:
+  with started(tmp_path, 3) as w:
     w.say("training")
     for step in range(1, 4):
-      w.write(step, {"loss": 4.5, "images_per_second": 1234.4})
+      w.write(step, {"loss": 4.5}, images=8 * step)
+    w.write(3, {"knn": 90.0})
   first, last = capsys.readouterr().out.splitlines()
   assert first == "training"
-  assert last.startswith("3/3 steps ")
-  assert last.endswith("left, loss 4.5, 1,234 images/s")
+  assert last.startswith("3/3 steps, 00:0")
+  assert ", 00:00 left, loss 4.5, " in last
+  assert last.endswith(" images/s")
 
 
 def test_on_a_terminal_the_bar_is_redrawn_in_place(tmp_path, capsys, monkeypatch):
   monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-  with writer.Writer(tmp_path, CONFIG, total_steps=3) as w:
-    w.write(3, {"loss": 4.5})
+  with started(tmp_path, 3) as w:
+    w.write(3, {"loss": 4.5}, images=24)
   out = capsys.readouterr().out
   assert "\r3/3 steps |" in out
   assert out.endswith("loss 4.5\n")
@@ -119,6 +158,6 @@ def test_on_a_terminal_the_bar_is_redrawn_in_place(tmp_path, capsys, monkeypatch
 
 def test_only_process_0_writes(tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(jax, "process_index", lambda: 1)
-  train(tmp_path / "run", 0, 3)
+  train(tmp_path / "run", 0, 6)
   assert not (tmp_path / "run").exists()
   assert capsys.readouterr().out == ""

@@ -1,7 +1,7 @@
 """Pictures to features, once for all evaluators of a moment."""
 
 import collections
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import jax
@@ -22,15 +22,6 @@ class FeatureSet(NamedTuple):
   test_x: np.ndarray  # f32 [M,D]
   test_y: np.ndarray  # i32 [M]
   num_classes: int
-
-
-def in_batches(
-  images: np.ndarray, labels: np.ndarray, batch_size: int
-) -> Iterator[dict[str, np.ndarray]]:
-  """Images [N,H,W,C], labels [N] -> host batches in order, the last one shorter."""
-  for i in range(0, len(images), batch_size):
-    j = i + batch_size
-    yield {"image": images[i:j], "label": np.asarray(labels[i:j], np.int32)}
 
 
 def extract(

@@ -19,11 +19,17 @@ def pictures(n, size=4):
   return images, np.arange(n) % 3
 
 
+def in_batches(images, labels, batch_size):
+  for i in range(0, len(images), batch_size):
+    j = i + batch_size
+    yield {"image": images[i:j], "label": labels[i:j].astype(np.int32)}
+
+
 @pytest.mark.parametrize("devices", [1, 8])
 def test_every_picture_once_and_in_order_although_the_last_batch_is_short(devices):
   images, labels = pictures(21)
   mesh = sharding.make_mesh(jax.devices()[:devices])
-  batches = features.in_batches(images, labels, batch_size=5)
+  batches = in_batches(images, labels, batch_size=5)
   x, y = features.extract(embed, batches, mesh)
   expected = np.stack([images.mean((1, 2, 3)), images.max((1, 2, 3))], axis=1)
   np.testing.assert_allclose(x, expected, rtol=1e-6)
@@ -34,7 +40,7 @@ def test_every_picture_once_and_in_order_although_the_last_batch_is_short(device
 
 def test_the_short_last_batch_compiles_nothing_new():
   counted = jax.jit(lambda batch: embed(batch) + 1)
-  batches = features.in_batches(*pictures(30), batch_size=16)
+  batches = in_batches(*pictures(30), batch_size=16)
   features.extract(counted, batches, sharding.make_mesh())
   assert counted._cache_size() == 1
 
@@ -63,8 +69,8 @@ def test_raw_pixels_are_centred_on_the_train_mean():
   found = features.centred(
     features.collect(
       features.raw_pixels,
-      features.in_batches(train, labels, 8),
-      features.in_batches(test, labels[:8], 8),
+      in_batches(train, labels, 8),
+      in_batches(test, labels[:8], 8),
       3,
       sharding.make_mesh(),
     )
@@ -77,8 +83,8 @@ def test_raw_pixels_are_centred_on_the_train_mean():
 
 def test_a_label_outside_the_classes_is_named():
   images, _ = pictures(8)
-  unlabelled = features.in_batches(images, np.full(8, -1), 8)
-  labelled = features.in_batches(images, np.zeros(8), 8)
+  unlabelled = in_batches(images, np.full(8, -1), 8)
+  labelled = in_batches(images, np.zeros(8), 8)
   with pytest.raises(ValueError, match=r"label=-1 .* 3 classes 0\.\.2; name a lab"):
     features.collect(embed, labelled, unlabelled, 3, sharding.make_mesh())
 
