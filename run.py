@@ -27,7 +27,8 @@ WORKDIR = flags.DEFINE_string(
 )
 
 
-def main(argv):
+def main(argv: list[str]) -> None:
+  """Trains, or evaluates where the config names an evaluator."""
   if len(argv) > 1:
     raise app.UsageError(f"unknown argument {argv[1]!r}; every option starts with --")
   if not flags.FLAGS["verbosity"].present:

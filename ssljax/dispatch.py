@@ -1,4 +1,4 @@
-"""Several steps in one dispatch: for small models, handing over costs more than a step."""
+"""Several steps in one dispatch: small models spend more on handing over."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -65,6 +65,6 @@ def stacked(
 
 
 def put(count: int, batches: Any, mesh: Mesh) -> tuple[Any, jax.Array]:
-  """This process's share of stacked batches and their count, onto the devices."""
+  """The process's share of stacked batches and their count, onto the devices."""
   number = jax.device_put(np.int32(count), sharding.replicated(mesh))
   return sharding.put_batch(batches, sharding.by_steps(mesh)), number

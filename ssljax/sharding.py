@@ -72,7 +72,7 @@ def state_sharding(state, mesh: Mesh):
 
 
 def put_batch(batch, sharding: NamedSharding):
-  """This process's share of a batch (NumPy tree) -> global arrays."""
+  """The process's share of a batch (NumPy tree) -> global arrays."""
   return jax.tree.map(
     lambda x: jax.make_array_from_process_local_data(sharding, x), batch
   )

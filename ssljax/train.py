@@ -4,7 +4,6 @@ import json
 import math
 import pathlib
 import signal
-import time
 from typing import Any
 
 import jax
@@ -58,12 +57,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str | pathlib.Path) -> dict:
   mesh = sharding.make_mesh()
   judge = Judge(config, parts, splits, mesh)
   checkpoints = Checkpoints(workdir, **config.checkpoint)
-  start = checkpoints.latest or 0
-  writer = Writer(
-    workdir, _plain(config), total_steps=plan.total_steps, start_step=start
-  )
-  with writer, checkpoints:
-    writer.say(summary(config, plan, shapes, mesh, start))
+  with Writer(workdir, config, plan) as writer, checkpoints:
+    writer.say(summary(config, plan, shapes, mesh, checkpoints.latest or 0))
     report.picture_views(config, splits.train, workdir)
     loader = open_loader(config, splits.train)
     run = Run(config, parts, plan, mesh, judge, loader, checkpoints, writer)
@@ -81,7 +76,7 @@ def check_same_run(config: ConfigDict, workdir: pathlib.Path) -> None:
   if not path.exists():
     return
   old = _flat(json.loads(path.read_text()))
-  new = _flat(_plain(config))
+  new = _flat(json.loads(config.to_json()))
   differing = [
     f"{name}={old.get(name)} there, {new.get(name)} here"
     for name in sorted(old.keys() | new.keys())
@@ -103,7 +98,7 @@ def open_data(config: ConfigDict) -> data.Splits:
 
 
 def open_loader(config: ConfigDict, source: data.Source) -> data.Loader:
-  """This process's share of the training batches."""
+  """The process's share of the training batches."""
   return data.make_loader(
     source,
     config.batch_size,
@@ -177,8 +172,8 @@ class Run:
     stops = log_every, self.config.checkpoint.every_steps, self.eval_every
     each = dispatch.counts(done, total, k, stops)
     batches = dispatch.stacked(self.loader.iterate(done), each, k)
+    self.writer.start(done)
     in_flight, unread = [], None
-    self.clock = done, time.monotonic()
     with Sigterm() as sigterm, jax.transfer_guard("disallow"):
       for count, batch in data.prefetch(batches, 2):
         state, metrics = steps(state, *dispatch.put(count, batch, self.mesh))
@@ -192,9 +187,8 @@ class Run:
         stop = sigterm.received or self.preempted(done)
         if stop or self.is_pause(done):
           unread = self.read(*unread) if unread else None
-          with jax.transfer_guard("allow"):
+          with jax.transfer_guard("allow"), self.writer.pause():
             self.pause(done, state, metrics, stop)
-          self.clock = done, time.monotonic()
           if stop:
             break
     return state
@@ -203,10 +197,7 @@ class Run:
     """Fetches metrics, writes them, and says what is wrong with them."""
     values = {k: float(v) for k, v in jax.device_get(metrics).items()}
     self.check_finite(step, values)
-    (before, then), self.clock = self.clock, (step, time.monotonic())
-    pictures = (step - before) * self.plan.batch_size
-    speed = {"images_per_second": pictures / (self.clock[1] - then)}
-    self.writer.write(step, values | speed)
+    self.writer.write(step, values, images=step * self.plan.batch_size)
     warning = diagnostics.collapse(values)
     if warning and not self.warning:
       self.writer.say(f"step {step}: {warning}")
@@ -231,7 +222,7 @@ class Run:
   def meta(self, done: int) -> dict[str, Any]:
     """What a checkpoint holds besides the state."""
     return {
-      "config": _plain(self.config),
+      "config": json.loads(self.config.to_json()),
       "data": self.loader.state(done),
       "plan": self.plan._asdict(),
       "num_classes": self.judge.num_classes,
@@ -266,10 +257,6 @@ class Sigterm:
 
   def __exit__(self, *_) -> None:
     signal.signal(signal.SIGTERM, self._before)
-
-
-def _plain(config: ConfigDict) -> dict[str, Any]:
-  return json.loads(config.to_json_best_effort())
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
