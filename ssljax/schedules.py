@@ -33,7 +33,7 @@ def build(spec: float | Mapping, plan: Plan, factor: float = 1.0) -> Schedule:
   """
   if isinstance(spec, numbers.Real):
     return lambda step: jnp.full(jnp.shape(step), spec * factor, jnp.float32)
-  fields = dict(spec)
+  fields = dict(spec) if hasattr(spec, "keys") else {"kind": spec}
   kind = fields.pop("kind", None)
   if kind not in KINDS:
     raise ValueError(

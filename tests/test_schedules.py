@@ -122,6 +122,7 @@ MISTAKES = {
   "kind='cosin' is no schedule; use a number or one of cosine, warmup, steps": {
     "kind": "cosin"
   },
+  "kind='0.1' is no schedule; use a number or one of": "0.1",
   "schedule 'cosine' has no field 'warmup'; allowed: base, end,": {
     "kind": "cosine",
     "base": 1.0,
