@@ -22,17 +22,18 @@ CHECK_AT_MOST = 100_000  # files whose headers are read before anything starts
 
 
 class Folder(Source):
-  """Files in the order of their paths; `class_names` are folder names, sorted."""
+  """Files below `root`, sorted; `class_names` are folder names, sorted."""
 
-  def __init__(self, name: str, files: list[pathlib.Path], labels: list[int], classes):
-    self.name, self.files, self.labels = name, files, labels
+  def __init__(self, root: pathlib.Path, files: list[str], labels: list[int], classes):
+    self.name = str(root)
+    self.root, self.files, self.labels = root, files, labels
     self.class_names = tuple(classes)
 
   def __len__(self) -> int:
     return len(self.files)
 
   def __getitem__(self, index: int) -> Example:
-    return {"image": self.files[index], "label": self.labels[index]}
+    return {"image": self.root / self.files[index], "label": self.labels[index]}
 
 
 def splits(
@@ -60,7 +61,7 @@ def splits(
   train = _read(train_root)
   if eval_root:
     return Splits(train, _read(eval_root, train.class_names))
-  return _hold_out(train, train_root) if train.num_classes else Splits(train, None)
+  return _hold_out(train) if train.num_classes else Splits(train, None)
 
 
 def _subfolder(root, field, chosen, defaults):
@@ -76,10 +77,10 @@ def _subfolder(root, field, chosen, defaults):
 def _read(root: pathlib.Path, classes: tuple[str, ...] | None = None) -> Folder:
   """`classes`: those of the training split, where this is the evaluation split."""
   files = _check_headers(root, _pictures(root))
-  parents = [f.relative_to(root).parts[0] for f in files]
+  parents = [f.split(os.sep, 1)[0] for f in files]
   if classes is None:
     classes = tuple(sorted(set(parents)))
-    if len(classes) < 2 or any(f.parent == root for f in files):
+    if len(classes) < 2 or any(os.sep not in f for f in files):
       classes = ()
   number = {name: i for i, name in enumerate(classes)}
   if classes and (stray := next((p for p in parents if p not in number), None)):
@@ -87,19 +88,28 @@ def _read(root: pathlib.Path, classes: tuple[str, ...] | None = None) -> Folder:
       f"data.eval_split: {stray!r} in {str(root)!r} is none of the {len(classes)} "
       "classes of the training split; sort its pictures into the same folders"
     )
-  return Folder(str(root), files, [number.get(p, -1) for p in parents], classes)
+  return Folder(root, files, [number.get(p, -1) for p in parents], classes)
 
 
-def _pictures(root: pathlib.Path) -> list[pathlib.Path]:
-  """Every picture under root, sorted; hidden files and folders are passed over."""
-  files, others = [], collections.Counter()
+def _pictures(root: pathlib.Path) -> list[str]:
+  """Every picture below root, sorted; hidden files and folders are passed over."""
+  files, others, seen = [], collections.Counter(), set()
   for folder, folders, names in os.walk(root, followlinks=True):
-    folders[:] = [name for name in folders if not name.startswith(".")]
-    for path in (pathlib.Path(folder, n) for n in names if not n.startswith(".")):
-      if path.suffix.lower() in ENDINGS:
-        files.append(path)
+    real = os.path.realpath(folder)
+    if real in seen:  # a link in a circle
+      folders.clear()
+      continue
+    seen.add(real)
+    folders[:] = sorted(name for name in folders if not name.startswith("."))
+    below = "" if folder == str(root) else os.path.relpath(folder, root)
+    for name in names:
+      ending = os.path.splitext(name)[1].lower()
+      if name.startswith("."):
+        continue
+      if ending in ENDINGS:
+        files.append(os.path.join(below, name))
       else:
-        others[path.suffix.lower() or "no ending"] += 1
+        others[ending or "no ending"] += 1
   left_out = ", ".join(f"{n} of {ending}" for ending, n in others.most_common(5))
   if not files:
     raise ValueError(
@@ -111,7 +121,7 @@ def _pictures(root: pathlib.Path) -> list[pathlib.Path]:
   return sorted(files)
 
 
-def _check_headers(root: pathlib.Path, files: list[pathlib.Path]) -> list[pathlib.Path]:
+def _check_headers(root: pathlib.Path, files: list[str]) -> list[str]:
   """The files that start like a picture.
 
   What is broken further in, or stands beyond CHECK_AT_MOST, is met when it is decoded.
@@ -119,11 +129,11 @@ def _check_headers(root: pathlib.Path, files: list[pathlib.Path]) -> list[pathli
   if len(files) > CHECK_AT_MOST:
     return files
   with concurrent.futures.ThreadPoolExecutor() as pool:
-    errors = pool.map(_header_error, files)
+    errors = pool.map(lambda file: _header_error(root / file), files)
     errors = list(tqdm(errors, f"checking {root}", len(files), delay=2))
   broken = [(f, e) for f, e in zip(files, errors, strict=True) if e]
   for file, error in broken:
-    logging.warning("Left out %s: %s", file, error)
+    logging.warning("Left out %s of %s: %s", file, root, error)
   if len(broken) == len(files):
     raise ValueError(
       f"data.dir: none of the {len(files)} pictures under {str(root)!r} can be read, "
@@ -140,30 +150,24 @@ def _header_error(file: pathlib.Path) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _hold_out(source: Folder, root: pathlib.Path) -> Splits:
+def _hold_out(source: Folder) -> Splits:
   """A tenth of every class, at least one where it has two; the names decide which."""
 
   def rank(i):
-    name = source.files[i].relative_to(root).as_posix()
-    return hashlib.sha256(name.encode()).digest()
+    return hashlib.sha256(pathlib.Path(source.files[i]).as_posix().encode()).digest()
 
   by_class = collections.defaultdict(list)
   for i in sorted(range(len(source)), key=rank):
     by_class[source.labels[i]].append(i)
-  held_out = set()
+  parts = [], []
   for members in by_class.values():
     count = max(len(members) > 1, round(HELD_OUT * len(members)))
-    held_out.update(members[:count])
+    parts[0].extend(members[count:])
+    parts[1].extend(members[:count])
+  train, held_out = (_part(source, sorted(part)) for part in parts)
+  return Splits(train, held_out if held_out.files else None)
 
-  def part(name, chosen):
-    files, labels = (
-      [source.files[i] for i in chosen],
-      [source.labels[i] for i in chosen],
-    )
-    return Folder(f"{source.name} ({name})", files, labels, source.class_names)
 
-  everything = range(len(source))
-  return Splits(
-    part("train", [i for i in everything if i not in held_out]),
-    part("held out", [i for i in everything if i in held_out]),
-  )
+def _part(source: Folder, chosen: list[int]) -> Folder:
+  files, labels = [source.files[i] for i in chosen], [source.labels[i] for i in chosen]
+  return Folder(source.root, files, labels, source.class_names)

@@ -115,12 +115,11 @@ def eval_batches(
   shares = np.arange(process_index * share, (process_index + 1) * share)
   rows = [start + shares for start in range(0, len(source), batch_size)]
   batches = opened.batches(np.minimum(r, len(source) - 1) for r in rows)
-  for row, batch in zip(rows, batches, strict=True):
-    yield {**batch, "mask": batch["index"] == row}
+  return (b | {"mask": b["index"] == r} for r, b in zip(rows, batches, strict=True))
 
 
 def prefetch(iterator: Iterator, n: int) -> Iterator:
-  """The same items, up to `n` of them made ahead in a thread.
+  """The same items, up to `n` >= 1 of them made ahead in a thread.
 
   An exception of `iterator` is raised where its item would have come. Closing this
   generator (or dropping it) stops the thread and closes `iterator`.

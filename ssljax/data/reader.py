@@ -49,9 +49,9 @@ class Reader:
     indices = indices.tolist()
     examples = self.source.__getitems__(indices)
     for row, (index, example) in enumerate(zip(indices, examples, strict=True), start):
-      values = self._readable(index, example)
-      for key, value in zip(batch, values, strict=True):
-        batch[key][row] = value
+      image, aspect, label, index = self._readable(index, example)
+      batch["image"][row], batch["aspect"][row] = image, aspect
+      batch["label"][row], batch["index"][row] = label, index
 
   def _readable(self, index, example):
     for _ in range(GIVE_UP):
@@ -151,7 +151,7 @@ def open_reader(
     raise ValueError(f"data.size={size} must be at least 1 pixel; try 32 or 256")
   if workers < 0:
     raise ValueError(f"data.workers={workers} must be 0 (every core) or more; try 0")
-  workers = workers or len(os.sched_getaffinity(0))
+  workers = workers or os.cpu_count()
   if not in_memory:
     return Streaming(Reader(source, size), workers)
   kept = _in_memory.setdefault(source, {})

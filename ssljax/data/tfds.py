@@ -171,7 +171,8 @@ def _prepare(builder, name: str, root: pathlib.Path) -> None:
       "pip install 'ssljax[tf]', or set data.dir to where it is prepared"
     ) from error
   except Exception as error:  # network, disk, manual downloads: TFDS raises anything
+    reason = " ".join(str(error).split())
     raise ValueError(
       f"data.name={name!r} is not in {root} and could not be prepared there; set "
-      f"data.dir to where it is, or see to this: {type(error).__name__}: {error}"
+      f"data.dir to where it is, or see to this: {type(error).__name__}: {reason}"
     ) from error

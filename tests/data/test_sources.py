@@ -12,7 +12,7 @@ from ssljax.data.decode import decode
 
 
 def paths(source):
-  return [p.name for p in source.files]
+  return [e["image"].name for e in source]
 
 
 def test_digits_are_scikit_learns_split_the_same_way_every_time():
@@ -45,7 +45,7 @@ def test_folders_are_classes_however_deep_the_files_lie(tmp_path):
   np.testing.assert_array_equal(np.bincount(held_out.labels, minlength=3), [2, 2, 0])
   assert not set(train.files) & set(held_out.files)
   for example, file in zip(train, train.files, strict=True):
-    assert train.class_names[example["label"]] == file.relative_to(tmp_path).parts[0]
+    assert train.class_names[example["label"]] == file.split(os.sep)[0]
   again = data.build(config(name="folder", dir=str(tmp_path)))
   assert again.eval.files == held_out.files
 
@@ -80,6 +80,30 @@ def test_a_training_folder_alone_is_held_out_from(tmp_path):
       write(tmp_path / "train" / c / f"{i}.png")
   train, evaluate = data.build(config(name="folder", dir=str(tmp_path)))
   assert (train.labels, evaluate.labels) == ([0, 1], [0, 1])
+
+
+def test_classes_of_one_picture_leave_nothing_to_evaluate_on(tmp_path):
+  write(tmp_path / "ape" / "0.png")
+  write(tmp_path / "bat" / "0.png")
+  train, evaluate = data.build(config(name="folder", dir=str(tmp_path)))
+  assert (train.labels, evaluate) == ([0, 1], None)
+
+
+def test_other_folders_are_splits_when_the_config_names_them(tmp_path):
+  write(tmp_path / "photos" / "a.png")
+  write(tmp_path / "query" / "b.png")
+  fields = {"train_split": "photos", "eval_split": "query"}
+  splits = data.build(config(name="folder", dir=str(tmp_path), **fields))
+  assert [paths(s) for s in splits] == [["a.png"], ["b.png"]]
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path):
+  write(tmp_path / "elsewhere" / "a.png")
+  (tmp_path / "root").mkdir()
+  (tmp_path / "root" / "link").symlink_to(tmp_path / "elsewhere")
+  (tmp_path / "elsewhere" / "circle").symlink_to(tmp_path / "root")
+  train, _ = data.build(config(name="folder", dir=str(tmp_path / "root")))
+  assert train.files == [os.path.join("link", "a.png")]
 
 
 def test_files_that_do_not_start_like_a_picture_are_left_out(tmp_path, caplog):
