@@ -29,7 +29,7 @@ STYLE = {
 }
 PERCENT = {  # what `curves` draws: its name in words, and what makes it a percentage
   "knn": ("kNN", 1),
-  "probe_accuracy": ("online probe on training views", 100),
+  "probe_accuracy": ("probe on training views", 100),
 }
 HEADINGS = {"knn": "kNN"}
 MOST_POINTS = 1500  # t-SNE's time grows faster than its picture
@@ -43,25 +43,25 @@ def views_grid(
   path: str | os.PathLike,
   local: np.ndarray | None = None,
 ) -> None:
-  """Each original [N,H,W,3] beside its views [N,V,h,w,3] and local ones [N,L,h,w,3].
+  """Under each original [N,H,W,3] its views [N,V,h,w,3] and local ones [N,L,h,w,3].
 
   Pictures are uint8, or float in [0,1] (clipped there). Local views are drawn at
   their size relative to the views.
   """
-  columns = [("original", originals, 1.0), *_columns("view", views, 1.0)]
+  lines = [("original", originals, 1.0), *_lines("view", views, 1.0)]
   if local is not None:
-    columns += _columns("local", local, local.shape[3] / views.shape[3])
-  titles, pictures, widths = zip(*columns, strict=True)
-  shape = (len(originals), len(columns))
-  fig = Figure(figsize=(1.2 * sum(widths), 1.2 * shape[0] + 0.6))
+    lines += _lines("local", local, local.shape[2] / views.shape[2])
+  titles, pictures, heights = zip(*lines, strict=True)
+  shape = (len(lines), len(originals))
+  fig = Figure(figsize=(1.1 * shape[1] + 0.6, 1.1 * sum(heights) + 0.4))
   fig.suptitle("Pictures and their views", x=0.01, ha="left", weight="bold", size=12)
-  axes = fig.subplots(*shape, squeeze=False, gridspec_kw={"width_ratios": widths})
-  for (row, column), ax in np.ndenumerate(axes):
-    ax.imshow(_displayable(pictures[column][row]), interpolation="nearest")
+  axes = fig.subplots(*shape, squeeze=False, gridspec_kw={"height_ratios": heights})
+  for (line, i), ax in np.ndenumerate(axes):
+    ax.imshow(_displayable(pictures[line][i]), interpolation="nearest")
     ax.set_axis_off()
-    ax.set_anchor("N")
-  for ax, title in zip(axes[0], titles, strict=True):
-    ax.set_title(title, loc="center", size=9, weight="normal")
+    ax.set_anchor("W")
+  for ax, title in zip(axes[:, 0], titles, strict=True):
+    ax.text(-0.1, 0.5, title, ha="right", va="center", transform=ax.transAxes)
   fig.savefig(path)
 
 
@@ -73,15 +73,15 @@ def curves(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike) -> None:
   fig = Figure(figsize=(4.5 * (1 + bool(found)), 3.2))
   axes = fig.subplots(1, 1 + bool(found), squeeze=False)[0]
   axes[0].plot(*_series(rows, "loss").T)
-  axes[0].set(title="Training loss", xlabel="step")
+  axes[0].set(title="Training loss", xlabel="step", xlim=(0, None))
   for name, series in found.items():
     words, factor = PERCENT[name]
     values = factor * series[:, 1]
-    label = f"{words}, {values[-1]:.1f} at the end"
+    label = f"{words}: {values[-1]:.1f} %"
     marker = "o" if len(values) < 30 else None
     axes[1].plot(series[:, 0], values, marker=marker, markersize=3.5, label=label)
   if found:
-    axes[1].set(title="Accuracy (%)", xlabel="step")
+    axes[1].set(title="Accuracy (%)", xlabel="step", xlim=(0, None))
     axes[1].legend()
   fig.savefig(path)
 
@@ -106,7 +106,7 @@ def embedding(
     method, points = "PCA", PCA(2).fit_transform(x)
   else:
     method, points = "t-SNE", _t_sne(x)
-  fig = Figure(figsize=(6.4, 5.2))
+  fig = Figure(figsize=(7.2, 5.2))
   ax = fig.subplots()
   colours = _class_colours(len(class_names))
   for c, name in enumerate(class_names):
@@ -166,8 +166,8 @@ def _series(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
   return np.array(pairs, np.float64).reshape(-1, 2)
 
 
-def _columns(name: str, views: np.ndarray, width: float) -> list[tuple]:
-  return [(f"{name} {i + 1}", views[:, i], width) for i in range(views.shape[1])]
+def _lines(name: str, views: np.ndarray, height: float) -> list[tuple]:
+  return [(f"{name} {i + 1}", views[:, i], height) for i in range(views.shape[1])]
 
 
 def _displayable(image: np.ndarray) -> np.ndarray:

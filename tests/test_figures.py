@@ -29,7 +29,7 @@ def _leaves_matplotlib_as_it_was():
   assert dict(matplotlib.rcParams) == before
 
 
-def test_each_picture_stands_beside_its_views_and_local_views_are_smaller(tmp_path):
+def test_each_picture_is_shown_with_its_views_and_local_views_are_smaller(tmp_path):
   path = tmp_path / "views.png"
   figures.views_grid(
     solid(RED, 2, 16, 16),
