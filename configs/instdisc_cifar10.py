@@ -30,7 +30,7 @@ def get_config(variant: str = ""):
 
   c.optimizer.name = "sgd"
   c.optimizer.learning_rate = dict(
-    kind="steps", base=0.03, milestones=(80, 120, 160), factor=0.1
+    kind="steps", base=0.03, milestones=(120, 160), factor=0.1
   )
   c.optimizer.momentum = 0.9
   c.optimizer.weight_decay = 5e-4

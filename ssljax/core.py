@@ -164,7 +164,7 @@ def train_step(
   params, target = method.after_update(params, state, aux.carry)
   metrics = {
     "loss": loss,
-    "grad_norm": optax.global_norm(grads),
+    "grad_norm": optax.tree.norm(grads),
     **diagnostics.spread(aux.outputs["projection"]),
     **aux.metrics,
   }

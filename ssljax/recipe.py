@@ -117,7 +117,8 @@ def build(config: ConfigDict, plan: schedules.Plan, num_classes: int) -> Recipe:
   rate = config.evals.probe.learning_rate
   if rate and num_classes:
     method = Probed(method.net, method, num_classes)
-    tx = optim.partition({"^probe/": optax.adam(rate)}, tx)
+    adam = optim.build({"name": "adamw", "learning_rate": rate}, plan)
+    tx = optim.partition({"^probe/": adam}, tx)
   return Recipe(method, tx, views, eval_views, rates, config.seed)
 
 

@@ -10,9 +10,8 @@ from ssljax.losses import contrastive
 class SimCLR(Method):
   """Algorithm 1. Both views pass the network as one batch, as in the official code.
 
-  The loss is the paper's mean over all 2B anchors; the official TensorFlow code
-  reports the sum of two per-view means, which is twice this. LARS does not notice;
-  with SGD a learning rate taken from that code doubles.
+  Like that code the loss sums the two views' means, which is twice the paper's mean
+  over all 2B anchors: its learning rates and weight decays carry over.
   """
 
   temperature: float
@@ -20,5 +19,5 @@ class SimCLR(Method):
   def loss_fn(self, params, state, batch, rng):
     """NT-Xent (eq. 1) over batch["image"] [B,V,H,W,C]."""
     online, stats = self.forward_views(params, state.batch_stats, batch["image"], rng)
-    loss = contrastive.nt_xent(online["projection"], self.temperature)
+    loss = 2 * contrastive.nt_xent(online["projection"], self.temperature)
     return loss, Aux(stats, (), online, {})
