@@ -8,7 +8,7 @@ import numpy as np
 
 from ssljax.evals.features import FeatureSet, accuracy
 
-SIMILARITIES = 2**24  # how many of the M x N cosines are in memory at once
+SIMILARITIES = 2**25  # how many of the M x N cosines are in memory at once
 
 
 def weighted_knn(
