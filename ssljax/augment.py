@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ssljax import image as ops
 
@@ -23,7 +24,7 @@ NO_BLUR = 0.01  # a Gaussian so narrow that it is the identity
 
 @dataclasses.dataclass(frozen=True)
 class View:
-  """One random view: crop, flip, jitter, grey, blur, solarize, in this order.
+  """One random view: crop, flip, jitter, gray, blur, solarize, in this order.
 
   `flip` and names in `_p` are probabilities; `jitter` holds the strengths of
   brightness, contrast, saturation (factors in 1 ± s) and hue (turns in ± s).
@@ -37,9 +38,7 @@ class View:
   jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.4, 0.4)
   jitter_p: float = 1.0
   gray_p: float = 0.2
-  gray_first: bool = (
-    False  # grey before the jitter, as in InstDisc's and MoCo v1's code
-  )
+  gray_first: bool = False  # before the jitter, as InstDisc's and MoCo v1's code has it
   blur_p: float = 0.0
   solarize_p: float = 0.0
 
@@ -58,34 +57,35 @@ class View:
 
   def draw(self, key: jax.Array, image: jax.Array, aspect: jax.Array) -> jax.Array:
     """uint8 [H,W,3], its true width / height f32[] -> [3,size,size] in [0,1]."""
-    u = jax.random.uniform(key, (ops.BOX_DRAWS + 11,))  # one draw: threefry is dear
-    flip, jittered, order, *strengths, gray, blurred, sigma, solarized = u[
-      ops.BOX_DRAWS :
-    ]
+    u = jax.random.uniform(key, (ops.BOX_DRAWS + 11,))  # one draw is the fast way
+    u_box, u = u[: ops.BOX_DRAWS], u[ops.BOX_DRAWS :]
+    u_flip, u_jitter, u_order, u_gray, u_blur, u_sigma, u_solarize = u[:7]
+
+    def grayed(x):
+      return jnp.where(u_gray < self.gray_p, ops.luma(x)[None], x)
+
     scale = (self.crop_min, self.crop_max)
-    box = ops.crop_box(u[: ops.BOX_DRAWS], scale, *image.shape[:2], aspect)
-    x = ops.crop_resize(image, box, flip < self.flip, self.size, self.interpolation)
-    if self.gray_first:
-      x = jnp.where(gray < self.gray_p, ops.luma(x)[None], x)
+    box = ops.crop_box(u_box, scale, *image.shape[:2], aspect)
+    x = ops.crop_resize(image, box, u_flip < self.flip, self.size, self.interpolation)
+    if self.gray_p and self.gray_first:
+      x = grayed(x)
     if self.jitter_p:
-      amounts = self.jitter_amounts(jnp.stack(strengths), jittered < self.jitter_p)
-      order = jnp.asarray(ops.ORDERS)[(order * len(ops.ORDERS)).astype(jnp.int32)]
-      x = ops.jitter(x, order, amounts)
+      order = jnp.asarray(ops.ORDERS)[(u_order * len(ops.ORDERS)).astype(jnp.int32)]
+      x = ops.jitter(x, order, self.jitter_amounts(u[7:], u_jitter < self.jitter_p))
     if self.gray_p and not self.gray_first:
-      x = jnp.where(gray < self.gray_p, ops.luma(x)[None], x)
+      x = grayed(x)
     if self.blur_p:
-      sigma = SIGMA[0] + (SIGMA[1] - SIGMA[0]) * sigma
-      x = ops.blur(x, jnp.where(blurred < self.blur_p, sigma, NO_BLUR))
+      sigma = SIGMA[0] + (SIGMA[1] - SIGMA[0]) * u_sigma
+      x = ops.blur(x, jnp.where(u_blur < self.blur_p, sigma, NO_BLUR))
     if self.solarize_p:
-      x = jnp.where(solarized < self.solarize_p, ops.solarize(x), x)
+      x = jnp.where(u_solarize < self.solarize_p, ops.solarize(x), x)
     return x
 
   def jitter_amounts(self, u: jax.Array, apply: jax.Array | bool) -> jax.Array:
-    """Uniform [4] -> what `image.jitter` takes [4]; what changes nothing, if not."""
+    """Uniform [4] -> amounts [4] of `image.jitter`, neutral ones unless `apply`."""
     neutral = jnp.array([1.0, 1.0, 1.0, 0.0])
     strength = jnp.array(self.jitter, jnp.float32)
-    low = neutral - strength
-    low = jnp.where(neutral == 1, jnp.maximum(low, 0.0), low)
+    low = jnp.maximum(neutral - strength, jnp.array([0.0, 0.0, 0.0, -0.5]))
     drawn = low + (neutral + strength - low) * u
     return jnp.where(apply, drawn, neutral)
 
@@ -113,8 +113,8 @@ class CentreView:
   def draw(self, key: jax.Array, image: jax.Array, aspect: jax.Array) -> jax.Array:
     """uint8 [H,W,3], its true width / height f32[] -> [3,size,size] in [0,1]."""
     height, width, _ = image.shape
-    h = height * self.crop * jnp.minimum(1.0, aspect)
-    w = width * self.crop * jnp.minimum(1.0, 1 / aspect)
+    h = jnp.maximum(1.0, height * self.crop * jnp.minimum(1.0, aspect))
+    w = jnp.maximum(1.0, width * self.crop * jnp.minimum(1.0, 1 / aspect))
     box = (height - h) / 2, (width - w) / 2, h, w
     return ops.crop_resize(image, box, False, self.size, self.interpolation)
 
@@ -163,7 +163,8 @@ RECIPES = {
   "eval": Recipe((CentreView(),)),
 }
 
-_OWN_LOCAL = ("size", "crop_min", "crop_max")  # not shared by global and local views
+_OWN = ("size", "crop_min", "crop_max")  # what local views do not share
+_WHOLE = ("local_views", "mean", "std")  # numbers of a Recipe, not of a View
 
 
 def fields(recipe: str) -> tuple[str, ...]:
@@ -173,34 +174,32 @@ def fields(recipe: str) -> tuple[str, ...]:
       f"augment.recipe={recipe!r} is not known; choose from {', '.join(RECIPES)}"
     )
   names = [f.name for f in dataclasses.fields(RECIPES[recipe].views[0])]
-  local = ["local_views", *(f"local_{name}" for name in _OWN_LOCAL)]
-  return (*names, *(local if RECIPES[recipe].local else ()), "mean", "std")
+  if RECIPES[recipe].local:
+    names += ["local_views", *(f"local_{name}" for name in _OWN)]
+  return (*names, "mean", "std")
 
 
 def configure(config: Mapping) -> Recipe:
   """The recipe named `config["recipe"]` with the other entries in place of its own.
 
-  A name of a view's number sets it in all views; size and crops of local views are
+  A name of a view's number sets it in all views; local views have their own
   `local_size`, `local_crop_min`, `local_crop_max`. Raises ValueError on other names.
   """
-  overrides = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}
-  name = overrides.pop("recipe", None)
+  name = config.get("recipe")
+  overrides = {k: v for k, v in config.items() if k != "recipe"}
   allowed = fields(name)
-  for unknown in overrides.keys() - set(allowed):
+  for unknown in (k for k in overrides if k not in allowed):
     raise ValueError(
       f"augment.{unknown}={overrides[unknown]!r} is not a number of the recipe "
       f"{name!r}; choose from {', '.join(allowed)}"
     )
   recipe = RECIPES[name]
-  whole = {
-    k: overrides.pop(k) for k in ("local_views", "mean", "std") if k in overrides
-  }
-  local = {f"local_{k}": k for k in _OWN_LOCAL}
-  local = {local[k]: overrides.pop(k) for k in tuple(overrides) if k in local}
-  views = tuple(dataclasses.replace(v, **overrides) for v in recipe.views)
+  whole = {k: overrides.pop(k) for k in _WHOLE if k in overrides}
+  own = {k: overrides.pop(f"local_{k}") for k in _OWN if f"local_{k}" in overrides}
+  views = tuple(dataclasses.replace(view, **overrides) for view in recipe.views)
   if recipe.local:
-    shared = {k: v for k, v in overrides.items() if k not in _OWN_LOCAL}
-    whole["local"] = dataclasses.replace(recipe.local, **shared, **local)
+    shared = {k: v for k, v in overrides.items() if k not in _OWN}
+    whole["local"] = dataclasses.replace(recipe.local, **shared, **own)
   return dataclasses.replace(recipe, views=views, **whole)
 
 
@@ -211,11 +210,12 @@ def build(config: Mapping, normalise: bool = True) -> Callable:
   onto the canvas "aspect" f32 [B], their true width / height. Out: "image" f32
   [B,V,size,size,3] normalised, with local views "local" f32 [B,L,size,size,3],
   the other keys as they came. Each view depends on `rng`, its example's index and its
-  number alone: not on the batch around it, nor on the devices.
+  number alone: not on the batch around it, nor on the devices (save for the last
+  bit, which XLA rounds by the shape of the batch).
   """
   recipe = configure(config)
-  mean = jnp.array(recipe.mean if normalise else (0, 0, 0), jnp.float32)
-  std = jnp.array(recipe.std if normalise else (1, 1, 1), jnp.float32)
+  mean = np.reshape(recipe.mean if normalise else 0, (1, 1, 1, 1, -1))
+  std = np.reshape(recipe.std if normalise else 1, (1, 1, 1, 1, -1))
 
   def stack(views, first, keys, image, aspect):
     parts = []
@@ -227,9 +227,7 @@ def build(config: Mapping, normalise: bool = True) -> Callable:
       parts.append(draw(first + jnp.arange(count), keys, image, aspect))
       first += count
     x = jnp.moveaxis(jnp.concatenate(parts, axis=1), 2, 4)
-    return (x - jnp.expand_dims(mean, (0, 1, 2, 3))) / jnp.expand_dims(
-      std, (0, 1, 2, 3)
-    )
+    return (x - mean.astype(np.float32)) / std.astype(np.float32)
 
   def views(rng, batch):
     image = batch["image"]

@@ -42,8 +42,8 @@ def crop_box(
   first = jnp.argmax(fits)
   w_centre = jnp.round(width * jnp.minimum(1.0, RATIO[1] / aspect))
   h_centre = jnp.round(height * jnp.minimum(1.0, aspect / RATIO[0]))
-  w = jnp.where(fits.any(), w[first], w_centre)
-  h = jnp.where(fits.any(), h[first], h_centre)
+  w = jnp.where(fits.any(), w[first], jnp.maximum(w_centre, 1.0))
+  h = jnp.where(fits.any(), h[first], jnp.maximum(h_centre, 1.0))
   top = jnp.where(fits.any(), u[-2] * (height - h + 1), (height - h) / 2)
   left = jnp.where(fits.any(), u[-1] * (width - w + 1), (width - w) / 2)
   return jnp.floor(top), jnp.floor(left), h, w
@@ -72,7 +72,7 @@ def _resize_weights(
   pixel = jnp.arange(inputs, dtype=jnp.float32)[None] + 0.5
   stretch = jnp.maximum(jnp.abs(step), 1.0)  # a wider filter when shrinking: antialias
   weights = FILTERS[interpolation](jnp.abs(pixel - centre[:, None]) / stretch)
-  inside = (jnp.minimum(start, stop) < pixel) & (pixel < jnp.maximum(start, stop))
+  inside = (jnp.minimum(start, stop) <= pixel) & (pixel <= jnp.maximum(start, stop))
   weights = jnp.where(inside, weights, 0.0)
   return weights / weights.sum(1, keepdims=True)
 
@@ -82,7 +82,9 @@ def crop_resize(
 ) -> jax.Array:
   """uint8 [H,W,3] -> [3,size,size]: Pillow's antialiased resize of `box`, mirrored.
 
-  Two matrix products; they hold the crop, the filter and the flip.
+  No pixel outside the box is seen. Two matrix products hold the crop, the filter and
+  the flip; in TF32 or bfloat16, an accelerator's default, they stay within a gray
+  level. (At 224 pixels they beat a gather of the few taps on CPU too.)
   """
   height, width, _ = image.shape
   top, left, h, w = box
@@ -90,9 +92,9 @@ def crop_resize(
   start, stop = jnp.where(flip, right, left), jnp.where(flip, left, right)
   rows = _resize_weights(top, top + h, height, size, interpolation)
   columns = _resize_weights(start, stop, width, size, interpolation)
-  x = jnp.moveaxis(image, 2, 0).astype(jnp.float32) / 255
-  x = jnp.einsum("hH,cHW->chW", rows, x)
-  return jnp.clip(jnp.einsum("wW,chW->chw", columns, x), 0.0, 1.0)
+  x = jnp.moveaxis(image, 2, 1).astype(jnp.float32) / 255
+  x = jnp.einsum("hH,HcW->hcW", rows, x)
+  return jnp.clip(jnp.einsum("wW,hcW->chw", columns, x), 0.0, 1.0)
 
 
 def luma(x: jax.Array) -> jax.Array:
@@ -125,8 +127,8 @@ def colour(x: jax.Array, operation: jax.Array, amount: jax.Array) -> jax.Array:
   The first three blend with black, with the picture's mean luma, with the luma of
   each pixel; the result is clipped to [0,1], as torchvision does after each one.
   """
-  grey = luma(x)
-  other = jnp.where(operation == 1, grey.mean(), grey)
+  gray = luma(x)
+  other = jnp.where(operation == 1, gray.mean(), gray)
   other = jnp.where(operation == 0, 0.0, other)[None]
   blend = jnp.clip(amount * x + (1 - amount) * other, 0.0, 1.0)
   return jnp.where(operation == 3, turn_hue(x, amount), blend)
@@ -150,11 +152,11 @@ def blur(x: jax.Array, sigma: jax.Array) -> jax.Array:
   radius = x.shape[1] // 20
   taps = jnp.exp(-0.5 * (jnp.arange(radius + 1, dtype=jnp.float32) / sigma) ** 2)
   taps = taps / (2 * taps.sum() - taps[0])
-  for axis, size in ((1, x.shape[1]), (2, x.shape[2])):
-    pad = [(radius, radius) if a == axis else (0, 0) for a in range(3)]
-    padded = jnp.pad(x, pad, mode="reflect")
+  height, width = x.shape[1:]
+  x = jnp.pad(x, ((0, 0), (radius, radius), (radius, radius)), mode="reflect")
+  for axis, size in ((1, height), (2, width)):
     x = sum(
-      taps[abs(i - radius)] * jax.lax.slice_in_dim(padded, i, i + size, axis=axis)
+      taps[abs(i - radius)] * jax.lax.slice_in_dim(x, i, i + size, axis=axis)
       for i in range(2 * radius + 1)
     )
   return x

@@ -3,28 +3,14 @@ import math
 import re
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from PIL import Image, ImageEnhance
+from PIL import Image
 
 from ssljax import augment, sharding
 from ssljax import image as ops
-from tests.oracle_file import oracle
 
 LEVEL = 1 / 255
-crop_resize = jax.jit(ops.crop_resize, static_argnums=(3, 4))
-colour = jax.jit(ops.colour)
-blur = jax.jit(ops.blur)
-PLAIN = {"flip": 0.0, "jitter_p": 0.0, "gray_p": 0.0, "crop_min": 1.0}
-
-
-def planes(image):
-  return jnp.moveaxis(jnp.asarray(image, jnp.float32), 2, 0)
-
-
-def channels_last(x):
-  return np.moveaxis(np.asarray(x), 0, 2)
 
 
 def pictures(n, side, seed=0):
@@ -41,161 +27,20 @@ def batch_of(n, side):
   }
 
 
-@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
-def test_crop_and_resize_is_pillows(interpolation):
-  o = oracle("14_tv_resized_crop_0")
-  box = [float(o[f"hp_{k}"]) for k in ("top", "left", "height", "width")]
-  x = crop_resize(jnp.asarray(o["in_image_u8"]), box, False, 16, interpolation)
-  pil = o[f"out_pil_{interpolation}"] * LEVEL
-  np.testing.assert_allclose(channels_last(x), pil, atol=1.01 * LEVEL)
-  exact = np.clip(o[f"out_{interpolation}_aa"], 0, 1)  # of the picture before 8 bits
-  np.testing.assert_allclose(channels_last(x), exact, atol=0.8 * LEVEL)
-
-
-@pytest.mark.parametrize(
-  ("box", "size"), [((0, 0, 32, 32), 12), ((4, 9, 7, 5), 20), ((3, 1, 28, 9), 16)]
-)
-@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
-def test_shrunk_grown_and_mirrored_crops_are_pillows(box, size, interpolation):
-  picture = 64 + pictures(1, 32)[0] // 2  # Pillow cuts overshoot between its two passes
-  top, left, h, w = box
-  kind = Image.Resampling[interpolation.upper()]
-  pil = Image.fromarray(picture).crop((left, top, left + w, top + h))
-  pil = pil.resize((size, size), kind).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-  box = [jnp.float32(b) for b in box]
-  x = crop_resize(jnp.asarray(picture), box, True, size, interpolation)
-  np.testing.assert_allclose(
-    channels_last(x), np.asarray(pil) * LEVEL, atol=1.01 * LEVEL
-  )
-
-
-@pytest.mark.parametrize(
-  ("operation", "enhance"),
-  [(0, ImageEnhance.Brightness), (1, ImageEnhance.Contrast), (2, ImageEnhance.Color)],
-)
-@pytest.mark.parametrize("factor", [0.2, 1.0, 1.7])
-def test_factors_of_colour_are_pillows(operation, enhance, factor):
-  picture = pictures(1, 24)[0]
-  pil = np.asarray(enhance(Image.fromarray(picture)).enhance(factor))
-  x = colour(planes(picture * LEVEL), jnp.int32(operation), jnp.float32(factor))
-  np.testing.assert_allclose(channels_last(x), pil * LEVEL, atol=1.5 * LEVEL)
-
-
-def test_grey_and_solarized_pictures_are_pillows():
-  o = oracle("14_pil_ops_0")
-  x = planes(o["in_image"] * np.float32(LEVEL))
-  grey = np.asarray(ops.luma(x))
-  np.testing.assert_allclose(
-    grey, o["out_grayscale"][:, :, 0] * LEVEL, atol=0.51 * LEVEL
-  )
-  inverted = channels_last(ops.solarize(x))
-  np.testing.assert_allclose(inverted, o["out_solarize"] * LEVEL, atol=1e-6)
-
-
-def test_jitter_in_either_order_is_torchvisions():
-  o = oracle("14_tv_color_0")
-  x = planes(o["in_image"])
-  names = ("brightness", "contrast", "saturation", "hue")
-  amounts = jnp.array([o[f"hp_{n}_factor"] for n in names], jnp.float32)
-  for operation, name in enumerate(names):
-    one = colour(x, jnp.int32(operation), amounts[operation])
-    atol = (
-      1e-5 if name in ("brightness", "hue") else 2e-4
-    )  # luma .2989 there, .299 here
-    np.testing.assert_allclose(channels_last(one), o[f"out_{name}"], atol=atol)
-  for order in ((0, 1, 2, 3), (3, 1, 0, 2)):
-    result = jax.jit(ops.jitter)(x, jnp.array(order, jnp.int32), amounts)
-    expected = o["out_order_" + "".join(map(str, order))]
-    np.testing.assert_allclose(channels_last(result), expected, atol=4e-4)
-  assert {tuple(p) for p in ops.ORDERS} == set(itertools.permutations(range(4)))
-
-
-def test_blur_is_torchvisions():
-  o = oracle("14_tv_blur_0")
-  x = blur(planes(o["in_image"]), jnp.float32(o["hp_sigma"]))
-  np.testing.assert_allclose(channels_last(x), o["out_blur"], atol=1e-6)
-
-
-def test_blur_has_23_taps_at_224_pixels_and_none_where_it_is_switched_off():
-  dot = jnp.zeros((3, 224, 224)).at[:, 100, 100].set(1.0)
-  x = np.asarray(ops.blur(dot, jnp.float32(2.0)))[0]
-  taps = np.exp(-(np.arange(-11, 12) ** 2) / 8)
-  taps = taps / taps.sum()
-  np.testing.assert_allclose(x[89:112, 89:112], np.outer(taps, taps), atol=1e-7)
-  assert np.count_nonzero(x) == 23 * 23
-  off = blur(dot, jnp.float32(augment.NO_BLUR))
-  np.testing.assert_array_equal(np.asarray(off), np.asarray(dot))
-
-
-def test_boxes_are_torchvisions_for_its_draws():
-  o = oracle("14_tv_rrc_params_0")
-  draws = o["in_draws"]
-  kind, low, high, value = np.moveaxis(draws, 2, 0)
-  u = np.zeros((len(draws), ops.BOX_DRAWS), np.float32)
-  for row in range(len(draws)):
-    real = (value - low)[row, kind[row] == 0] / (high - low)[row, kind[row] == 0]
-    u[row, : len(real) // 2] = real[::2]
-    u[row, ops.ATTEMPTS : ops.ATTEMPTS + len(real) // 2] = real[1::2]
-    whole = kind[row] == 1
-    if whole.any():
-      u[row, -2:] = (value[row, whole] + 0.5) / high[row, whole]
-  height, width = int(o["hp_H"]), int(o["hp_W"])
-  scale = tuple(o["hp_scale"].tolist())
-  box = jax.jit(
-    jax.vmap(lambda u: ops.crop_box(u, scale, height, width, jnp.float32(1.5)))
-  )
-  np.testing.assert_array_equal(np.stack(box(u), 1), o["out_boxes"])
-
-
-def torchvision_box(rng, width, height, scale):
-  """RandomResizedCrop's law in NumPy -> width, height."""
-  for _ in range(10):
-    area = width * height * rng.uniform(*scale)
-    ratio = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
-    w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
-    if 0 < w <= width and 0 < h <= height:
-      return w, h
-  ratio = min(max(width / height, 3 / 4), 4 / 3)
-  return min(width, round(height * ratio)), min(height, round(width / ratio))
-
-
-@pytest.mark.parametrize("aspect", [1.0, 0.5, 2.5])
-def test_crops_of_a_squeezed_picture_follow_the_law_of_the_picture(aspect):
-  n, side, scale = 4000, 512, (0.2, 1.0)
-  u = jax.random.uniform(jax.random.key(1), (n, ops.BOX_DRAWS))
-  box = jax.jit(jax.vmap(lambda u, a: ops.crop_box(u, scale, side, side, a), (0, None)))
-  top, left, h, w = np.stack(box(u, jnp.float32(aspect)))
-  assert (top >= 0).all()
-  assert (left >= 0).all()
-  assert (top + h <= side).all()
-  assert (left + w <= side).all()
-  rng = np.random.default_rng(2)
-  width, height = round(side * aspect), side
-  expected = [torchvision_box(rng, width, height, scale) for _ in range(n)]
-  expected = np.array(expected) / (width, height)
-  for ours, theirs in zip((w / side, h / side), expected.T, strict=True):
-    quantiles = np.linspace(0.02, 0.98, 25)
-    np.testing.assert_allclose(
-      np.quantile(ours, quantiles), np.quantile(theirs, quantiles), atol=0.025
-    )
-  free = (w < side) & (h < side)
-  assert abs((left / np.maximum(side - w, 1))[free].mean() - 0.5) < 0.03
-
-
-def test_flip_grey_and_solarize_happen_as_often_as_their_probability():
+def test_flip_gray_and_solarize_happen_as_often_as_their_probability():
   n = 1024
   picture = pictures(1, 8)[0]
-  config = {**PLAIN, "recipe": "instdisc", "size": 8}
+  config = {"recipe": "instdisc", "size": 8, "crop_min": 1.0, "jitter_p": 0.0}
   config |= {"flip": 0.5, "gray_p": 0.2, "gray_first": False, "solarize_p": 0.3}
   views = jax.jit(augment.build(config, normalise=False))
   batch = {"image": np.stack(n * [picture]), "index": np.arange(n, dtype=np.int32)}
   x = np.asarray(views(jax.random.key(0), batch)["image"][:, 0])
   counts = {}
-  for flip, grey, solar in itertools.product((False, True), repeat=3):
+  for flip, gray, solar in itertools.product((False, True), repeat=3):
     y = picture[:, ::-1] * LEVEL if flip else picture * LEVEL
-    y = np.repeat((y @ ops.LUMA)[..., None], 3, axis=2) if grey else y
+    y = np.repeat((y @ ops.LUMA)[..., None], 3, axis=2) if gray else y
     y = np.where(y >= 0.5, 1 - y, y) if solar else y
-    counts[flip, grey, solar] = (np.abs(x - y).max((1, 2, 3)) < 1e-4).sum()
+    counts[flip, gray, solar] = (np.abs(x - y).max((1, 2, 3)) < 1e-4).sum()
   assert sum(counts.values()) == n
   for place, p in enumerate((0.5, 0.2, 0.3)):
     share = sum(c for key, c in counts.items() if key[place]) / n
@@ -204,7 +49,7 @@ def test_flip_grey_and_solarize_happen_as_often_as_their_probability():
 
 def test_jitter_draws_from_one_plus_minus_its_strength():
   view = augment.View(jitter=(0.8, 0.4, 1.5, 0.2), jitter_p=0.8)
-  low, high = (view.jitter_amounts(jnp.full(4, u), True) for u in (0.0, 1.0))
+  low, high = (view.jitter_amounts(np.full(4, u, np.float32), True) for u in (0.0, 1.0))
   np.testing.assert_allclose(low, [0.2, 0.6, 0.0, -0.2], atol=1e-6)
   np.testing.assert_allclose(high, [1.8, 1.4, 2.5, 0.2], atol=1e-6)
   np.testing.assert_array_equal(view.jitter_amounts(high, False), [1, 1, 1, 0])
@@ -269,6 +114,14 @@ def test_evaluation_sees_the_middle_of_the_picture_in_its_true_shape():
   assert np.abs(x - np.asarray(middle) * LEVEL).mean() < LEVEL
 
 
+@pytest.mark.parametrize("recipe", ["eval", "instdisc"])
+def test_a_banner_narrower_than_a_pixel_still_gives_a_picture(recipe):
+  config = {"recipe": recipe, "size": 8}
+  batch = batch_of(2, 8) | {"aspect": np.array([1e-3, 1e3], np.float32)}
+  x = jax.jit(augment.build(config))(jax.random.key(0), batch)["image"]
+  assert np.isfinite(x).all()
+
+
 def test_recipes_hold_the_papers_numbers():
   def numbers(v):
     crop = v.size, v.crop_min, v.crop_max, v.interpolation
@@ -299,7 +152,7 @@ def test_recipes_hold_the_papers_numbers():
 def test_an_override_reaches_every_view_and_local_ones_have_their_own_size():
   config = {"recipe": "dino", "size": 32, "crop_min": 0.3, "gray_p": 0.1}
   config |= {"local_size": 16, "local_crop_max": 0.3, "local_views": 6}
-  recipe = augment.configure(config | {"std": [0.228, 0.224, 0.225]})
+  recipe = augment.configure(config | {"std": (0.228, 0.224, 0.225)})
   assert [(v.size, v.crop_min, v.gray_p) for v in recipe.views] == 2 * [(32, 0.3, 0.1)]
   local = recipe.local
   assert (local.size, local.crop_min, local.crop_max, local.gray_p) == (
