@@ -1,4 +1,3 @@
-import itertools
 import math
 
 import jax
@@ -87,15 +86,12 @@ def test_jitter_in_either_order_is_torchvisions():
   amounts = jnp.array([o[f"hp_{n}_factor"] for n in names], jnp.float32)
   for operation, name in enumerate(names):
     one = colour(x, jnp.int32(operation), amounts[operation])
-    atol = (
-      1e-5 if name in ("brightness", "hue") else 2e-4
-    )  # luma .2989 there, .299 here
+    atol = 1e-5 if name in ("brightness", "hue") else 2e-4  # the others' luma differs
     np.testing.assert_allclose(channels_last(one), o[f"out_{name}"], atol=atol)
   for order in ((0, 1, 2, 3), (3, 1, 0, 2)):
     result = jax.jit(ops.jitter)(x, jnp.array(order, jnp.int32), amounts)
     expected = o["out_order_" + "".join(map(str, order))]
     np.testing.assert_allclose(channels_last(result), expected, atol=4e-4)
-  assert {tuple(p) for p in ops.ORDERS} == set(itertools.permutations(range(4)))
 
 
 def test_blur_is_torchvisions():
@@ -106,7 +102,7 @@ def test_blur_is_torchvisions():
 
 def test_blur_has_23_taps_at_224_pixels_and_none_where_it_is_switched_off():
   dot = jnp.zeros((3, 224, 224)).at[:, 100, 100].set(1.0)
-  x = np.asarray(ops.blur(dot, jnp.float32(2.0)))[0]
+  x = np.asarray(blur(dot, jnp.float32(2.0)))[0]
   taps = np.exp(-(np.arange(-11, 12) ** 2) / 8)
   taps = taps / taps.sum()
   np.testing.assert_allclose(x[89:112, 89:112], np.outer(taps, taps), atol=1e-7)
