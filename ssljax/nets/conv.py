@@ -6,6 +6,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+SMALL = 8  # outputs of fewer rows leave the kernel's gradient to `lax`
+PIECE = 2**17  # numbers of the image in one piece of the batch: half a megabyte
+
 
 class Conv(nn.Module):
   """Square convolution with a kernel [k,k,C,features], float32.
@@ -40,7 +43,18 @@ class Conv(nn.Module):
 def conv2d(
   x: jax.Array, kernel: jax.Array, stride: int = 1, padding: int = 0
 ) -> jax.Array:
-  """Image [B,H,W,C], kernel [k,k,C,D] -> [B,H',W',D] by cross-correlation."""
+  """Image [B,H,W,C], kernel [k,k,C,D] -> [B,H',W',D] by cross-correlation.
+
+  On a CPU (asked when this is traced) the kernel's gradient is `_kernel_grad`, with
+  `lax`'s values to rounding. A CPU that plays several devices keeps `lax`'s own,
+  which XLA knows how to split.
+  """
+  if jax.default_backend() == "cpu" and jax.device_count() == 1:
+    return _conv_cpu(x, kernel, stride, padding)
+  return _conv(x, kernel, stride, padding)
+
+
+def _conv(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
   return jax.lax.conv_general_dilated(
     x,
     kernel,
@@ -48,3 +62,69 @@ def conv2d(
     padding=((padding, padding), (padding, padding)),
     dimension_numbers=("NHWC", "HWIO", "NHWC"),
   )
+
+
+_conv_cpu = jax.custom_vjp(_conv, nondiff_argnums=(2, 3))
+
+
+def _forward(x, kernel, stride, padding):
+  return _conv(x, kernel, stride, padding), (x, kernel)
+
+
+def _backward(stride, padding, saved, grad):
+  x, kernel = saved
+  _, input_vjp = jax.vjp(lambda x: _conv(x, kernel, stride, padding), x)
+  if grad.shape[1] < SMALL:
+    _, kernel_vjp = jax.vjp(lambda k: _conv(x, k, stride, padding), kernel)
+    return *input_vjp(grad), *kernel_vjp(grad)
+  return *input_vjp(grad), _kernel_grad(x, grad, kernel.shape[0], stride, padding)
+
+
+_conv_cpu.defvjp(_forward, _backward)
+
+
+def _kernel_grad(
+  x: jax.Array, grad: jax.Array, k: int, stride: int, padding: int
+) -> jax.Array:
+  """Image [B,H,W,C], output's gradient [B,H',W',D] -> kernel's gradient [k,k,C,D].
+
+  One matrix product sums over all pixels. Its left side holds the gradient shifted
+  by each row of the kernel, its right side the image shifted by each column: k + k
+  copies in place of k * k. A strided gradient cannot shift by one row, so there the
+  image takes all k * k shifts. The batch goes through in pieces that fit the cache.
+  """
+  batch, height, width, channels = x.shape
+  rows = range(k) if stride == 1 else range(1)
+  taps = range(1) if stride == 1 else range(k)
+  high, wide = grad.shape[1] + len(rows) - 1, grad.shape[2]
+  dim = grad.shape[3]
+
+  def piece(x, grad):
+    x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    last = stride * (high - 1) + 1, stride * (wide - 1) + 1
+    shifted = [
+      x[:, i : i + last[0] : stride, j : j + last[1] : stride]
+      for i in taps
+      for j in range(k)
+    ]
+    right = jnp.concatenate(shifted, axis=-1).reshape(-1, len(shifted) * channels)
+    left = grad.reshape(-1, dim).T.reshape(dim, -1, *grad.shape[1:3])
+    left = [
+      jnp.pad(left, ((0, 0), (0, 0), (i, len(rows) - 1 - i), (0, 0))) for i in rows
+    ]
+    return jnp.concatenate(left).reshape(len(rows) * dim, -1) @ right
+
+  size = _divisor(batch, PIECE // (height * width * channels))
+  pieces = (
+    x.reshape(batch // size, size, *x.shape[1:]),
+    grad.reshape(batch // size, size, *grad.shape[1:]),
+  )
+  zeros = jnp.zeros((len(rows) * dim, len(taps) * k * channels), grad.dtype)
+  total, _ = jax.lax.scan(lambda sum, p: (sum + piece(*p), None), zeros, pieces)
+  total = total.reshape(len(rows), dim, len(taps), k, channels)
+  return total.transpose(0, 2, 3, 4, 1).reshape(k, k, channels, dim)
+
+
+def _divisor(n: int, at_most: int) -> int:
+  """The largest divisor of n that is not above `at_most`, or 1."""
+  return max(d for d in range(1, n + 1) if n % d == 0 and d <= max(1, at_most))
