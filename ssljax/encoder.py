@@ -2,6 +2,7 @@
 
 import pathlib
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import numpy as np
@@ -64,9 +65,13 @@ def restore(
   return config, parts, state
 
 
-def untrained(config: ConfigDict, parts: Recipe, mesh: Mesh) -> TrainState:
-  """The state that the run started from: the baseline of a random encoder."""
+def untrained(
+  config: ConfigDict, parts: Recipe, mesh: Mesh
+) -> Callable[[], TrainState]:
+  """-> init() -> the state that a run starts from; it compiles once.
+
+  A run calls it twice: to begin, and for the baseline of a random encoder.
+  """
   batch = recipe.example_batch(config)
-  shapes = jax.eval_shape(parts.init, batch)
-  layout = sharding.state_sharding(shapes, mesh)
-  return jax.jit(parts.init, out_shardings=layout)(batch)
+  layout = sharding.state_sharding(jax.eval_shape(parts.init, batch), mesh)
+  return partial(jax.jit(parts.init, out_shardings=layout), batch)

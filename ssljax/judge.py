@@ -118,7 +118,7 @@ def evaluate(config: ConfigDict, folder: str | pathlib.Path | None = None) -> di
       f"data.name={trained.data.name} has no labels or nothing to evaluate on; name a "
       "labelled data set with --config.data.name"
     )
-  states = {"random encoder": encoder.untrained(trained, parts, mesh)}
+  states = {"random encoder": encoder.untrained(trained, parts, mesh)()}
   states["trained encoder"] = state
   rows, _ = compare(judge, states, config.evaluator)
   print(figures.table(rows))

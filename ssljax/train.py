@@ -62,12 +62,12 @@ def train_and_evaluate(config: ConfigDict, workdir: str | pathlib.Path) -> dict:
     report.picture_views(config, splits.train, workdir)
     loader = open_loader(config, splits.train)
     run = Run(config, parts, plan, mesh, judge, loader, checkpoints, writer)
-    state = run.train(run.first_state(shapes))
+    init = encoder.untrained(config, parts, mesh)
+    state = run.train(run.restored(shapes) or init())
     if int(state.step) < plan.total_steps:
       writer.say(f"Stopped at step {state.step} and saved; the same line continues.")
       return {}
-    first = encoder.untrained(config, parts, mesh)
-    return report.finish(config, judge, first, state, writer, workdir)
+    return report.finish(config, judge, init(), state, writer, workdir)
 
 
 def check_same_run(config: ConfigDict, workdir: pathlib.Path) -> None:
@@ -146,11 +146,11 @@ class Run:
     self.eval_every = every if every and judge.possible else math.inf
     self.warning: str | None = None
 
-  def first_state(self, shapes: TrainState) -> TrainState:
-    """Where the run goes on: its newest checkpoint, or step 0."""
+  def restored(self, shapes: TrainState) -> TrainState | None:
+    """The state of the newest checkpoint, where there is one."""
     step = self.checkpoints.latest
     if step is None:
-      return encoder.untrained(self.config, self.parts, self.mesh)
+      return None
     try:
       self.loader.check(self.checkpoints.read_meta()["data"], step)
     except ValueError as error:
