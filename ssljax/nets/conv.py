@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-SMALL = 8  # outputs of fewer rows leave the kernel's gradient to `lax`
-PIECE = 2**17  # numbers of the image in one piece of the batch: half a megabyte
+SMALL = 8  # outputs of so few rows leave the kernel's gradient to `lax`
+PIECE = 2**17  # numbers in one piece of the batch: half a megabyte
 
 
 class Conv(nn.Module):
@@ -74,7 +74,7 @@ def _forward(x, kernel, stride, padding):
 def _backward(stride, padding, saved, grad):
   x, kernel = saved
   _, input_vjp = jax.vjp(lambda x: _conv(x, kernel, stride, padding), x)
-  if grad.shape[1] < SMALL:
+  if grad.shape[1] <= SMALL:
     _, kernel_vjp = jax.vjp(lambda k: _conv(x, k, stride, padding), kernel)
     return *input_vjp(grad), *kernel_vjp(grad)
   return *input_vjp(grad), _kernel_grad(x, grad, kernel.shape[0], stride, padding)
@@ -90,14 +90,14 @@ def _kernel_grad(
 
   One matrix product sums over all pixels. Its left side holds the gradient shifted
   by each row of the kernel, its right side the image shifted by each column: k + k
-  copies in place of k * k. A strided gradient cannot shift by one row, so there the
-  image takes all k * k shifts. The batch goes through in pieces that fit the cache.
+  copies in place of k * k. Where the gradient is strided, or wider than k images,
+  the image takes all shifts. The batch goes through in pieces that fit the cache.
   """
   batch, height, width, channels = x.shape
-  rows = range(k) if stride == 1 else range(1)
-  taps = range(1) if stride == 1 else range(k)
-  high, wide = grad.shape[1] + len(rows) - 1, grad.shape[2]
   dim = grad.shape[3]
+  shared = stride == 1 and dim < k * channels
+  rows, taps = (range(k), range(1)) if shared else (range(1), range(k))
+  high, wide = grad.shape[1] + len(rows) - 1, grad.shape[2]
 
   def piece(x, grad):
     x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
@@ -114,7 +114,7 @@ def _kernel_grad(
     ]
     return jnp.concatenate(left).reshape(len(rows) * dim, -1) @ right
 
-  size = _divisor(batch, PIECE // (height * width * channels))
+  size = _divisor(batch, PIECE // max(x[0].size, grad[0].size))
   pieces = (
     x.reshape(batch // size, size, *x.shape[1:]),
     grad.reshape(batch // size, size, *grad.shape[1:]),
