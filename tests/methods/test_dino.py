@@ -1,4 +1,4 @@
-"""The official training loop of DINO, two epochs of two steps, number by number."""
+"""DINO: its official training loop, two epochs of two steps, number by number."""
 
 import jax
 import numpy as np
