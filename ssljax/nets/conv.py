@@ -1,4 +1,10 @@
-"""Convolution, with a gradient that a CPU computes at a bearable speed."""
+"""Convolution, with a kernel gradient that a CPU computes at a bearable speed.
+
+XLA's CPU backend is quick at a convolution and at its input gradient, but computes
+the kernel gradient as a convolution with a window as large as the image: 140 ms for
+a 3x3 layer of 64 channels on 64 images of 32x32, where the forward pass takes 30
+(CPU time on one core). Written as a matrix product it takes 60.
+"""
 
 from typing import Any
 
@@ -6,7 +12,6 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-SMALL = 8  # outputs of so few rows leave the kernel's gradient to `lax`
 PIECE = 2**17  # numbers in one piece of the batch: half a megabyte
 
 
@@ -74,9 +79,6 @@ def _forward(x, kernel, stride, padding):
 def _backward(stride, padding, saved, grad):
   x, kernel = saved
   _, input_vjp = jax.vjp(lambda x: _conv(x, kernel, stride, padding), x)
-  if grad.shape[1] <= SMALL:
-    _, kernel_vjp = jax.vjp(lambda k: _conv(x, k, stride, padding), kernel)
-    return *input_vjp(grad), *kernel_vjp(grad)
   return *input_vjp(grad), _kernel_grad(x, grad, kernel.shape[0], stride, padding)
 
 
@@ -93,8 +95,7 @@ def _kernel_grad(
   copies in place of k * k. Where the gradient is strided, or wider than k images,
   the image takes all shifts. The batch goes through in pieces that fit the cache.
   """
-  batch, height, width, channels = x.shape
-  dim = grad.shape[3]
+  batch, channels, dim = x.shape[0], x.shape[3], grad.shape[3]
   shared = stride == 1 and dim < k * channels
   rows, taps = (range(k), range(1)) if shared else (range(1), range(k))
   high, wide = grad.shape[1] + len(rows) - 1, grad.shape[2]
@@ -112,17 +113,19 @@ def _kernel_grad(
     left = [
       jnp.pad(left, ((0, 0), (0, 0), (i, len(rows) - 1 - i), (0, 0))) for i in rows
     ]
-    return jnp.concatenate(left).reshape(len(rows) * dim, -1) @ right
+    left = jnp.concatenate(left).reshape(len(rows) * dim, -1)
+    return jnp.matmul(left, right, preferred_element_type=jnp.float32)
 
   size = _divisor(batch, PIECE // max(x[0].size, grad[0].size))
   pieces = (
     x.reshape(batch // size, size, *x.shape[1:]),
     grad.reshape(batch // size, size, *grad.shape[1:]),
   )
-  zeros = jnp.zeros((len(rows) * dim, len(taps) * k * channels), grad.dtype)
+  zeros = jnp.zeros((len(rows) * dim, len(taps) * k * channels), jnp.float32)
   total, _ = jax.lax.scan(lambda sum, p: (sum + piece(*p), None), zeros, pieces)
   total = total.reshape(len(rows), dim, len(taps), k, channels)
-  return total.transpose(0, 2, 3, 4, 1).reshape(k, k, channels, dim)
+  total = total.transpose(0, 2, 3, 4, 1).reshape(k, k, channels, dim)
+  return total.astype(grad.dtype)
 
 
 def _divisor(n: int, at_most: int) -> int:

@@ -10,7 +10,14 @@ from ssljax.nets import conv
 
 @pytest.mark.parametrize(
   ("size", "k", "stride", "padding"),
-  [(16, 3, 1, 1), (17, 3, 2, 1), (16, 7, 2, 3), (16, 1, 2, 0), (4, 3, 1, 1)],
+  [
+    (16, 3, 1, 1),
+    (17, 3, 2, 1),
+    (16, 7, 2, 3),
+    (16, 1, 2, 0),
+    (4, 3, 1, 1),
+    (8, 4, 4, 0),
+  ],
 )
 def test_gradients_are_those_of_lax(size, k, stride, padding):
   rng = np.random.default_rng(0)

@@ -74,7 +74,9 @@ def test_a_training_pass_moves_the_running_statistics_as_torch_does():
 
 
 def test_a_training_pass_in_bfloat16_is_the_same_on_one_and_eight_devices():
-  net = ResNet18(width=4, stem="cifar", bn_group_size=4, dtype=jnp.bfloat16)
+  net = ResNet18(
+    stage_sizes=(1, 1), width=4, stem="cifar", bn_group_size=4, dtype=jnp.bfloat16
+  )
   image = np.random.default_rng(0).normal(size=(16, 8, 8, 3)).astype(np.float32)
   variables = jax.jit(net.init, static_argnums=2)(jax.random.key(0), image, False)
   assert {x.dtype for x in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
@@ -94,7 +96,7 @@ def test_a_training_pass_in_bfloat16_is_the_same_on_one_and_eight_devices():
 
 
 def test_zero_init_gamma_starts_every_block_as_its_shortcut():
-  net = ResNet18(width=4, stem="cifar", zero_init_gamma=True)
+  net = ResNet18(stage_sizes=(1,), width=4, stem="cifar", zero_init_gamma=True)
   image = jnp.zeros((1, 8, 8, 3))
   variables = jax.jit(net.init, static_argnums=2)(jax.random.key(0), image, False)
   params = variables["params"]
