@@ -15,7 +15,7 @@ def base() -> ConfigDict:
   c.epochs = 100
   c.steps = config_dict.placeholder(int)  # optimizer steps; when set, wins over epochs
   c.dtype = "float32"  # of compute; parameters and statistics are always float32
-  c.steps_per_dispatch = 1  # >1 saves dispatch time for small models
+  c.steps_per_dispatch = 1  # >1: small models on GPU or TPU; CPUs loop slowly
   c.log_every = 50  # steps
 
   c.data = ConfigDict()

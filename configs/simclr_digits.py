@@ -13,7 +13,6 @@ def get_config(variant: str = ""):
   c = common.base()
   c.batch_size = 256
   c.epochs = 120
-  c.steps_per_dispatch = 5
   c.log_every = 10
   c.data.name = "digits"
   c.data.size = 16

@@ -4,7 +4,7 @@ In memory and streaming give the same batches bit for bit; so do one process and
 shares of several, put together. B is the global batch, P the number of processes.
 """
 
-import itertools
+import functools
 import queue
 import threading
 from collections.abc import Iterator
@@ -15,11 +15,16 @@ from ssljax.data import reader
 from ssljax.data.reader import Batch
 from ssljax.data.source import Source
 
+ENDLESS = 2**40  # steps
 
+
+@functools.lru_cache(maxsize=2)  # of the epoch that ends and the one that begins
 def epoch_order(seed: int, epoch: int, num_examples: int) -> np.ndarray:
   """[N] i64, a permutation. Sorts raw bits, which NumPy promises never to change."""
   bits = np.random.PCG64([seed, epoch]).random_raw(num_examples)
-  return np.argsort(bits, kind="stable")
+  order = np.argsort(bits, kind="stable")
+  order.flags.writeable = False  # all callers share it
+  return order
 
 
 class Loader:
@@ -41,14 +46,12 @@ class Loader:
 
   def iterate(self, start_step: int = 0) -> Iterator[Batch]:
     """The batch of every step from `start_step` on, this process's share [B/P]."""
-    return self._reader.batches(self._rows(start_step))
+    return self._reader.batches(self._rows, start_step, ENDLESS)
 
-  def _rows(self, start_step):
-    first, skip = divmod(start_step, self.steps_per_epoch)
-    for epoch in itertools.count(first):
-      order = epoch_order(self.seed, epoch, self.num_examples)
-      for step in range(skip if epoch == first else 0, self.steps_per_epoch):
-        yield order[step * self.batch_size :][self._share]
+  def _rows(self, step: int) -> np.ndarray:
+    epoch, step = divmod(step, self.steps_per_epoch)
+    order = epoch_order(self.seed, epoch, self.num_examples)
+    return order[step * self.batch_size :][self._share]
 
   def state(self, step: int) -> dict[str, int]:
     """The position before `step`, and all that the order depends on."""
@@ -112,10 +115,17 @@ def eval_batches(
   _check_processes(batch_size, process_count)
   opened = reader.open_reader(source, size, in_memory, workers)
   share = batch_size // process_count
-  shares = np.arange(process_index * share, (process_index + 1) * share)
-  rows = [start + shares for start in range(0, len(source), batch_size)]
-  batches = opened.batches(np.minimum(r, len(source) - 1) for r in rows)
-  return (b | {"mask": b["index"] == r} for r, b in zip(rows, batches, strict=True))
+  own = np.arange(process_index * share, (process_index + 1) * share)
+  last, steps = len(source) - 1, -(-len(source) // batch_size)
+
+  def rows(step: int) -> np.ndarray:
+    return np.minimum(step * batch_size + own, last)
+
+  def masked() -> Iterator[Batch]:
+    for step, batch in enumerate(opened.batches(rows, 0, steps)):
+      yield batch | {"mask": batch["index"] == step * batch_size + own}
+
+  return masked()
 
 
 def prefetch(iterator: Iterator, n: int) -> Iterator:

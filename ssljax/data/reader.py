@@ -4,11 +4,10 @@ A batch is {"image": uint8 [B,S,S,3], "aspect": f32 [B] (true width/height), "la
 i32 [B] (-1: none), "index": i32 [B]}.
 """
 
-import collections
 import concurrent.futures
 import os
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from absl import logging
@@ -18,6 +17,7 @@ from ssljax.data.decode import UnreadableError, decode
 from ssljax.data.source import Source
 
 Batch = dict[str, np.ndarray]
+Rows = Callable[[int], np.ndarray]  # step -> the numbers of its examples
 
 CHUNK = 256  # examples that one call decodes while data is put in memory
 AHEAD = 3  # batches that are decoded while one is consumed
@@ -91,14 +91,15 @@ class InMemory:
       for _ in tqdm(done, f"decoding {reader.source.name}", len(chunks), delay=2):
         pass
 
-  def batches(self, rows: Iterable[np.ndarray]) -> Iterator[Batch]:
-    """Indices [n] -> batch of n, one by one."""
-    for indices in rows:
+  def batches(self, rows: Rows, start: int, stop: int) -> Iterator[Batch]:
+    """The batches of steps `start` to `stop`."""
+    for step in range(start, stop):
+      indices = rows(step)
       yield {k: v.take(indices, axis=0) for k, v in self.arrays.items()}
 
 
 class Streaming:
-  """Decodes in threads, a few batches ahead.
+  """Decodes in grain's threads, a few batches ahead.
 
   Pillow decodes and scales outside Python's lock: of the 2.5 ms that a photo of 500 x
   375 costs, about 0.1 ms is Python: that bounds one process at some twenty cores.
@@ -108,34 +109,30 @@ class Streaming:
     self.reader, self.workers = reader, workers
     self.unreadable = reader.unreadable
 
-  def batches(self, rows: Iterable[np.ndarray]) -> Iterator[Batch]:
-    """Indices [n] -> batch of n, one by one and in the order of `rows`."""
-    pool = concurrent.futures.ThreadPoolExecutor(self.workers)
-    try:
-      ahead = collections.deque()
-      for indices in rows:
-        ahead.append(self._submit(pool, indices))
-        if len(ahead) > AHEAD:
-          yield _finish(*ahead.popleft())
-      while ahead:
-        yield _finish(*ahead.popleft())
-    finally:
-      pool.shutdown(cancel_futures=True)
+  def batches(self, rows: Rows, start: int, stop: int) -> Iterator[Batch]:
+    """The batches of steps `start` to `stop`; nothing before `start` is decoded."""
+    import grain  # it imports JAX, which data in memory need not wait for
 
-  def _submit(self, pool, indices):
-    batch = self.reader.empty(len(indices))
-    chunk = -(-len(indices) // self.workers)
-    futures = [
-      pool.submit(self.reader.fill, batch, i, indices[i : i + chunk])
-      for i in range(0, len(indices), chunk)
-    ]
-    return batch, futures
+    size = len(rows(start))
+    examples = grain.MapDataset.source(_Examples(self.reader, rows, size, stop))
+    options = grain.ReadOptions(self.workers, AHEAD * size)
+    yield from examples[start * size :].to_iter_dataset(options).batch(size)
 
 
-def _finish(batch, futures):
-  for future in futures:
-    future.result()
-  return batch
+class _Examples:
+  """The decoded examples of all steps in a row, as grain wants them."""
+
+  def __init__(self, reader: Reader, rows: Rows, size: int, stop: int):
+    self.reader, self.rows, self.size, self.stop = reader, rows, size, stop
+
+  def __len__(self) -> int:
+    return self.stop * self.size
+
+  def __getitem__(self, position: int) -> Batch:
+    step, row = divmod(position, self.size)
+    batch = self.reader.empty(1)
+    self.reader.fill(batch, 0, self.rows(step)[row : row + 1])
+    return {name: x[0] for name, x in batch.items()}
 
 
 _in_memory: weakref.WeakKeyDictionary[Source, dict[int, InMemory]] = (

@@ -222,7 +222,7 @@ def test_prefetch_changes_nothing_and_stops_its_thread():
   assert [next(items) for _ in range(5)] == [0, 1, 2, 3, 4]
   items.close()
   assert closed.is_set()
-  assert threading.active_count() == before
+  assert threading.active_count() <= before
 
 
 def test_prefetch_raises_where_the_iterator_raised():
