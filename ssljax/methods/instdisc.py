@@ -45,13 +45,12 @@ class InstDisc(Method):
       shape = (index.shape[0], self.negatives)
       noise = jax.random.randint(rng, shape, 0, self.num_examples)
       rows = bank[jnp.concatenate([index[:, None], noise], 1)]
-      z = jnp.where(
-        state.step == 0,
-        contrastive.nce_constant(embedding, rows, self.temperature, self.num_examples),
-        state.target["z"],
+      first = contrastive.nce_constant(
+        embedding, rows, self.temperature, self.num_examples
       )
+      z = jnp.where(state.step == 0, jax.lax.stop_gradient(first), state.target["z"])
       loss = contrastive.nce(embedding, rows, self.temperature, self.num_examples, z)
-      carry["z"] = metrics["nce_z"] = jax.lax.stop_gradient(z)
+      carry["z"] = metrics["nce_z"] = z
     else:
       loss = contrastive.instance_softmax(
         embedding, bank, index, self.temperature, self.num_examples
