@@ -143,7 +143,7 @@ def test_twenty_steps_on_one_batch_lower_the_loss_and_keep_the_spread(name):
 
 @every_method
 def test_collectives_keep_within_their_budget(name):
-  moved = tiny.collectives(tiny.parts(name))
+  moved = tiny.collectives(tiny.program(tiny.parts(name), 8)[0])
   kinds = [kind for kind, _ in moved]
   assert set(kinds) <= {"all-gather", "all-reduce"}
   assert kinds.count("all-gather") <= GATHERS.get(name, 1)

@@ -1,4 +1,4 @@
-"""Every method small enough to compile in seconds, from its first config's `:smoke`."""
+"""Small things: every method, by its first config's `:smoke`, and stand-in networks."""
 
 import dataclasses
 import functools
@@ -9,9 +9,12 @@ import re
 
 import jax
 import numpy as np
+from flax import linen as nn
 from sklearn.datasets import load_digits
 
-from ssljax import dispatch, recipe, schedules, sharding
+from ssljax import dispatch, nets, recipe, schedules, sharding
+from ssljax.nets.heads import MLP
+from ssljax.nets.norm import BatchNorm
 
 SHAPE = re.compile(r"\w+\[([\d,]*)\]")  # of HLO, such as f32[16,8]
 ROOT = pathlib.Path(__file__).parent.parent
@@ -89,13 +92,42 @@ def step(built: recipe.Recipe, state, devices: int, examples=None):
   return jax.device_get(compiled(state, *dispatch.put(1, stacked, mesh)))
 
 
-def collectives(built: recipe.Recipe) -> list[tuple[str, int]]:
-  """What 8 devices exchange in a step: kind, elements of the largest array."""
-  text = program(built, 8)[0].as_text()
+def collectives(compiled) -> list[tuple[str, int]]:
+  """What devices exchange in a program: kind, elements of the largest array."""
   kinds = "all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter"
-  found = re.findall(rf" = (.*?) ({kinds})(?:-start)?\(", text)
+  found = re.findall(rf" = (.*?) ({kinds})(?:-start)?\(", compiled.as_text())
   return [(kind, max(map(_elements, SHAPE.findall(arrays)))) for arrays, kind in found]
 
 
 def _elements(shape: str) -> int:
   return math.prod(int(n) for n in shape.split(",") if n)
+
+
+class Encoder(nn.Module):
+  """The stand-in of several oracles: a linear map and tanh, of vectors [B,D].
+
+  `bn_group_size` puts BatchNorm between them; `width=0` is the identity.
+  """
+
+  width: int = 0
+  bn_group_size: int | None = None
+  bn_strided: bool = False
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    if not self.width:
+      return x
+    x = nn.Dense(self.width, name="body")(x)
+    if self.bn_group_size is not None:
+      x = BatchNorm(group_size=self.bn_group_size, strided=self.bn_strided)(x, train)
+    return nn.tanh(x)
+
+
+def linear(dim: int) -> tuple[nets.Network, dict]:
+  """A network whose projection is x @ kernel, and parameters that make it x.
+
+  The gradient of a loss by the kernel is then the sum of x times that by x.
+  """
+  net = nets.Network(Encoder(), projector=MLP(layers=1, out=dim))
+  fc1 = {"kernel": np.eye(dim, dtype=np.float32), "bias": np.zeros(dim, np.float32)}
+  return net, {"projector": {"fc1": fc1}}

@@ -43,7 +43,7 @@ def crops(x):
 
 @pytest.fixture(scope="module")
 def run():
-  """The oracle, the metrics of each of our steps, and our last state."""
+  """The oracle, the metrics of each of our steps, our last state and the method."""
   o = oracle("07_dino_train_0")
   net = nets.Network(
     ViT(12, 2, 2, patch_size=8, mlp_ratio=2, position="learned", image_size=16),
@@ -88,11 +88,11 @@ def run():
     batch = {"image": crops(wide), "local": crops(local)}
     state, metrics = step(state, batch)
     history.append(metrics)
-  return o, jax.tree.map(lambda *xs: np.stack(xs), *history), state
+  return o, jax.tree.map(lambda *xs: np.stack(xs), *history), state, method
 
 
 def test_every_step_has_the_official_loss_centre_and_schedules(run):
-  o, metrics, _ = run
+  o, metrics, _, _ = run
   assert_allclose(metrics["learning_rate"], o["out_lr"], atol=1e-8)
   assert_allclose(metrics["weight_decay"], o["out_wd"], rtol=1e-6)
   assert_allclose(metrics["tau"], o["out_momentum"], rtol=1e-6)
@@ -104,7 +104,7 @@ def test_every_step_has_the_official_loss_centre_and_schedules(run):
 
 @pytest.mark.parametrize("who", ["student", "teacher"])
 def test_student_and_teacher_end_with_the_official_weights(run, who):
-  o, _, state = run
+  o, _, state, _ = run
   ours = state.params if who == "student" else state.target["params"]
   theirs = traverse_util.flatten_dict(params_of(o, f"out_{who}."), sep="/")
   for name, value in traverse_util.flatten_dict(ours, sep="/").items():
@@ -112,3 +112,13 @@ def test_student_and_teacher_end_with_the_official_weights(run, who):
     if name.endswith("qkv/bias"):  # the key's third has no gradient but noise
       value, expected = np.delete([value, expected], slice(12, 24), axis=1)
     assert_allclose(value, expected, atol=2e-5, err_msg=name)
+
+
+def test_features_for_evaluation_are_the_teachers(run):
+  o, _, state, method = run
+  image = crops(o["in_global"][0])[:, 0]
+  teacher = {"params": state.target["params"]}
+  expected = method.net.apply(teacher, image, train=False)["features"]
+  assert_allclose(method.embed(state, image), expected)
+  student = method.net.apply({"params": state.params}, image, train=False)["features"]
+  assert np.abs(student - expected).max() > 1e-3
