@@ -42,3 +42,10 @@ def test_the_batch_is_cut_into_pieces_without_a_rest(monkeypatch):
   y, theirs = jax.vjp(lambda k: conv._conv(x, k, 1, 1), kernel)
   ours = conv._kernel_grad(x, y, 3, 1, 1)
   assert_allclose(ours, theirs(y)[0], rtol=1e-4, atol=1e-4 * np.abs(ours).max())
+
+
+def test_kernels_that_tile_the_image_give_the_values_of_lax():
+  rng = np.random.default_rng(0)
+  x = rng.normal(size=(2, 9, 8, 5)).astype(np.float32)
+  kernel = rng.normal(size=(4, 4, 5, 7)).astype(np.float32)
+  assert_allclose(conv._tiles(x, kernel), conv._conv(x, kernel, 4, 0), atol=1e-5)
