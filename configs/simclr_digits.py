@@ -12,14 +12,14 @@ from configs import common
 def get_config(variant: str = ""):
   c = common.base()
   c.batch_size = 256
-  c.epochs = 120
+  c.epochs = 60
   c.log_every = 10
   c.data.name = "digits"
-  c.data.size = 16
+  c.data.size = 8
   c.data.in_memory = True
 
   c.augment.recipe = "simclr"
-  c.augment.size = 16
+  c.augment.size = 8
   c.augment.crop_min = 0.5
   c.augment.flip = 0.0  # a mirrored digit is another sign
   c.augment.jitter = (0.4, 0.4, 0.0, 0.0)  # greys have no colour

@@ -198,10 +198,11 @@ class Run:
     values = {k: float(v) for k, v in jax.device_get(metrics).items()}
     self.check_finite(step, values)
     self.writer.write(step, values, images=step * self.plan.batch_size)
-    warning = diagnostics.collapse(values)
-    if warning and not self.warning:
-      self.writer.say(f"step {step}: {warning}")
-    self.warning = warning
+    if step > self.plan.steps_per_epoch:  # before, it may look collapsed and not be
+      warning = diagnostics.collapse(values)
+      if warning and not self.warning:
+        self.writer.say(f"step {step}: {warning}")
+      self.warning = warning
 
   def is_pause(self, done: int) -> bool:
     """Whether an evaluation or a checkpoint is due."""
