@@ -1,0 +1,133 @@
+"""Which room may know which, read off the syntax tree; and files that stay short."""
+
+import ast
+import functools
+import pathlib
+
+import pytest
+
+from ssljax import methods
+
+ROOT = pathlib.Path(__file__).parent.parent
+FILES = sorted((ROOT / "ssljax").rglob("*.py"))
+
+# What of ssljax a room imports at most; rooms that are not listed put others together.
+KNOWS = {
+  "losses": {"losses"},
+  "nets": {"nets"},
+  "methods": {"methods", "core", "losses", "memory", "nets", "schedules"},
+  "data": {"data"},
+  "evals": {"evals", "sharding"},
+  "core": {"diagnostics"},
+  "diagnostics": {"losses"},
+  "augment": {"image"},
+  "image": set(),
+  "memory": set(),
+  "schedules": set(),
+  "optim": {"schedules"},
+  "sharding": set(),
+  "dispatch": {"core", "sharding"},
+  "checkpoint": set(),
+  "writer": {"schedules"},
+  "figures": set(),
+}
+FRAMEWORKS = {"jax", "flax", "optax", "orbax", "torch", "tensorflow"}
+USES = {  # of FRAMEWORKS
+  "losses": {"jax"},
+  "nets": {"jax", "flax"},
+  "methods": {"jax", "optax"},
+  "data": set(),
+  "evals": {"jax", "optax"},
+}
+AXIS_NAMES = {
+  *("AXIS", "PartitionSpec", "shard_map", "with_sharding_constraint", "pmap"),
+  *("axis_name", "axis_index", "axis_names", "spmd_axis_name"),
+  *("psum", "pmean", "pmax", "pmin", "ppermute", "all_gather", "all_to_all"),
+  "psum_scatter",
+}
+
+
+def room(path):
+  """The folder's or the file's name: "losses", "core"; "" for ssljax/__init__.py."""
+  parts = path.relative_to(ROOT / "ssljax").with_suffix("").parts
+  return "" if parts[0] == "__init__" else parts[0]
+
+
+def where(path):
+  return str(path.relative_to(ROOT))
+
+
+@functools.cache
+def nodes(path):
+  return list(ast.walk(ast.parse(path.read_text())))
+
+
+def imported(path):
+  """Dotted names of all that a file imports, wherever in the file it does."""
+  names = set()
+  for node in nodes(path):
+    if isinstance(node, ast.Import):
+      names |= {alias.name for alias in node.names}
+    elif isinstance(node, ast.ImportFrom):
+      assert node.level == 0, f"{where(path)} has a relative import"
+      names |= {f"{node.module}.{alias.name}" for alias in node.names}
+  return names
+
+
+def words(path):
+  """Names, attributes, keywords, imports and whole strings of a file."""
+  found = {part for name in imported(path) for part in name.split(".")}
+  for node in nodes(path):
+    for field in ("id", "attr", "arg", "name"):
+      found.add(getattr(node, field, None))
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+      found.add(node.value)
+  return found
+
+
+def owns(path):
+  """The rooms of ssljax that a file imports."""
+  return {n.split(".")[1] for n in imported(path) if n.startswith("ssljax.")}
+
+
+def test_every_room_named_here_exists():
+  assert KNOWS.keys() | USES.keys() <= {room(path) for path in FILES}
+
+
+@pytest.mark.parametrize("path", FILES, ids=where)
+def test_a_file_imports_only_the_rooms_it_may_know(path):
+  assert owns(path) <= KNOWS.get(room(path), owns(path))
+  frameworks = {name.split(".")[0] for name in imported(path)} & FRAMEWORKS
+  assert frameworks <= USES.get(room(path), FRAMEWORKS)
+
+
+def test_losses_need_nothing_but_jax():
+  """So that whoever wants one loss copies one file."""
+  for path in (ROOT / "ssljax" / "losses").glob("*.py"):
+    assert {name.split(".")[0] for name in imported(path)} <= {"jax", "ssljax"}
+
+
+def test_only_the_recipe_imports_methods():
+  assert {room(p) for p in FILES if "methods" in owns(p)} == {"methods", "recipe"}
+
+
+def test_no_method_s_name_stands_outside_methods():
+  """Save for losses and views, which bear the name of the paper they come from."""
+  named = {*methods.METHODS, *(cls.__name__ for cls in methods.METHODS.values())}
+  for path in FILES:
+    if room(path) not in ("methods", "losses", "augment"):
+      assert not words(path) & named, where(path)
+
+
+def test_only_sharding_names_a_mesh_axis():
+  for path in FILES:
+    if room(path) != "sharding":
+      assert not words(path) & AXIS_NAMES, where(path)
+
+
+@pytest.mark.parametrize(
+  ("folder", "most"), [("ssljax", 300), ("configs", 300), ("tests", 400)]
+)
+def test_files_stay_short(folder, most):
+  for path in (ROOT / folder).rglob("*.py"):
+    assert len(path.read_text().splitlines()) <= most, where(path)
