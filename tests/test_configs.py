@@ -1,0 +1,75 @@
+"""Every recipe fits its data, says where it comes from, and runs in its smoke form."""
+
+import importlib
+import json
+import pathlib
+import re
+
+import pytest
+
+import ssljax
+from ssljax import recipe
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+FOLDER = pathlib.Path(__file__).parent.parent / "configs"
+NAMES = sorted(path.stem for path in FOLDER.glob("*_*.py"))
+DATA = {  # data.name -> training pictures, classes
+  "cifar10": (50_000, 10),
+  "imagenet2012": (1_281_167, 1000),
+  "digits": (1437, 10),
+  "folder": (3000, 0),
+}
+
+
+def module(name):
+  return importlib.import_module(f"configs.{name}")
+
+
+def variants(name):
+  """The recipe itself, and the variants that its docstring names."""
+  return ["", *re.findall(rf"{name}\.py:(\w+)", module(name).__doc__)]
+
+
+@pytest.mark.parametrize(
+  ("name", "variant"), [(name, v) for name in NAMES for v in variants(name)]
+)
+def test_a_config_fits_its_data_and_its_parts_fit_together(name, variant):
+  config = module(name).get_config(variant)
+  num_examples, num_classes = DATA[config.data.name]
+  recipe.check(config)
+  plan = recipe.make_plan(config, num_examples)
+  parts = recipe.build(config, plan, num_classes)
+  state = recipe.trace(parts, recipe.example_batch(config))
+  assert state.params.keys() - {"probe"} >= {"encoder"}
+
+
+@pytest.mark.parametrize("name", [*NAMES, "eval/knn", "eval/linear"])
+def test_a_docstring_says_how_to_run_it_and_what_is_claimed(name):
+  text = (FOLDER / f"{name}.py").read_text().split('"""')[1]
+  assert f"    python run.py --config configs/{name}.py" in text or (
+    name == "simclr_digits" and "    python run.py\n" in text
+  )
+  if not name.startswith("eval/"):
+    assert re.search(r"\bOurs: \S", text)
+    assert re.search(r"Paper|[Oo]fficial|lightly|[Dd]emo|Not from a\s+paper", text)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_unknown_variant_is_named_beside_the_known_ones(name):
+  with pytest.raises(ValueError, match=r"config variant ':smok' must be one of: smoke"):
+    module(name).get_config("smok")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_smoke_form_runs_to_its_end_and_leaves_everything(name, tmp_path):
+  config = module(name).get_config("smoke")
+  rows = ssljax.train_and_evaluate(config, tmp_path)
+  assert list(rows) == ["raw pixels, centred", "random encoder", "trained encoder"]
+  assert json.loads((tmp_path / "results.json").read_text()) == rows
+  assert json.loads((tmp_path / "config.json").read_text())["method"]["name"]
+  steps = [json.loads(s)["step"] for s in (tmp_path / "metrics.jsonl").open()]
+  assert steps == [2, 4, 6, 6]
+  assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["3", "6"]
+  for figure in ("views", "curves", "embedding"):
+    assert (tmp_path / "figures" / f"{figure}.png").stat().st_size > 1000
+  assert list(tmp_path.glob("events.out.tfevents.*"))
