@@ -1,6 +1,7 @@
 """MoCo v2 on CIFAR-10: the authors' CIFAR demo (`moco_v1_cifar10`) with v2's MLP head.
 
     python run.py --config configs/moco_v2_cifar10.py
+    python run.py --config configs/moco_v2_cifar10.py:cpu    # reduced, without a GPU
 
 v2 itself was published on ImageNet only. The demo without the MLP: kNN 82.6 after 200
 epochs. Keys are normalised in strided groups, which moves no image. Ours: not yet run.
@@ -13,4 +14,7 @@ def get_config(variant: str = ""):
   c = moco_v1_cifar10.get_config()
   c.method.bn_shuffle = "strided"
   c.method.projector = dict(layers=2, hidden=512, out=128, norm=False)
-  return common.finish(c, variant)
+  if variant == "cpu":
+    common.cpu(c)
+    c.encoder.bn_group_size = 32  # 8 splits, as of the full batch
+  return common.finish(c, variant, "cpu")

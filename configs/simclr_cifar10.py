@@ -1,6 +1,7 @@
 """SimCLR on CIFAR-10 (Chen et al. 2020, appendix B.9), as the official README runs it.
 
     python run.py --config configs/simclr_cifar10.py
+    python run.py --config configs/simclr_cifar10.py:cpu    # reduced, without a GPU
 
 Paper: linear 91 (approximately, 1000 epochs; figure B.7 sweeps the batch).
 Ours: not yet run at this length.
@@ -37,4 +38,6 @@ def get_config(variant: str = ""):
   c.optimizer.weight_decay = 1e-4
   c.optimizer.exclude = ("norm_and_bias",)
   c.evals.probe.learning_rate = 1e-3
-  return common.finish(c, variant)
+  if variant == "cpu":
+    common.cpu(c)
+  return common.finish(c, variant, "cpu")
