@@ -184,7 +184,7 @@ class Run:
           unread = self.read(*unread)
         if done % log_every == 0 or done == total:
           unread = done, metrics
-        stop = sigterm.received or self.preempted(done)
+        stop = sigterm.stops(done, self.checkpoints)
         if stop or self.is_pause(done):
           unread = self.read(*unread) if unread else None
           with jax.transfer_guard("allow"), self.writer.pause():
@@ -240,24 +240,30 @@ class Run:
           + "; a lower optimizer.learning_rate is the usual remedy"
         )
 
-  def preempted(self, done: int) -> bool:
-    """Whether the cluster takes a machine away; all processes hear it at one step."""
-    return jax.process_count() > 1 and self.checkpoints.reached_preemption(done)
-
 
 class Sigterm:
-  """Remembers SIGTERM while it is entered, so that the loop can end in order."""
+  """Remembers SIGTERM while it is entered, so that the loop can end in order.
+
+  Several processes must end at the same step: there JAX's own service listens.
+  """
 
   def __enter__(self) -> "Sigterm":
     self.received = False
-    self._before = signal.signal(signal.SIGTERM, self._receive)
+    self.alone = jax.process_count() == 1
+    if self.alone:
+      self._before = signal.signal(signal.SIGTERM, self._receive)
     return self
+
+  def stops(self, step: int, checkpoints: Checkpoints) -> bool:
+    """Whether the run ends after this step, on every process alike."""
+    return self.received if self.alone else checkpoints.reached_preemption(step)
 
   def _receive(self, *_) -> None:
     self.received = True
 
   def __exit__(self, *_) -> None:
-    signal.signal(signal.SIGTERM, self._before)
+    if self.alone:
+      signal.signal(signal.SIGTERM, self._before)
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
