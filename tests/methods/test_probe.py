@@ -34,7 +34,7 @@ def states():
   )
   made = []
   for method, tx in ((PLAIN, sgd), (PROBED, optim.partition({"^probe/": adam}, sgd))):
-    params, stats, target = method.init(jax.random.key(0), batch())
+    params, stats, target = jax.jit(method.init)(jax.random.key(0), batch())
     if "probe" in params:
       kernel = jax.random.normal(jax.random.key(1), (6, CLASSES))
       params["probe"] = {"kernel": kernel, "bias": jnp.arange(3.0)}
@@ -84,9 +84,8 @@ def test_without_any_label_the_probe_rests():
   method, _, state = states()[1]
   unlabelled = batch(np.full(B, -1, np.int32))
   rest = state.replace(params=None)
-  grads, aux = jax.grad(method.loss_fn, has_aux=True)(
-    state.params, rest, unlabelled, jax.random.key(0)
-  )
+  grad_fn = jax.jit(jax.grad(method.loss_fn, has_aux=True))
+  grads, aux = grad_fn(state.params, rest, unlabelled, jax.random.key(0))
   assert aux.metrics["probe_loss"] == 0
   assert_array_equal(grads["probe"]["kernel"], 0)
 
