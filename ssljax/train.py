@@ -64,6 +64,9 @@ def train_and_evaluate(config: ConfigDict, workdir: str | pathlib.Path) -> dict:
     run = Run(config, parts, plan, mesh, judge, loader, checkpoints, writer)
     init = encoder.untrained(config, parts, mesh)
     state = run.train(run.restored(shapes) or init())
+    if loader.unreadable:
+      numbers = ", ".join(map(str, sorted(loader.unreadable)))
+      writer.say(f"Unreadable pictures, replaced by the next ones: {numbers}.")
     if int(state.step) < plan.total_steps:
       writer.say(f"Stopped at step {state.step} and saved; the same line continues.")
       return {}
