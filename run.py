@@ -20,17 +20,37 @@ import ssljax
 
 DEFAULT = pathlib.Path(__file__).parent / "configs" / "simclr_digits.py"
 CONFIG = config_flags.DEFINE_config_file(
-  "config", str(DEFAULT), "FILE[:variant]; any field: --config.group.field=value."
+  "config",
+  None,
+  "FILE[:variant]; any field: --config.group.field=value.",
+  lock_config=False,
+  accept_new_attributes=True,  # a wrong name is met later, beside the known ones
 )
 WORKDIR = flags.DEFINE_string(
   "workdir", None, "The run's folder; default: runs/<config name>."
 )
 
 
-def main(argv: list[str]) -> None:
+def parse(argv: list[str]) -> list[str]:
+  """Reads the flags; what is wrong with them ends the program in one sentence."""
+  try:
+    flags.set_default(CONFIG, str(DEFAULT))
+    rest = flags.FLAGS(argv)
+    getattr(CONFIG.value, "evaluator", None)  # a file that is missing shows here
+  except KeyError as error:
+    sys.exit(f"error: the config has no such group: {error.args[0]}")
+  except (flags.Error, OSError) as error:
+    *_, line = (
+      str(error).strip().split("\n")
+    )  # above it, the traceback of a config file
+    sys.exit(f"error: {line.strip().removeprefix('ValueError: ')}")
+  if len(rest) > 1:
+    sys.exit(f"error: unknown argument {rest[1]!r}; every option starts with --")
+  return rest
+
+
+def main(_) -> None:
   """Trains, or evaluates where the config names an evaluator."""
-  if len(argv) > 1:
-    raise app.UsageError(f"unknown argument {argv[1]!r}; every option starts with --")
   if not flags.FLAGS["verbosity"].present:
     logging.set_verbosity(logging.WARNING)
   config, workdir = CONFIG.value, WORKDIR.value
@@ -46,4 +66,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  app.run(main, flags_parser=parse)
