@@ -15,6 +15,6 @@ def get_config(variant: str = ""):
   c.method.bn_shuffle = "strided"
   c.method.projector = dict(layers=2, hidden=512, out=128, norm=False)
   if variant == "cpu":
-    common.cpu(c)
+    common.cpu(c, epochs=6)
     c.encoder.bn_group_size = 32  # 8 splits, as of the full batch
   return common.finish(c, variant, "cpu")
