@@ -17,7 +17,8 @@ class MoCo(Method):
   A key must not be normalised with its own query's BatchNorm group, or the batch
   leaks the answer. `bn_shuffle` says how: "strided" gives keys groups of every
   (B/n)-th example, which moves no image; "permute" is the published random
-  permutation before the key pass, undone after it.
+  permutation before the key pass, undone after it. The groups' size is the encoder's
+  `bn_group_size`; with 0 there is one group and nothing to keep apart.
 
   The average in `after_update` is the published "before the key forward", shifted by
   one step: the same sequence of key encoders.
@@ -69,9 +70,10 @@ class MoCo(Method):
       out, kept = self.forward(target["params"], target["batch_stats"], image[order])
       key = out["projection"][jnp.argsort(order)]
     else:
-      encoder = self.net.encoder.clone(bn_strided=True)
-      net = self.net.clone(encoder=encoder)
-      out, kept = self.forward(target["params"], target["batch_stats"], image, net=net)
+      strided = self.net.strided()
+      out, kept = self.forward(
+        target["params"], target["batch_stats"], image, net=strided
+      )
       key = out["projection"]
     return jax.lax.stop_gradient(contrastive.unit(key)), kept
 

@@ -134,6 +134,19 @@ class Network(nn.Module):
       outputs["logits"] = self.prototypes(x)
     return {name: value.astype(jnp.float32) for name, value in outputs.items()}
 
+  def strided(self) -> "Network":
+    """The same parameters with strided BatchNorm groups, in each part that has any."""
+    parts = {
+      name: getattr(self, name) for name in ("encoder", "projector", "predictor")
+    }
+    return self.clone(
+      **{
+        name: part.clone(bn_strided=True)
+        for name, part in parts.items()
+        if hasattr(part, "bn_strided")
+      }
+    )
+
 
 def l2_normalise(x: jax.Array, axis: int) -> jax.Array:
   """Returns x / max(|x|, 1e-12) along `axis`, with a finite gradient at 0."""
