@@ -2,7 +2,8 @@
 
 All recipes share torchvision's operations (`image.py`), as most official code does;
 SimCLR's and BYOL's own code differs in that it adds brightness and takes contrast
-about the mean of each channel. Runs on the device, inside the train step.
+about the mean of each channel; SimCLR's does not normalise by ImageNet's mean and
+deviation either. Runs on the device, inside the train step.
 """
 
 import dataclasses
