@@ -8,7 +8,7 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from ssljax import data, encoder, evals, figures, sharding
+from ssljax import data, encoder, evals, figures, recipe, schedules, sharding
 from ssljax.core import TrainState
 from ssljax.data import Splits
 from ssljax.evals import features
@@ -16,6 +16,7 @@ from ssljax.evals.features import FeatureSet
 from ssljax.recipe import ConfigError, Recipe
 
 Scores = dict[str, float]
+DATA = ("name", "dir", "train_split", "eval_split")  # of an evaluation's own data
 
 
 class Judge:
@@ -96,6 +97,9 @@ def evaluate(config: ConfigDict, folder: str | pathlib.Path | None = None) -> di
   `folder`/<evaluator>.json; default: `checkpoint`/evals.
   """
   sharding.start_processes()
+  groups = ("data", *evals.EVALUATORS)
+  recipe.check_names("", config, ("evaluator", "checkpoint", *groups))
+  recipe.check_names("data", config.data, DATA)
   if not config.checkpoint:
     raise ConfigError(
       "config.checkpoint is empty; name a run's folder: --config.checkpoint=runs/..."
@@ -105,14 +109,17 @@ def evaluate(config: ConfigDict, folder: str | pathlib.Path | None = None) -> di
       f"config.evaluator={config.evaluator!r} must be one of "
       f"{', '.join(evals.EVALUATORS)}"
     )
+  evaluator = evals.EVALUATORS[config.evaluator]
+  numbers = config.get(config.evaluator, {})
+  recipe.check_names(config.evaluator, numbers, schedules.keywords(evaluator))
   mesh = sharding.make_mesh()
   trained, parts, state = encoder.restore(config.checkpoint, mesh)
   with trained.unlocked():
-    trained.evals[config.evaluator] = ConfigDict(config.get(config.evaluator, {}))
-    for name in ("name", "dir", "train_split", "eval_split"):
+    trained.evals[config.evaluator] = ConfigDict(numbers)
+    for name in DATA:
       if config.data[name]:
         trained.data[name] = config.data[name]
-  judge = Judge(trained, parts, data.build(trained.data), mesh)
+  judge = Judge(trained, parts, recipe.open_data(trained), mesh)
   if not judge.possible:
     raise ConfigError(
       f"data.name={trained.data.name} has no labels or nothing to evaluate on; name a "
@@ -128,7 +135,7 @@ def evaluate(config: ConfigDict, folder: str | pathlib.Path | None = None) -> di
     report = {
       "checkpoint": str(config.checkpoint),
       "step": int(state.step),
-      "protocol": {config.evaluator: config.get(config.evaluator, {})},
+      "protocol": {config.evaluator: numbers},
       "data": trained.data.to_dict(),
       "seed": trained.seed,
       "results": rows,

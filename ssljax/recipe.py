@@ -11,7 +11,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from ssljax import augment, core, methods, nets, optim, schedules
+from ssljax import augment, core, data, methods, nets, optim, schedules
 from ssljax.core import Method, TrainState, Views
 from ssljax.methods.probe import Probed
 
@@ -75,7 +75,7 @@ def check(config: ConfigDict) -> None:
   `build` and `trace`, still before anything compiles.
   """
   for group, known in FIELDS.items():
-    _check_names(group, _get(config, group), known.split())
+    check_names(group, _get(config, group), known.split())
   for name in POSITIVE.split():
     _check_number(config, name, lambda x: x > 0, "positive")
   for name in NOT_NEGATIVE.split():
@@ -84,7 +84,19 @@ def check(config: ConfigDict) -> None:
   _check_choice("encoder.name", config.encoder.get("name"), nets.ENCODERS)
   _check_choice("method.name", config.method.get("name"), methods.METHODS)
   name = config.method.name
-  _check_names("method", config.method, {"name", *methods.allowed_fields(name)})
+  check_names("method", config.method, {"name", *methods.allowed_fields(name)})
+
+
+def check_names(group: str, found: Iterable[str], known: Iterable[str]) -> None:
+  """ConfigError on a field of `group` ("": the config itself) that is not `known`."""
+  for name in found:
+    if name not in known:
+      near = difflib.get_close_matches(name, known, n=1)
+      hint = f"did you mean {near[0]}? " if near else ""
+      where = f"{group}.{name}" if group else name
+      raise ConfigError(
+        f"unknown field {where}; {hint}known here: {', '.join(sorted(known))}"
+      )
 
 
 def make_plan(config: ConfigDict, num_examples: int) -> schedules.Plan:
@@ -97,6 +109,23 @@ def make_plan(config: ConfigDict, num_examples: int) -> schedules.Plan:
   steps_per_epoch = num_examples // config.batch_size
   total = config.steps or math.ceil(config.epochs * steps_per_epoch)
   return schedules.Plan(config.batch_size, num_examples, steps_per_epoch, total)
+
+
+def check_devices(config: ConfigDict, count: int) -> None:
+  """ConfigError unless the batch divides over `count` devices."""
+  if config.batch_size % count:
+    raise ConfigError(
+      f"batch_size={config.batch_size} must be a multiple of the {count} devices; try "
+      f"{max(1, config.batch_size // count) * count}"
+    )
+
+
+def open_data(config: ConfigDict) -> data.Splits:
+  """The sources that the group `data` names."""
+  try:
+    return data.build(config.data)
+  except ValueError as error:
+    raise ConfigError(str(error)) from error
 
 
 def build(config: ConfigDict, plan: schedules.Plan, num_classes: int) -> Recipe:
@@ -155,17 +184,6 @@ def _get(config: ConfigDict, path: str) -> Any:
       raise ConfigError(f"the config has no field {path}; every recipe needs it")
     config = config[name]
   return config
-
-
-def _check_names(group: str, found: Iterable[str], known: Iterable[str]) -> None:
-  for name in found:
-    if name not in known:
-      near = difflib.get_close_matches(name, known, n=1)
-      hint = f"did you mean {near[0]}? " if near else ""
-      where = f"{group}.{name}" if group else name
-      raise ConfigError(
-        f"unknown field {where}; {hint}known here: {', '.join(sorted(known))}"
-      )
 
 
 def _check_number(config: ConfigDict, name: str, holds, allowed: str) -> None:

@@ -50,11 +50,12 @@ def train_and_evaluate(config: ConfigDict, workdir: str | pathlib.Path) -> dict:
   workdir = pathlib.Path(workdir)
   recipe.check(config)
   check_same_run(config, workdir)
-  splits = open_data(config)
+  splits = recipe.open_data(config)
   plan = recipe.make_plan(config, len(splits.train))
   parts = recipe.build(config, plan, splits.train.num_classes)
-  shapes = recipe.trace(parts, recipe.example_batch(config))
   mesh = sharding.make_mesh()
+  recipe.check_devices(config, mesh.size)
+  shapes = recipe.trace(parts, recipe.example_batch(config))
   judge = Judge(config, parts, splits, mesh)
   checkpoints = Checkpoints(workdir, **config.checkpoint)
   with Writer(workdir, config, plan) as writer, checkpoints:
@@ -74,7 +75,9 @@ def train_and_evaluate(config: ConfigDict, workdir: str | pathlib.Path) -> dict:
 
 
 def check_same_run(config: ConfigDict, workdir: pathlib.Path) -> None:
-  """ConfigError where `workdir` holds a run of another config."""
+  """ConfigError where `workdir` holds a run of another config, or is a file."""
+  if workdir.is_file():
+    raise ConfigError(f"{workdir} is no folder; name another --workdir")
   path = workdir / "config.json"
   if not path.exists():
     return
@@ -90,14 +93,6 @@ def check_same_run(config: ConfigDict, workdir: pathlib.Path) -> None:
       f"{workdir} holds a run of another config ({'; '.join(differing[:5])}); "
       "name another --workdir, or delete that one"
     )
-
-
-def open_data(config: ConfigDict) -> data.Splits:
-  """The sources of a run."""
-  try:
-    return data.build(config.data)
-  except ValueError as error:
-    raise ConfigError(str(error)) from error
 
 
 def open_loader(config: ConfigDict, source: data.Source) -> data.Loader:

@@ -1,0 +1,147 @@
+"""Whatever cannot run is said in one sentence, before anything compiles."""
+
+import importlib
+import re
+
+import command_line
+import jax
+import pytest
+
+import ssljax
+
+
+def smoke(name="moco_v2_cifar10", **fields):
+  """A config in its smoke form with `fields` set; "__" stands for the dot."""
+  config = importlib.import_module(f"configs.{name}").get_config("smoke")
+  for path, value in fields.items():
+    *groups, field = path.split("__")
+    group = config
+    for part in groups:
+      group = group[part]
+    group[field] = value
+  return config
+
+
+@pytest.fixture
+def compiled():
+  """The names of what is compiled meanwhile."""
+  found = []
+
+  def listen(event, _, **facts):
+    if event == "/jax/core/compile/backend_compile_duration":
+      found.append(facts.get("fun_name"))
+
+  jax.monitoring.register_event_duration_secs_listener(listen)
+  yield found
+  jax.monitoring.unregister_event_duration_listener(listen)
+
+
+WRONG = [  # what is wrong with the config, and what must be said of it
+  (dict(batch_sise=32), r"unknown field batch_sise; did you mean batch_size\?"),
+  (dict(data__folder="x"), r"unknown field data\.folder; known here: dir"),
+  (dict(evals__knn__n=3), r"unknown field evals\.knn\.n; known here: k, temperature"),
+  (dict(method__taus=0.9), r"unknown field method\.taus; known here: bn_shuffle"),
+  (dict(method__name="byol"), r"unknown field method\.bn_shuffle; known here: name"),
+  (
+    dict(encoder__widht=3),
+    r"encoder resnet18 has no field widht=3; did you mean width",
+  ),
+  (dict(augment__jiter=()), r"augment\.jiter=\(\) is not .*; choose from size"),
+  (dict(optimizer__beta=0.9), r"optimizer.* 'beta'"),
+  (dict(method__projector__hiden=3), r"mlp has no field hiden=3; did you mean hidden"),
+  (dict(batch_size=0), r"batch_size=0 must be positive"),
+  (dict(epochs=-1), r"epochs=-1 must be positive"),
+  (dict(seed=-1), r"seed=-1 must be 0 or more"),
+  (dict(log_every=0), r"log_every=0 must be positive"),
+  (dict(steps_per_dispatch=0), r"steps_per_dispatch=0 must be positive"),
+  (dict(checkpoint__every_steps=0), r"checkpoint\.every_steps=0 must be positive"),
+  (dict(dtype="float16"), r"dtype='float16' must be one of float32, bfloat16"),
+  (dict(encoder__name="resnet19"), r"encoder\.name='resnet19' must be .*mean resnet18"),
+  (dict(method__name="mocov2"), r"method\.name='mocov2' must be .*did you mean moco\?"),
+  (dict(optimizer__name="sdg"), r"optimizer\.name='sdg' must be one of sgd"),
+  (dict(augment__recipe="mocov3"), r"augment\.recipe='mocov3' is not known; choose"),
+  (dict(optimizer__learning_rate={"kind": "line"}), r"'line'.*cosine"),
+  (
+    dict(optimizer__learning_rate={"kind": "cosine"}),
+    r"'cosine' needs the field 'base'",
+  ),
+  (dict(optimizer__exclude=("nowhere",)), r"optimizer\.exclude.*nowhere"),
+  (dict(method__queue_size=80), r"queue_size=80 must be a multiple of the batch of 32"),
+  (dict(encoder__bn_group_size=7), r"group_size=7 must divide the batch of 32"),
+  (dict(encoder__stem="cifa"), r"stem='cifa' must be one of"),
+  (dict(method__bn_shuffle="no"), r"bn_shuffle='no' must be 'strided' or 'permute'"),
+  (dict(batch_size=36), r"batch_size=36 must be a multiple of the 8 devices; try 32"),
+  (dict(batch_size=2048), r"batch_size=2048 is larger than the 1437 pictures"),
+  (dict(evals__knn__k=1500), r"evals\.knn\.k=1500 is more than the 1437 pictures"),
+  (dict(data__name="digts"), r"data\.name='digts' is neither .*digits"),
+  (dict(data__name="folder"), r"data\.name='folder' needs data\.dir"),
+  (dict(data__name="folder", data__dir="/none"), r"data\.dir='/none' is no folder"),
+  (dict(data__dir="/none"), r"data\.name='digits' has fixed splits and no folder"),
+]
+
+
+@pytest.mark.parametrize(
+  ("fields", "sentence"), WRONG, ids=[" ".join(fields) for fields, _ in WRONG]
+)
+def test_a_wrong_value_is_named_and_nothing_compiles(
+  fields, sentence, tmp_path, compiled
+):
+  workdir = tmp_path / "run"
+  with pytest.raises(ssljax.ConfigError, match=sentence) as raised:
+    ssljax.train_and_evaluate(smoke(**fields), workdir)
+  assert "\n" not in str(raised.value)
+  assert not compiled
+  assert not workdir.exists()
+
+
+def test_a_folder_of_another_run_is_refused_and_left_alone(tmp_path, compiled):
+  old = smoke().to_json()
+  (tmp_path / "config.json").write_text(old)
+  sentence = r"another config \(seed=0 there, 1 here\); name another --workdir"
+  with pytest.raises(ssljax.ConfigError, match=sentence):
+    ssljax.train_and_evaluate(smoke(seed=1), tmp_path)
+  assert (tmp_path / "config.json").read_text() == old
+  assert not compiled
+
+
+def test_a_workdir_that_is_a_file_is_refused(tmp_path):
+  (tmp_path / "file").write_text("mine")
+  with pytest.raises(ssljax.ConfigError, match="file is no folder"):
+    ssljax.train_and_evaluate(smoke(), tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+  ("fields", "sentence"),
+  [
+    (dict(checkpoint=""), r"config\.checkpoint is empty; name a run's folder"),
+    (dict(checkpoint="/none"), r"/none holds no run: there is no folder"),
+    (dict(evaluator="nkk"), r"evaluator='nkk' must be one of knn, linear"),
+    (dict(knn={"k": 3, "temprature": 1.0}), r"unknown field knn\.temprature"),
+    (dict(evaluatr="knn"), r"unknown field evaluatr; did you mean evaluator\?"),
+  ],
+)
+def test_an_evaluation_that_cannot_run_is_named(fields, sentence, tmp_path):
+  config = importlib.import_module("configs.eval.knn").get_config()
+  config.checkpoint = str(tmp_path)
+  config.update(fields)
+  with pytest.raises(ssljax.ConfigError, match=sentence):
+    ssljax.evaluate(config)
+
+
+@pytest.mark.parametrize(
+  ("arguments", "sentence"),
+  [
+    ("--config.foo.bar=3", r"the config has no such group: 'foo'"),
+    ("--config.method.tau=0.9", r"unknown field method\.tau; known here: name"),
+    ("--config.batch_size=abc", r"flag --config\.batch_size=abc: .* int.*'abc'"),
+    ("--config=none.py --config.seed=1", r"No such file or directory: 'none\.py'"),
+    ("--config=configs/byol_cifar10.py:small", r"':small' must be one of: smoke"),
+    ("train", r"unknown argument 'train'; every option starts with --"),
+  ],
+)
+def test_the_command_line_ends_with_one_sentence(arguments, sentence, tmp_path):
+  code, output, errors = command_line.run(f"--workdir={tmp_path}", *arguments.split())
+  assert code == 1
+  assert not output
+  assert re.fullmatch(rf"error: .*{sentence}.*\n", errors), errors
+  assert not list(tmp_path.iterdir())
