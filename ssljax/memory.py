@@ -56,8 +56,6 @@ def bank_write(
   return bank.at[index].set(rows.astype(bank.dtype))
 
 
-def move_centre(
-  centre: jax.Array, batch_mean: jax.Array, momentum: float
-) -> jax.Array:
+def move_centre(centre: jax.Array, batch_mean: jax.Array, momentum: float) -> jax.Array:
   """DINO's centre [1,K] after a batch whose teacher outputs average batch_mean."""
   return momentum * centre + (1 - momentum) * batch_mean
