@@ -1,0 +1,105 @@
+"""A run can be stopped anywhere: the same line ends where the unbroken run ends."""
+
+import importlib
+import random
+import shutil
+import signal
+import time
+
+import command_line
+import kill_and_resume
+import pytest
+
+import ssljax
+from ssljax.checkpoint import Checkpoints
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+
+def smoke(name, **fields):
+  config = importlib.import_module(f"configs.{name}").get_config("smoke")
+  config.update(fields)
+  return config
+
+
+class Lightning(Exception):
+  pass
+
+
+def struck(monkeypatch, config, workdir, step):
+  """Runs until something fails just after the checkpoint of `step`."""
+  save = Checkpoints.save
+
+  def strike(self, done, *arguments):
+    save(self, done, *arguments)
+    if done == step:
+      raise Lightning
+
+  with monkeypatch.context() as patch:
+    patch.setattr(Checkpoints, "save", strike)
+    with pytest.raises(Lightning):
+      ssljax.train_and_evaluate(config, workdir)
+
+
+@pytest.mark.parametrize("name", ["moco_v2_cifar10", "dino_cifar10"])
+def test_a_broken_run_ends_where_the_unbroken_one_ends(name, tmp_path, monkeypatch):
+  broken, unbroken = tmp_path / "broken", tmp_path / "unbroken"
+  rows = ssljax.train_and_evaluate(smoke(name), unbroken)
+  struck(monkeypatch, smoke(name), broken, step=3)
+  steps = [row["step"] for row in kill_and_resume.metrics(broken)]
+  assert steps == [2]
+  # What a cut in the middle of writing leaves behind:
+  with (broken / "metrics.jsonl").open("a") as file:
+    file.write('{"step": 4, "loss": 1.0}\n{"step": 6, "lo')
+  shutil.copytree(
+    broken / "checkpoints" / "3", broken / "checkpoints" / "4.orbax-checkpoint-tmp-1"
+  )
+  assert ssljax.train_and_evaluate(smoke(name), broken) == rows
+  kill_and_resume.compare(broken, unbroken)
+
+
+@pytest.mark.parametrize(
+  ("field", "value", "said"),
+  [("seed", 1, "seed=0 there, 1 here"), ("steps", 8, "steps=6 there, 8 here")],
+)
+def test_another_config_in_the_same_folder_is_refused(field, value, said, tmp_path):
+  config = smoke("moco_v2_cifar10")
+  (tmp_path / "config.json").write_text(config.to_json())
+  with pytest.raises(ssljax.ConfigError, match=said):
+    ssljax.train_and_evaluate(smoke("moco_v2_cifar10", **{field: value}), tmp_path)
+
+
+def test_sigterm_saves_and_the_same_line_goes_on(tmp_path):
+  line = "--config=configs/moco_v2_cifar10.py:smoke", "--config.steps=400"
+  process = command_line.start(*line, f"--workdir={tmp_path}")
+  while process.poll() is None and not has_begun(tmp_path):
+    time.sleep(0.05)
+  process.send_signal(signal.SIGTERM)
+  output, errors = process.communicate(timeout=120)
+  assert process.returncode == 0, errors
+  (said,) = (s for s in output.splitlines() if s.startswith("Stopped at step"))
+  saved = max(int(p.name) for p in (tmp_path / "checkpoints").iterdir())
+  assert said == f"Stopped at step {saved} and saved; the same line continues."
+  assert 0 < saved < 400
+  process = command_line.start(*line, f"--workdir={tmp_path}")
+  try:
+    while f"steps {saved:,} to 400" not in (said := process.stdout.readline()):
+      assert said, process.stderr.read()
+  finally:
+    process.kill()
+    process.communicate()
+
+
+def has_begun(workdir) -> bool:
+  """Whether the run in `workdir` has written a metric."""
+  path = workdir / "metrics.jsonl"
+  return path.exists() and path.stat().st_size > 0
+
+
+def test_a_run_killed_at_random_moments_ends_bit_for_bit_the_same(tmp_path):
+  line = ["--config=configs/moco_v2_cifar10.py:smoke"]
+  killed, unbroken = tmp_path / "killed", tmp_path / "unbroken"
+  kill_and_resume.run_with_kills(line, killed, kills=2, rng=random.Random())
+  code, _, errors = command_line.run(*line, f"--workdir={unbroken}")
+  assert code == 0, errors
+  kill_and_resume.compare(killed, unbroken)
