@@ -78,10 +78,11 @@ def check_same_run(config: ConfigDict, workdir: pathlib.Path) -> None:
   """ConfigError where `workdir` holds a run of another config, or is a file."""
   if workdir.is_file():
     raise ConfigError(f"{workdir} is no folder; name another --workdir")
-  path = workdir / "config.json"
-  if not path.exists():
-    return
-  old = _flat(json.loads(path.read_text()))
+  metrics = workdir / "metrics.jsonl"
+  has_metrics = metrics.exists() and metrics.stat().st_size
+  if not has_metrics and not any(workdir.glob("checkpoints/[0-9]*")):
+    return  # nothing that could be lost
+  old = _flat(json.loads((workdir / "config.json").read_text()))
   new = _flat(json.loads(config.to_json()))
   differing = [
     f"{name}={old.get(name)} there, {new.get(name)} here"

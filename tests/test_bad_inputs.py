@@ -97,6 +97,7 @@ def test_a_wrong_value_is_named_and_nothing_compiles(
 def test_a_folder_of_another_run_is_refused_and_left_alone(tmp_path, compiled):
   old = smoke().to_json()
   (tmp_path / "config.json").write_text(old)
+  (tmp_path / "metrics.jsonl").write_text('{"step": 2}\n')
   sentence = r"another config \(seed=0 there, 1 here\); name another --workdir"
   with pytest.raises(ssljax.ConfigError, match=sentence):
     ssljax.train_and_evaluate(smoke(seed=1), tmp_path)
