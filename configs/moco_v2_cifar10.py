@@ -17,4 +17,5 @@ def get_config(variant: str = ""):
   if variant == "cpu":
     common.cpu(c, epochs=6)
     c.encoder.bn_group_size = 32  # 8 splits, as of the full batch
+    c.method.momentum = 0.95  # a thousand steps cannot wait for a hundred-step average
   return common.finish(c, variant, "cpu")
