@@ -1,35 +1,26 @@
-"""Microseconds per view on one core (or one accelerator), and a peer's beside it.
+"""The time of a view on one core (or one accelerator), beside Pillow's on one core.
 
     python benchmarks/augment.py
 
-The peer does the same recipe on one core with Pillow pictures: torchvision where it
-can be imported, else Pillow alone. Runs are interleaved; medians are printed, one line
-of JSON a case.
+The peers do the same recipe with pictures of Pillow: by torchvision's transforms, and
+by Pillow alone.
 """
 
-import json
 import os
 import random
-import statistics
-import time
 
+import common
 import jax
 import numpy as np
-import PIL
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from ssljax import augment
 
-try:
-  import torch
-  import torchvision
-  from torchvision import transforms
-except (ImportError, RuntimeError):  # RuntimeError: built for another torch
-  torchvision = None
+transforms = common.peer("torchvision.transforms")
 
-CASES = {  # name -> config, canvas, batch, pictures that the peer is timed on
-  "simclr, 32 pixels": ({"recipe": "simclr", "size": 32}, 32, 256, 64),
-  "byol, 224 pixels": ({"recipe": "byol"}, 256, 16, 8),
+CASES = {  # name -> config, canvas, batch
+  "simclr, 32 pixels": ({"recipe": "simclr", "size": 32}, 32, 256),
+  "byol, 224 pixels": ({"recipe": "byol"}, 256, 16),
 }
 REPEATS = 9
 
@@ -96,62 +87,40 @@ def pillow_view(view, mean, std):
   return draw
 
 
-def seconds(run):
-  start = time.perf_counter()
-  run()
-  return time.perf_counter() - start
+def peer_run(make, recipe, images):
+  """-> a function that draws all views of all images with the peer's transforms."""
+  draws = [make(view, recipe.mean, recipe.std) for view in recipe.views]
+  pictures = [Image.fromarray(image) for image in images]
+  return lambda: [draw(picture) for picture in pictures for draw in draws]
 
 
 def measure(name):
-  config, canvas, batch_size, peer_size = CASES[name]
+  config, canvas, batch_size = CASES[name]
   recipe = augment.configure(config)
-  image = np.random.default_rng(0).integers(
-    0, 256, (batch_size, canvas, canvas, 3), np.uint8
-  )
-  batch = {"image": image, "index": np.arange(batch_size, dtype=np.int32)}
+  shape = batch_size, canvas, canvas, 3
+  images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+  batch = {"image": images, "index": np.arange(batch_size, dtype=np.int32)}
   batch, key = jax.device_put((batch, jax.random.key(0)))
   views = jax.jit(augment.build(config))
-  make = torchvision_view if torchvision else pillow_view
-  peers = [make(view, recipe.mean, recipe.std) for view in recipe.views]
-  pictures = [Image.fromarray(x) for x in image[:peer_size]]
-
-  def ours():
-    jax.block_until_ready(views(key, batch))
-
-  def theirs():
-    for picture in pictures:
-      for peer in peers:
-        peer(picture)
-
-  ours()
-  theirs()
-  pairs = [(seconds(ours), seconds(theirs)) for _ in range(REPEATS)]
-  drawn = 1e-6 * len(recipe.views)
-  microseconds = statistics.median(a for a, _ in pairs) / drawn / batch_size
-  peer_microseconds = statistics.median(b for _, b in pairs) / drawn / peer_size
-  return {
-    "case": name,
-    "microseconds_per_view": round(microseconds, 1),
-    "peer": "torchvision" if torchvision else "Pillow (torchvision: skipped)",
-    "peer_microseconds_per_view": round(peer_microseconds, 1),
-    "times_faster": round(peer_microseconds / microseconds, 1),
-    "batch": batch_size,
-    "repeats": REPEATS,
-    "device": f"{jax.devices()[0].device_kind}, 1 of {os.cpu_count()} cores",
-    "jax": jax.__version__,
-    "pillow": PIL.__version__,
-    "torchvision": torchvision.__version__ if torchvision else None,
+  peers = {
+    "torchvision": transforms and peer_run(torchvision_view, recipe, images),
+    "Pillow": peer_run(pillow_view, recipe, images),
   }
+  common.compare(
+    f"view, {name}",
+    lambda: jax.block_until_ready(views(key, batch)),
+    peers,
+    REPEATS,
+    per=batch_size * len(recipe.views),
+    batch=batch_size,
+  )
 
 
 def main():
-  os.sched_setaffinity(
-    0, {min(os.sched_getaffinity(0))}
-  )  # before JAX counts its threads
-  if torchvision:
-    torch.set_num_threads(1)
+  one = {min(os.sched_getaffinity(0))}
+  os.sched_setaffinity(0, one)  # before JAX and PyTorch count their threads
   for name in CASES:
-    print(json.dumps(measure(name)), flush=True)
+    measure(name)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,16 @@
-"""What the host can feed: JPEGs decoded a second and core, batches a second.
+"""The time of a picture on its way to the device: decoded alone, and in batches.
 
     python benchmarks/loader.py
 
-One JSON line a measurement, medians over repetitions. "per core" divides by the
-processor time used, so that neighbours on the machine weigh less.
+Decoding uses one core beside other decoders; an epoch uses all of them, threads beside
+the processes of PyTorch's DataLoader with our decoder.
 """
 
-import importlib
-import importlib.metadata
-import importlib.util
+import functools
 import io
 import itertools
-import json
-import os
-import statistics
-import time
 
+import common
 import numpy as np
 from PIL import Image
 
@@ -24,6 +19,7 @@ from ssljax.data.decode import decode
 
 CANVAS = 256
 BATCH = 256
+REPEATS = 5
 
 
 class Jpegs(data.Source):
@@ -55,10 +51,6 @@ def photo(width, height, seed):
   return file.getvalue()
 
 
-def report(what, **values):
-  print(json.dumps({"what": what, **values}), flush=True)
-
-
 def with_simplejpeg(simplejpeg):
   def run(jpeg, size):
     image = Image.fromarray(simplejpeg.decode_jpeg(jpeg))
@@ -78,96 +70,85 @@ def with_opencv(cv2):
   return run
 
 
-PEERS = {"simplejpeg": with_simplejpeg, "cv2": with_opencv}
+DECODERS = {"simplejpeg": with_simplejpeg, "cv2": with_opencv}
 
 
-def decoding():
-  decoders = {"ssljax (Pillow)": decode}
-  for name, make in PEERS.items():
-    if importlib.util.find_spec(name):
-      decoders[name] = make(importlib.import_module(name))
-    else:
-      report("decode", decoder=name, skipped="not installed")
-  for width, height, size in ((500, 375, CANVAS), (2000, 1500, CANVAS), (32, 32, 32)):
-    jpeg = photo(width, height, 0)
-    for name, function in decoders.items():
-      seconds = []
-      for _ in range(31):
-        start = time.thread_time()
-        function(jpeg, size)
-        seconds.append(time.thread_time() - start)
-      report(
-        "decode",
-        decoder=name,
-        picture=[width, height],
-        kilobytes=round(len(jpeg) / 1000),
-        canvas=size,
-        per_second_and_core=round(1 / statistics.median(seconds)),
-      )
+def epochs(torch, dataset, workers):
+  """-> a function that makes the batches of one epoch, or None without PyTorch."""
+  if not torch:
+    return None
+  loader = torch.utils.data.DataLoader(
+    dataset, BATCH, shuffle=True, num_workers=workers
+  )
+  return lambda: exhaust(loader)
 
 
-def timed(batches, n, repetitions=3):
-  """-> batches a second of wall time, and of processor time."""
-  next(batches)
-  wall, processor = [], []
-  for _ in range(repetitions):
-    start = time.perf_counter(), time.process_time()
-    for _ in itertools.islice(batches, n):
-      pass
-    wall.append(n / (time.perf_counter() - start[0]))
-    processor.append(n / (time.process_time() - start[1]))
-  batches.close()
-  return statistics.median(wall), statistics.median(processor)
+class Pictures:
+  """A source as PyTorch wants it: decoded pictures by number."""
+
+  def __init__(self, source, size):
+    self.source, self.size = source, size
+
+  def __len__(self):
+    return len(self.source)
+
+  def __getitem__(self, index):
+    return np.array(decode(self.source[index]["image"], self.size)[0])
 
 
-def loading(what, source, size, in_memory, n):
-  loader = data.make_loader(source, BATCH, 0, size=size, in_memory=in_memory, workers=0)
-  wall, processor = timed(loader.iterate(), n)
-  report(
-    what,
+def exhaust(batches):
+  for _ in batches:
+    pass
+
+
+def streaming(n, torch):
+  """Decoded on the way. One pass each, so that none reads ahead in another's time."""
+  photos = Jpegs(n, 500, 375)
+  options = {"size": CANVAS, "in_memory": False, "workers": 0}
+  peer = epochs(torch, Pictures(photos, CANVAS), common.cores())
+  common.compare(
+    f"picture streamed, 500 x 375 onto {CANVAS}",
+    lambda: exhaust(data.eval_batches(photos, BATCH, **options)),
+    {"PyTorch DataLoader": peer},
+    REPEATS,
+    per=n,
     batch=BATCH,
-    canvas=size,
-    batches_per_second=round(wall, 1),
-    pictures_per_second_and_core=round(processor * BATCH),
   )
 
 
-def torch_loading(source, size):
-  if not importlib.util.find_spec("torch"):
-    report("torch DataLoader", skipped="not installed")
-    return
-  from torch.utils.data import DataLoader
-
-  class Decoded:
-    def __len__(self):
-      return len(source)
-
-    def __getitem__(self, index):
-      return np.array(decode(source[index]["image"], size)[0])
-
-  workers = os.cpu_count()
-  peer = DataLoader(Decoded(), BATCH, shuffle=True, num_workers=workers)
-  batches = (b for _ in itertools.count() for b in peer)
-  wall, _ = timed(batches, 4)
-  report(
-    "torch DataLoader", batch=BATCH, canvas=size, batches_per_second=round(wall, 1)
+def in_memory(n, torch):
+  small = Jpegs(n, 32, 32)
+  loader = data.make_loader(small, BATCH, 0, size=32, in_memory=True, workers=0)
+  pictures = np.zeros((n, 32, 32, 3), np.uint8)
+  peer = epochs(torch, pictures, workers=0)
+  common.compare(
+    "picture in memory, 32 x 32",
+    lambda: exhaust(itertools.islice(loader.iterate(), n // BATCH)),
+    {"PyTorch DataLoader": peer},
+    REPEATS,
+    per=n,
+    batch=BATCH,
   )
+
+
+def decoding(width, height, size):
+  jpeg = photo(width, height, 0)
+  peers = {
+    name: module and functools.partial(make(module), jpeg, size)
+    for name, make in DECODERS.items()
+    for module in [common.peer(name)]
+  }
+  ours = functools.partial(decode, jpeg, size)
+  case = f"picture decoded, {width} x {height} onto {size}"
+  common.compare(case, ours, peers, 31, kilobytes=len(jpeg) // 1000)
 
 
 def main():
-  packages = ("numpy", "pillow", "simplejpeg", "opencv-python-headless", "torch")
-  versions = {}
-  for package in packages:
-    try:
-      versions[package] = importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-      versions[package] = None
-  report("versions", cores=os.cpu_count(), **versions)
-  decoding()
-  loading("in memory", Jpegs(20_000, 32, 32), 32, True, 200)
-  photos = Jpegs(4096, 500, 375)
-  loading("streaming", photos, CANVAS, False, 4)
-  torch_loading(photos, CANVAS)
+  torch = common.peer("torch")
+  streaming(1024, torch)  # first: PyTorch forks, and JAX's threads do not bear that
+  in_memory(20 * BATCH, torch)
+  for width, height, size in ((500, 375, CANVAS), (2000, 1500, CANVAS), (32, 32, 32)):
+    decoding(width, height, size)
 
 
 if __name__ == "__main__":
