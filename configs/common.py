@@ -117,6 +117,7 @@ def smoke(c: ConfigDict) -> None:
   c.checkpoint.every_steps = 3
   c.evals.every_epochs = 0
   c.evals.knn.k = 20
+  c.evals.few_label.draws = 2
   _shrink(c)
 
 

@@ -73,6 +73,8 @@ def state_sharding(state, mesh: Mesh):
 
 def put_batch(batch, sharding: NamedSharding):
   """The process's share of a batch (NumPy tree) -> global arrays."""
-  return jax.tree.map(
-    lambda x: jax.make_array_from_process_local_data(sharding, x), batch
-  )
+  # With several processes JAX takes this for a transfer that nobody asked for.
+  with jax.transfer_guard_host_to_device("allow"):
+    return jax.tree.map(
+      lambda x: jax.make_array_from_process_local_data(sharding, x), batch
+    )

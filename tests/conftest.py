@@ -21,7 +21,7 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def quick_compilation():
   """Unoptimised programs, for tests of whole runs: they compile for longer than run."""
   jax.config.update("jax_disable_most_optimizations", True)

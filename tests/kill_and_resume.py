@@ -15,6 +15,7 @@ import tempfile
 import time
 
 import command_line
+import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
@@ -22,12 +23,11 @@ import orbax.checkpoint as ocp
 def compare(one: pathlib.Path, other: pathlib.Path) -> None:
   """AssertionError where two runs' folders differ in what they computed."""
   assert metrics(one) == metrics(other)
-  (a, b), leaves = (final_state(folder) for folder in (one, other)), 0
+  a, b = final_state(one), final_state(other)
   assert a.keys() == b.keys()
-  for path in a:
-    np.testing.assert_array_equal(a[path], b[path], err_msg=path)
-    leaves += 1
-  assert leaves > 10
+  assert len(a) > 10
+  for path, x in a.items():
+    np.testing.assert_array_equal(x, b[path], err_msg=path)
 
 
 def metrics(folder: pathlib.Path) -> list[dict]:
@@ -39,19 +39,15 @@ def metrics(folder: pathlib.Path) -> list[dict]:
 def final_state(folder: pathlib.Path) -> dict[str, np.ndarray]:
   """Every array of the newest checkpoint, by its path."""
   steps = [int(p.name) for p in (folder / "checkpoints").iterdir() if p.name.isdigit()]
+  path = folder / "checkpoints" / str(max(steps)) / "state"
   with ocp.PyTreeCheckpointer() as checkpointer:
-    tree = checkpointer.restore(folder / "checkpoints" / str(max(steps)) / "state")
-  flat, todo = {}, [("", tree)]
-  while todo:
-    path, node = todo.pop()
-    children = node.items() if isinstance(node, dict) else None
-    if isinstance(node, list | tuple):
-      children = enumerate(node)
-    if children is None:
-      flat[path] = np.asarray(node)
-    else:
-      todo += [(f"{path}/{name}", child) for name, child in children]
-  return flat
+    leaves = checkpointer.metadata(path).item_metadata.tree
+    as_numpy = ocp.RestoreArgs(restore_type=np.ndarray)  # whatever mesh wrote it
+    tree = checkpointer.restore(
+      path, restore_args=jax.tree.map(lambda _: as_numpy, leaves)
+    )
+  flat, _ = jax.tree_util.tree_flatten_with_path(tree)
+  return {jax.tree_util.keystr(path): np.asarray(x) for path, x in flat}
 
 
 def run_with_kills(
