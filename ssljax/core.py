@@ -6,7 +6,7 @@ reads as if there were one. `sharding.py` lays the arrays over the machine.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import flax
 import jax
@@ -50,6 +50,7 @@ class Method:
   """
 
   net: nn.Module
+  views: ClassVar[int] = 2  # of each picture, in batch["image"]
 
   def init(self, rng: jax.Array, batch: Batch) -> tuple[Any, Any, Any]:
     """`batch` as after augment -> params, batch_stats, target (`{}`: no memory)."""
@@ -108,18 +109,31 @@ class Method:
     return outputs, new.get("batch_stats", {})
 
   def forward_views(
-    self, params: Any, batch_stats: Any, image: jax.Array, rng: jax.Array | None = None
+    self,
+    params: Any,
+    batch_stats: Any,
+    image: jax.Array,
+    rng: jax.Array | None = None,
+    together: bool = True,
   ) -> tuple[dict[str, jax.Array], Any]:
-    """All views in one pass, sharing BatchNorm: [B,V,H,W,C] -> outputs [B,V,...].
+    """The training pass of all views: [B,V,H,W,C] -> outputs [B,V,...], batch_stats.
 
-    Views are merged by reshape, never concatenated on the batch: an example's views
-    stay on its device.
+    `together` gives the views one BatchNorm, as SimCLR's code does; without, each
+    passes alone and in turn, as in BYOL, SimSiam and Barlow Twins. Views are merged
+    by reshape, never concatenated on the batch: an example's stay on its device.
     """
     b, v = image.shape[:2]
-    merged = image.reshape(b * v, *image.shape[2:])
-    outputs, batch_stats = self.forward(params, batch_stats, merged, rng)
-    split = jax.tree.map(lambda x: x.reshape(b, v, *x.shape[1:]), outputs)
-    return split, batch_stats
+    if together:
+      merged = image.reshape(b * v, *image.shape[2:])
+      outputs, batch_stats = self.forward(params, batch_stats, merged, rng)
+      split = jax.tree.map(lambda x: x.reshape(b, v, *x.shape[1:]), outputs)
+      return split, batch_stats
+    each = []
+    for i in range(v):
+      own = None if rng is None else jax.random.fold_in(rng, i)
+      outputs, batch_stats = self.forward(params, batch_stats, image[:, i], own)
+      each.append(outputs)
+    return jax.tree.map(lambda *x: jnp.stack(x, 1), *each), batch_stats
 
 
 Views = Callable[[jax.Array, Batch], Batch]

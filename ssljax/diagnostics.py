@@ -16,6 +16,8 @@ def spread(z: jax.Array) -> dict[str, jax.Array]:
   "negative_similarity": mean cosine of views of different examples, exact.
   "positive_similarity": of different views of one example; absent where V = 1.
   """
+  if z.ndim != 3:
+    raise ValueError(f'Aux.outputs["projection"] is {list(z.shape)}, not [B,V,D]')
   batch, views, dim = z.shape
   count = batch * views
   z = unit(jax.lax.stop_gradient(z))

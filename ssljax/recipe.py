@@ -143,12 +143,24 @@ def build(config: ConfigDict, plan: schedules.Plan, num_classes: int) -> Recipe:
     rates = optim.rates(config.optimizer, plan)
   except (TypeError, ValueError) as error:
     raise ConfigError(str(error)) from error
+  _check_views(config, method)
   rate = config.evals.probe.learning_rate
   if rate and num_classes:
     method = Probed(method.net, method, num_classes)
     adam = optim.build({"name": "adamw", "learning_rate": rate}, plan)
     tx = optim.partition({"^probe/": adam}, tx)
   return Recipe(method, tx, views, eval_views, rates, config.seed)
+
+
+def _check_views(config: ConfigDict, method: Method) -> None:
+  given = len(augment.configure(config.augment).views)
+  if given != method.views:
+    fitting = [k for k, r in augment.RECIPES.items() if len(r.views) == method.views]
+    raise ConfigError(
+      f"augment.recipe={config.augment.recipe!r} gives {given} views of a picture and "
+      f"method {config.method.name!r} takes {method.views}; choose from "
+      f"{', '.join(fitting)}"
+    )
 
 
 def _eval_view(config: ConfigDict) -> dict[str, Any]:
@@ -173,6 +185,11 @@ def trace(recipe: Recipe, batch: core.Batch) -> TrainState:
   try:
     state = jax.eval_shape(recipe.init, batch)
     jax.eval_shape(recipe.step, state, batch)
+  except KeyError as error:
+    raise ConfigError(
+      f"the method uses {error}, which the network or the batch does not give; a head "
+      "is set in the config: method.projector, method.predictor or method.prototypes"
+    ) from error
   except ValueError as error:
     raise ConfigError(str(error)) from error
   return state

@@ -1,6 +1,7 @@
 """Every method by its name in configs, in order of publication."""
 
 import dataclasses
+import typing
 
 from ssljax import nets, schedules
 from ssljax.core import Method
@@ -30,7 +31,8 @@ def build(config, encoder, plan: schedules.Plan, dtype) -> Method:
   """The group `method` of a config, around an encoder -> the method.
 
   Heads become parts of its network; a field typed `Schedule` becomes a function of
-  the step; a field that `Plan` knows (`num_examples`) is filled from it.
+  the step; a field that `Plan` knows (`num_examples`) is filled from it. ValueError
+  names a field that is missing.
   """
   spec = {k: v for k, v in config.items() if k != "name"}
   heads = {
@@ -39,9 +41,13 @@ def build(config, encoder, plan: schedules.Plan, dtype) -> Method:
     if head in spec
   }
   cls = METHODS[config.name]
+  types = typing.get_type_hints(cls)
   for field in dataclasses.fields(cls):
-    if field.type is schedules.Schedule and field.name in spec:
-      spec[field.name] = schedules.build(spec[field.name], plan)
-    elif field.name in plan._fields:
+    if field.name in plan._fields:
       spec[field.name] = getattr(plan, field.name)
+    elif field.name != "net" and field.name not in spec:
+      if field.default is dataclasses.MISSING:
+        raise ValueError(f"method {config.name!r} needs the field method.{field.name}")
+    elif types[field.name] == schedules.Schedule:
+      spec[field.name] = schedules.build(spec[field.name], plan)
   return cls(net=nets.Network(encoder, **heads), **spec)

@@ -3,7 +3,6 @@
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 
 from ssljax import memory
 from ssljax.core import Aux, Method
@@ -31,19 +30,17 @@ class BYOL(Method):
 
   def loss_fn(self, params, state, batch, rng):
     """Eq. 2, symmetrised, over the two views in batch["image"] [B,2,H,W,C]."""
-    x1, x2 = batch["image"][:, 0], batch["image"][:, 1]
-    online1, stats = self.forward(params, state.batch_stats, x1)
-    online2, stats = self.forward(params, stats, x2)
-    slow = state.target
-    target1, kept = self.forward(slow["params"], slow["batch_stats"], x1)
-    target2, kept = self.forward(slow["params"], kept, x2)
-    loss = predictive.regression(
-      online1["prediction"], jax.lax.stop_gradient(target2["projection"])
-    ) + predictive.regression(
-      online2["prediction"], jax.lax.stop_gradient(target1["projection"])
+    image, slow = batch["image"], state.target
+    online, stats = self.forward_views(
+      params, state.batch_stats, image, rng, together=False
     )
-    outputs = jax.tree.map(lambda a, b: jnp.stack([a, b], 1), online1, online2)
-    return loss, Aux(stats, kept, outputs, {"tau": self.tau(state.step)})
+    target, kept = self.forward_views(
+      slow["params"], slow["batch_stats"], image, together=False
+    )
+    p, z = online["prediction"], jax.lax.stop_gradient(target["projection"])
+    loss = predictive.regression(p[:, 0], z[:, 1])
+    loss += predictive.regression(p[:, 1], z[:, 0])
+    return loss, Aux(stats, kept, online, {"tau": self.tau(state.step)})
 
   def after_update(self, params, state, carry):
     """The target moves towards the new weights (eq. 1)."""

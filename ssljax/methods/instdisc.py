@@ -1,6 +1,7 @@
 """InstDisc (Wu et al. 2018): every picture is a class of its own, kept in a bank."""
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,7 @@ class InstDisc(Method):
   negatives: int
   num_examples: int
   proximal: float = 0.0
+  views: ClassVar[int] = 1
 
   def init(self, rng, batch):
     """-> params, batch_stats, target with "bank" [N,D] and, under NCE, "z" f32[]."""

@@ -58,6 +58,8 @@ class MLP(nn.Module):
     """[B,D] -> [B,out] in `dtype`."""
     _check("activation", self.activation, ACTIVATIONS)
     _check("last_norm", self.last_norm, ("none", *LAST_NORMS))
+    if self.layers < 1:
+      raise ValueError(f"layers={self.layers} of a head must be at least 1")
     for i in range(1, self.layers):
       x = self._dense(self.hidden, self.hidden_bias, f"fc{i}")(x)
       if self.norm:
