@@ -2,7 +2,7 @@
 
     python tests/kill_and_resume.py --kills 5 --config configs/moco_v2_cifar10.py:smoke
 
-Another run of the same line is never touched. The two must agree bit for bit: every
+The other run of the line is never touched. The two must agree bit for bit: every
 array of the last checkpoint, and every line of metrics.jsonl but for its speed.
 """
 
@@ -10,7 +10,6 @@ import argparse
 import json
 import pathlib
 import random
-import sys
 import tempfile
 import time
 
@@ -18,6 +17,8 @@ import command_line
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+
+from ssljax import writer
 
 
 def compare(one: pathlib.Path, other: pathlib.Path) -> None:
@@ -51,43 +52,58 @@ def final_state(folder: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def run_with_kills(
-  arguments: list[str], workdir: pathlib.Path, kills: int, rng: random.Random
-) -> list[float]:
-  """Runs to the end, shot `kills` times on the way -> seconds that each life had."""
-  lives, longest = [], 2.0
-  while True:
-    began = time.monotonic()
+  arguments: list[str], workdir: pathlib.Path, steps: int, kills: int
+) -> list[int]:
+  """Runs to the end, killed `kills` times -> the last step logged at each kill.
+
+  The moments are random: some steps after the last one, and up to 0.3 s later, in the
+  midst of a step, a line or a checkpoint.
+  """
+  killed_at = []
+  for target in sorted(random.randrange(steps) for _ in range(kills)):
     process = command_line.start(*arguments, f"--workdir={workdir}")
-    if len(lives) < kills:
-      while process.poll() is None and not (workdir / "config.json").exists():
-        time.sleep(0.05)
-      time.sleep(rng.uniform(0.0, longest))
-      process.kill()
-    _, errors = process.communicate(timeout=600)
-    if process.returncode == 0:
-      return lives
-    assert process.returncode < 0, errors
-    lives.append(time.monotonic() - began)
-    longest += 2.0
+    process.stdout.readline()  # what is about to run
+    while process.poll() is None and last_step(workdir) < target:
+      time.sleep(0.01)
+    time.sleep(random.uniform(0.0, 0.3))
+    process.kill()
+    _, errors = process.communicate()
+    assert process.returncode <= 0, errors
+    killed_at.append(last_step(workdir))
+  code, _, errors = command_line.run(*arguments, f"--workdir={workdir}")
+  assert code == 0, errors
+  return killed_at
+
+
+def last_step(workdir: pathlib.Path) -> int:
+  """The newest step in metrics.jsonl; 0 before the first."""
+  return max((row["step"] for row in writer.read(workdir)), default=0)
 
 
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
   parser.add_argument("--kills", type=int, default=5)
   parser.add_argument("--config", default="configs/moco_v2_cifar10.py:smoke")
-  parser.add_argument("--seed", type=int, default=0)
-  options, fields = parser.parse_known_args()
-  arguments = [f"--config={options.config}", *fields]
+  parser.add_argument("--steps", type=int, default=60)
+  options = parser.parse_args()
   with tempfile.TemporaryDirectory() as folder:
-    one, other = pathlib.Path(folder, "killed"), pathlib.Path(folder, "unbroken")
-    code, _, errors = command_line.run(*arguments, f"--workdir={other}")
-    if code:
-      sys.exit(errors)
-    rng = random.Random(options.seed)
-    lives = run_with_kills(arguments, one, options.kills, rng)
-    compare(one, other)
-  times = ", ".join(f"{life:.1f}" for life in lives)
-  print(f"Killed {len(lives)} times, after {times} s: the same end bit for bit.")
+    killed_at = kill_and_compare(
+      pathlib.Path(folder), options.config, options.steps, options.kills
+    )
+  print(f"Killed at steps {killed_at} of {options.steps}: the same end bit for bit.")
+
+
+def kill_and_compare(
+  folder: pathlib.Path, config: str, steps: int, kills: int
+) -> list[int]:
+  """AssertionError unless a killed run ends as an unbroken one -> the kills' steps."""
+  line = [f"--config={config}", f"--config.steps={steps}"]
+  killed, unbroken = folder / "killed", folder / "unbroken"
+  killed_at = run_with_kills(line, killed, steps, kills)
+  code, _, errors = command_line.run(*line, f"--workdir={unbroken}")
+  assert code == 0, errors
+  compare(killed, unbroken)
+  return killed_at
 
 
 if __name__ == "__main__":

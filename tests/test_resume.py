@@ -1,7 +1,6 @@
 """A run can be stopped anywhere: the same line ends where the unbroken run ends."""
 
 import importlib
-import random
 import shutil
 import signal
 import time
@@ -84,9 +83,5 @@ def has_begun(workdir) -> bool:
 
 
 def test_a_run_killed_at_random_moments_ends_bit_for_bit_the_same(tmp_path):
-  line = ["--config=configs/moco_v2_cifar10.py:smoke"]
-  killed, unbroken = tmp_path / "killed", tmp_path / "unbroken"
-  kill_and_resume.run_with_kills(line, killed, kills=2, rng=random.Random())
-  code, _, errors = command_line.run(*line, f"--workdir={unbroken}")
-  assert code == 0, errors
-  kill_and_resume.compare(killed, unbroken)
+  config = "configs/moco_v2_cifar10.py:smoke"
+  kill_and_resume.kill_and_compare(tmp_path, config, steps=24, kills=2)
