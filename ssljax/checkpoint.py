@@ -15,7 +15,7 @@ class Checkpoints:
   """
 
   def __init__(self, workdir: str | pathlib.Path, every_steps: int = 1, keep: int = 1):
-    """Keeps the newest `keep`; `every_steps` is the policy of `save_if_due`."""
+    """Keeps the newest `keep`; `every_steps` is the policy of `is_due`."""
     self.every_steps = every_steps
     self.manager = ocp.CheckpointManager(
       pathlib.Path(workdir).absolute() / "checkpoints",

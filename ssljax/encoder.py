@@ -20,8 +20,8 @@ def load_encoder(
 ) -> Callable[[np.ndarray], np.ndarray]:
   """-> encoder(images uint8 [N,H,W,3]) -> features [N,D] f32, on any N, H and W.
 
-  Pictures are resized to the size that the run trained at and seen in batches. Raises
-  ConfigError where `workdir` holds no checkpoint.
+  Their central squares are resized as the run's evaluation does, and seen in batches.
+  Raises ConfigError where `workdir` holds no checkpoint.
   """
   mesh = sharding.make_mesh(jax.local_devices()[:1])
   _, parts, state = restore(workdir, mesh)

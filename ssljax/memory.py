@@ -49,7 +49,7 @@ def bank_write(
 ) -> jax.Array:
   """Moves rows `index` [B] of bank [N,D] towards embedding [B,D], on the sphere.
 
-  v <- m v + (1 - m) f, then v <- v / |v| (Wu et al. 2018, section 3.2).
+  v <- m v + (1 - m) f, then v <- v / |v|: InstDisc's code; its paper has m = 0.
   """
   rows = momentum * bank[index] + (1 - momentum) * embedding
   rows = rows / jnp.linalg.norm(rows, axis=1, keepdims=True)

@@ -105,7 +105,7 @@ def nce_constant(
 def proximal(embedding: jax.Array, previous: jax.Array) -> jax.Array:
   """Mean squared distance of embedding [B,D] to its unit row `previous` [B,D].
 
-  InstDisc's proximal regularisation (section 3.2), without its factor lambda.
+  InstDisc's proximal regularisation (section 3.3), without its factor lambda.
   """
   return jnp.square(unit(embedding) - previous).sum(1).mean()
 

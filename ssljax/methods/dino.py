@@ -32,7 +32,7 @@ class DINO(Method):
     return params, stats, {"params": params, "batch_stats": stats, "centre": centre}
 
   def loss_fn(self, params, state, batch, rng):
-    """Eq. 2 over batch["image"] [B,2,H,W,C] and batch["local"] [B,L,h,w,C]."""
+    """Eq. 3 over batch["image"] [B,2,H,W,C] and batch["local"] [B,L,h,w,C]."""
     rng_global, rng_local = jax.random.split(rng)
     wide, local = batch["image"], batch.get("local")
     student, stats = self.forward_views(params, state.batch_stats, wide, rng_global)

@@ -10,11 +10,10 @@ from flax import linen as nn
 class BatchNorm(nn.Module):
   """Batch normalisation over groups of examples (Ioffe & Szegedy 2015).
 
-  `group_size=0` takes the statistics of the
-  whole global batch, on one device or on many ("sync BN"). `group_size=n` takes
-  them inside groups of n examples: neighbours, or with `strided` every (B/n)-th
-  example, so that a group mixes what lies far apart in the batch (the purpose of
-  MoCo's shuffle, He et al. 2020, section 3.3).
+  `group_size=0` takes the statistics of the whole global batch, on one device or on
+  many ("sync BN"). `group_size=n` takes them inside groups of n examples: neighbours,
+  or with `strided` every (B/n)-th example, so that a group mixes what lies far apart
+  in the batch (the purpose of MoCo's shuffle, He et al. 2020, section 3.3).
 
   Statistics are float32 whatever x is. Without `train`, and in `init`, the running
   ones serve. Those follow PyTorch: the variance they average is the unbiased one,
