@@ -15,7 +15,7 @@ import common
 import jax
 import numpy as np
 
-from ssljax import data, dispatch, encoder, recipe, sharding, train
+from ssljax import data, dispatch, recipe, sharding, train
 from ssljax.checkpoint import Checkpoints
 from ssljax.judge import Judge
 from ssljax.writer import Writer
@@ -64,7 +64,9 @@ class Setting:
     self.plan = recipe.make_plan(config, len(self.source))
     self.parts = recipe.build(config, self.plan, self.source.num_classes)
     self.mesh = sharding.make_mesh()
-    self.init = encoder.untrained(config, self.parts, self.mesh)
+    self.init = dispatch.compile_init(
+      self.parts.init, recipe.example_batch(config), self.mesh
+    )
     self.loader = train.open_loader(config, self.source)
     splits = data.Splits(self.source, None)
     self.judge = Judge(config, self.parts, splits, self.mesh)

@@ -25,7 +25,7 @@ def base() -> ConfigDict:
   c.data.eval_split = ""  # "": "validation" or "test", where it has one
   c.data.size = 32  # pixels of the square canvas that the host hands over
   c.data.in_memory = False
-  c.data.workers = 8  # threads that decode
+  c.data.workers = 0  # threads that decode; 0: as many as cores
 
   c.augment = ConfigDict()
   c.encoder = ConfigDict()
@@ -52,11 +52,20 @@ def cifar10(c: ConfigDict) -> None:
   c.data.in_memory = True
 
 
+def cifar10_statistics(c: ConfigDict) -> None:
+  """Normalises by CIFAR-10's own mean and deviation, as some official codes do."""
+  c.augment.mean = (0.4914, 0.4822, 0.4465)
+  c.augment.std = (0.2023, 0.1994, 0.2010)
+
+
 def imagenet(c: ConfigDict) -> None:
-  """ImageNet from TFDS (or `--config.data.name=folder --config.data.dir=...`)."""
+  """ImageNet from TFDS (or `--config.data.name=folder --config.data.dir=...`).
+
+  The host hands over the whole picture on 256 x 256 pixels; crops are sampled in its
+  own geometry, but the papers crop the full-size picture.
+  """
   c.data.name = "imagenet2012"
   c.data.size = 256
-  c.data.workers = 32
   c.dtype = "bfloat16"
   c.checkpoint.every_steps = 5000
   c.evals.crop = 0.875  # 224 of 256 pixels
@@ -73,9 +82,9 @@ def finish(c: ConfigDict, variant: str, *known: str) -> ConfigDict:
   return c
 
 
-def cpu(c: ConfigDict, epochs: int) -> None:
+def cpu(c: ConfigDict, batch_size: int, epochs: int) -> None:
   """A quarter of the width for a few epochs: half an hour on two CPU cores."""
-  c.batch_size = 256
+  c.batch_size = batch_size
   c.epochs = epochs
   c.log_every = 10
   c.encoder.width = 16

@@ -17,6 +17,7 @@ def get_config(variant: str = ""):
 
   c.augment.recipe = "moco_v2"
   c.augment.size = 32
+  common.cifar10_statistics(c)
   c.augment.crop_min = 0.08
   c.augment.blur_p = 0.0
 

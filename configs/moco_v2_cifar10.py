@@ -15,7 +15,9 @@ def get_config(variant: str = ""):
   c.method.bn_shuffle = "strided"
   c.method.projector = dict(layers=2, hidden=512, out=128, norm=False)
   if variant == "cpu":
-    common.cpu(c, epochs=6)
-    c.encoder.bn_group_size = 32  # 8 splits, as of the full batch
-    c.method.momentum = 0.95  # a thousand steps cannot wait for a hundred-step average
+    common.cpu(c, batch_size=128, epochs=5)
+    c.encoder.bn_group_size = 16  # 8 splits, as of the full batch
+    c.method.update(temperature=0.2, momentum=0.98, queue_size=2048)
+    # MoCo v3's last BatchNorm keeps the queue's mean from running ahead of the keys'.
+    c.method.projector.update(norm=True, last_norm="plain")
   return common.finish(c, variant, "cpu")

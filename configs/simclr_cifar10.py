@@ -39,5 +39,5 @@ def get_config(variant: str = ""):
   c.optimizer.exclude = ("norm_and_bias",)
   c.evals.probe.learning_rate = 1e-3
   if variant == "cpu":
-    common.cpu(c, epochs=4)
+    common.cpu(c, batch_size=256, epochs=4)
   return common.finish(c, variant, "cpu")

@@ -1,5 +1,6 @@
 """Several steps in one dispatch: small models spend more on handing over."""
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,6 +13,14 @@ from ssljax import sharding
 from ssljax.core import Batch, Metrics, TrainState
 
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+
+
+def compile_init(
+  init: Callable[[Batch], TrainState], batch: Batch, mesh: Mesh
+) -> Callable[[], TrainState]:
+  """-> init(): the state at step 0, laid over the mesh; it compiles once."""
+  layout = sharding.state_sharding(jax.eval_shape(init, batch), mesh)
+  return functools.partial(jax.jit(init, out_shardings=layout), batch)
 
 
 def compile_steps(step: Step, layout: TrainState, mesh: Mesh, k: int) -> Callable:
@@ -66,5 +75,5 @@ def stacked(
 
 def put(count: int, batches: Any, mesh: Mesh) -> tuple[Any, jax.Array]:
   """The process's share of stacked batches and their count, onto the devices."""
-  number = jax.device_put(np.int32(count), sharding.replicated(mesh))
+  number = sharding.put_number(count, mesh)
   return sharding.put_batch(batches, sharding.by_steps(mesh)), number

@@ -2,7 +2,6 @@
 
 import pathlib
 from collections.abc import Callable
-from functools import partial
 
 import jax
 import numpy as np
@@ -63,15 +62,3 @@ def restore(
     shapes = recipe.trace(parts, recipe.example_batch(config))
     state = checkpoints.restore(shapes, sharding.state_sharding(shapes, mesh))
   return config, parts, state
-
-
-def untrained(
-  config: ConfigDict, parts: Recipe, mesh: Mesh
-) -> Callable[[], TrainState]:
-  """-> init() -> the state that a run starts from; it compiles once.
-
-  A run calls it twice: to begin, and for the baseline of a random encoder.
-  """
-  batch = recipe.example_batch(config)
-  layout = sharding.state_sharding(jax.eval_shape(parts.init, batch), mesh)
-  return partial(jax.jit(parts.init, out_shardings=layout), batch)

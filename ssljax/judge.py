@@ -5,10 +5,11 @@ import pathlib
 from typing import Any
 
 import jax
+from absl import logging
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from ssljax import data, encoder, evals, figures, recipe, schedules, sharding
+from ssljax import data, dispatch, encoder, evals, figures, recipe, schedules, sharding
 from ssljax.core import TrainState
 from ssljax.data import Splits
 from ssljax.evals import features
@@ -26,15 +27,15 @@ class Judge:
   """
 
   def __init__(self, config: ConfigDict, parts: Recipe, splits: Splits, mesh: Mesh):
-    """Raises ConfigError where a number does not fit the data."""
+    """With fewer pictures than `evals.knn.k`, all of them vote."""
     self.config, self.splits, self.mesh = config, splits, mesh
     self.num_classes = splits.train.num_classes
     self._embed = jax.jit(parts.embed)
-    if self.possible and config.evals.knn.k > len(splits.train):
-      raise ConfigError(
-        f"evals.knn.k={config.evals.knn.k} is more than the {len(splits.train)} "
-        f"pictures to train on; try {max(1, len(splits.train) // 10)}"
-      )
+    self.numbers = {name: dict(config.evals.get(name, {})) for name in evals.EVALUATORS}
+    k, n = self.numbers["knn"].get("k", 0), len(splits.train)
+    if self.possible and k > n:
+      logging.warning("evals.knn.k=%d: there are %d pictures, so all vote", k, n)
+      self.numbers["knn"]["k"] = n
 
   @property
   def possible(self) -> bool:
@@ -53,9 +54,7 @@ class Judge:
     return {
       key: value
       for name in names
-      for key, value in evals.EVALUATORS[name](
-        seen, **self.config.evals.get(name, {})
-      ).items()
+      for key, value in evals.EVALUATORS[name](seen, **self.numbers[name]).items()
     }
 
   def _collect(self, embed) -> FeatureSet:
@@ -116,6 +115,8 @@ def evaluate(config: ConfigDict, folder: str | pathlib.Path | None = None) -> di
   trained, parts, state = encoder.restore(config.checkpoint, mesh)
   with trained.unlocked():
     trained.evals[config.evaluator] = ConfigDict(numbers)
+    if config.data.name:  # the run's folder and splits are not those of other data
+      trained.data.update(dir="", train_split="", eval_split="")
     for name in DATA:
       if config.data[name]:
         trained.data[name] = config.data[name]
@@ -125,11 +126,14 @@ def evaluate(config: ConfigDict, folder: str | pathlib.Path | None = None) -> di
       f"data.name={trained.data.name} has no labels or nothing to evaluate on; name a "
       "labelled data set with --config.data.name"
     )
-  states = {"random encoder": encoder.untrained(trained, parts, mesh)()}
-  states["trained encoder"] = state
-  rows, _ = compare(judge, states, config.evaluator)
-  print(figures.table(rows))
+  init = dispatch.compile_init(parts.init, recipe.example_batch(trained), mesh)
+  states = {"random encoder": init(), "trained encoder": state}
+  try:
+    rows, _ = compare(judge, states, config.evaluator)
+  except ValueError as error:
+    raise ConfigError(str(error)) from error
   if jax.process_index() == 0:
+    print(figures.table(rows))
     folder = pathlib.Path(folder or pathlib.Path(config.checkpoint) / "evals")
     folder.mkdir(parents=True, exist_ok=True)
     report = {

@@ -29,11 +29,11 @@ FIELDS = {
   "evals.few_label": "labels_per_class draws",
 }
 POSITIVE = (
-  "batch_size epochs steps steps_per_dispatch log_every data.size data.workers "
+  "batch_size epochs steps steps_per_dispatch log_every data.size "
   "augment.size checkpoint.every_steps checkpoint.keep evals.knn.k "
   "evals.knn.temperature evals.few_label.draws"
 )
-NOT_NEGATIVE = "evals.every_epochs evals.probe.learning_rate seed"
+NOT_NEGATIVE = "data.workers evals.every_epochs evals.probe.learning_rate seed"
 
 
 class ConfigError(ValueError):
@@ -190,8 +190,8 @@ def trace(recipe: Recipe, batch: core.Batch) -> TrainState:
       f"the method uses {error}, which the network or the batch does not give; a head "
       "is set in the config: method.projector, method.predictor or method.prototypes"
     ) from error
-  except ValueError as error:
-    raise ConfigError(str(error)) from error
+  except (TypeError, ValueError) as error:
+    raise ConfigError(" ".join(str(error).split())) from error
   return state
 
 

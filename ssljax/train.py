@@ -7,10 +7,11 @@ import signal
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from ssljax import data, diagnostics, dispatch, encoder, recipe, report, sharding
+from ssljax import data, diagnostics, dispatch, recipe, report, sharding
 from ssljax.checkpoint import Checkpoints
 from ssljax.core import Metrics, TrainState
 from ssljax.judge import Judge
@@ -63,11 +64,14 @@ def train_and_evaluate(config: ConfigDict, workdir: str | pathlib.Path) -> dict:
     report.picture_views(config, splits.train, workdir)
     loader = open_loader(config, splits.train)
     run = Run(config, parts, plan, mesh, judge, loader, checkpoints, writer)
-    init = encoder.untrained(config, parts, mesh)
+    init = dispatch.compile_init(parts.init, recipe.example_batch(config), mesh)
     state = run.train(run.restored(shapes) or init())
     if loader.unreadable:
-      numbers = ", ".join(map(str, sorted(loader.unreadable)))
-      writer.say(f"Unreadable pictures, replaced by the next ones: {numbers}.")
+      reasons = "\n  ".join(loader.unreadable.values())
+      writer.say(
+        f"{len(loader.unreadable)} unreadable pictures, replaced by the next ones:\n"
+        f"  {reasons}"
+      )
     if int(state.step) < plan.total_steps:
       writer.say(f"Stopped at step {state.step} and saved; the same line continues.")
       return {}
@@ -98,16 +102,19 @@ def check_same_run(config: ConfigDict, workdir: pathlib.Path) -> None:
 
 def open_loader(config: ConfigDict, source: data.Source) -> data.Loader:
   """The process's share of the training batches."""
-  return data.make_loader(
-    source,
-    config.batch_size,
-    config.seed,
-    size=config.data.size,
-    in_memory=config.data.in_memory,
-    workers=config.data.workers,
-    process_index=jax.process_index(),
-    process_count=jax.process_count(),
-  )
+  try:
+    return data.make_loader(
+      source,
+      config.batch_size,
+      config.seed,
+      size=config.data.size,
+      in_memory=config.data.in_memory,
+      workers=config.data.workers,
+      process_index=jax.process_index(),
+      process_count=jax.process_count(),
+    )
+  except ValueError as error:
+    raise ConfigError(str(error)) from error
 
 
 def summary(
@@ -174,7 +181,7 @@ class Run:
     self.writer.start(done)
     in_flight, unread = [], None
     with Sigterm() as sigterm, jax.transfer_guard("disallow"):
-      for count, batch in data.prefetch(batches, 2):
+      for i, (count, batch) in enumerate(data.prefetch(batches, 2)):
         state, metrics = steps(state, *dispatch.put(count, batch, self.mesh))
         done += count
         in_flight = [*in_flight, metrics][-IN_FLIGHT:]
@@ -183,7 +190,7 @@ class Run:
           unread = self.read(*unread)
         if done % log_every == 0 or done == total:
           unread = done, metrics
-        stop = sigterm.stops(done, self.checkpoints)
+        stop = sigterm.stops(i, self.checkpoints)
         if stop or self.is_pause(done):
           unread = self.read(*unread) if unread else None
           with jax.transfer_guard("allow"), self.writer.pause():
@@ -217,6 +224,8 @@ class Run:
       self.writer.write(done, scores)
       self.writer.say(f"step {done}: kNN {scores['knn']:.1f} %")
     if stop or end or self.checkpoints.is_due(done):
+      finite = all_finite((state.params, state.target))
+      self.check_finite(done, {"a parameter": 0.0 if finite else math.nan})
       self.checkpoints.save(done, state, self.meta(done))
 
   def meta(self, done: int) -> dict[str, Any]:
@@ -240,6 +249,13 @@ class Run:
         )
 
 
+@jax.jit
+def all_finite(tree: Any) -> jax.Array:
+  """Whether every float of a tree is a number: metrics tell of the step before."""
+  floats = (x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating))
+  return jnp.stack([jnp.isfinite(x).all() for x in floats]).all()
+
+
 class Sigterm:
   """Remembers SIGTERM while it is entered, so that the loop can end in order.
 
@@ -253,9 +269,9 @@ class Sigterm:
       self._before = signal.signal(signal.SIGTERM, self._receive)
     return self
 
-  def stops(self, step: int, checkpoints: Checkpoints) -> bool:
-    """Whether the run ends after this step, on every process alike."""
-    return self.received if self.alone else checkpoints.reached_preemption(step)
+  def stops(self, dispatch: int, checkpoints: Checkpoints) -> bool:
+    """Whether the run ends after this dispatch, on every process alike."""
+    return self.received if self.alone else checkpoints.reached_preemption(dispatch)
 
   def _receive(self, *_) -> None:
     self.received = True

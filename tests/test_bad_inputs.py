@@ -72,7 +72,6 @@ WRONG = [  # what is wrong with the config, and what must be said of it
   (dict(method__bn_shuffle="no"), r"bn_shuffle='no' must be 'strided' or 'permute'"),
   (dict(batch_size=36), r"batch_size=36 must be a multiple of the 8 devices; try 32"),
   (dict(batch_size=2048), r"batch_size=2048 is larger than the 1437 pictures"),
-  (dict(evals__knn__k=1500), r"evals\.knn\.k=1500 is more than the 1437 pictures"),
   (dict(data__name="digts"), r"data\.name='digts' is neither .*digits"),
   (dict(data__name="folder"), r"data\.name='folder' needs data\.dir"),
   (dict(data__name="folder", data__dir="/none"), r"data\.dir='/none' is no folder"),

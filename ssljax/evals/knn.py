@@ -27,6 +27,8 @@ def weighted_knn(
   factor that overflows at small temperatures. Exact search; of equally similar
   examples the earlier one is the neighbour.
   """
+  if temperature <= 0:
+    raise ValueError(f"temperature={temperature} must be positive; try 0.1")
   if not 1 <= k <= len(train_x):
     raise ValueError(
       f"k={k} must lie between 1 and the {len(train_x)} train examples; "

@@ -48,7 +48,7 @@ class Probed(Method):
     hits = (logits.argmax(1) == label).astype(jnp.float32).sum() / count
     metrics = {
       **aux.metrics,
-      "method_loss": loss,
+      "loss": loss,  # the method's alone, as without a probe
       "probe_loss": probe_loss,
       "probe_accuracy": hits,
     }

@@ -108,7 +108,11 @@ class Prototypes(nn.Module):
     if self.weight_norm:
       kernel = l2_normalise(kernel, axis=0)
     x = l2_normalise(x.astype(jnp.float32), axis=1)
-    return x.astype(self.dtype) @ kernel.astype(self.dtype)
+    return jnp.matmul(
+      x.astype(self.dtype),
+      kernel.astype(self.dtype),
+      preferred_element_type=jnp.float32,  # logits are divided by as little as 0.04
+    )
 
 
 class Network(nn.Module):

@@ -82,8 +82,7 @@ def test_every_step_has_the_official_losses_online_network_target_and_probe():
     views = np.stack([o["in_view1"][i, 0], o["in_view2"][i, 0]], 1)
     state, metrics = step(state, {"image": views, "label": o["in_labels"][i, 0]})
     for ours, theirs in (
-      ("loss", "loss"),
-      ("method_loss", "repr_loss"),
+      ("loss", "repr_loss"),
       ("probe_loss", "classif_loss"),
       ("learning_rate", "learning_rate"),
       ("tau", "tau"),
