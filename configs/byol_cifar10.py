@@ -25,8 +25,8 @@ def get_config(variant: str = ""):
 
   c.method.name = "byol"
   c.method.tau = 0.99
-  c.method.projector = dict(layers=2, hidden=1024, out=256, out_bias=False)
-  c.method.predictor = dict(layers=2, hidden=1024, out=256, out_bias=False)
+  c.method.projector = dict(layers=2, hidden=1024, out=256, hidden_bias=False)
+  c.method.predictor = dict(layers=2, hidden=1024, out=256, hidden_bias=False)
 
   c.optimizer.name = "sgd"
   # lightly's .06 batch_size / 128 and 5e-4, for a loss that is four times its loss.

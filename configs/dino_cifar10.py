@@ -29,7 +29,9 @@ def get_config(variant: str = ""):
   c.method.teacher_temperature = 0.04
   c.method.centre_momentum = 0.9
   c.method.tau = 0.99
-  c.method.projector = dict(layers=2, hidden=2048, out=256, activation="gelu")
+  c.method.projector = dict(
+    layers=2, hidden=2048, out=256, hidden_bias=False, activation="gelu"
+  )
   c.method.prototypes = dict(num=2048)
 
   c.optimizer.name = "sgd"

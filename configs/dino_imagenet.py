@@ -10,6 +10,10 @@ Ours: not yet run.
 
 from configs import common
 
+BOOST = dict(
+  kind="warmup", start=0.04, base=0.07, warmup_epochs=30, per="epoch", inclusive=True
+)
+
 
 def get_config(variant: str = ""):
   c = common.base()
@@ -29,16 +33,7 @@ def get_config(variant: str = ""):
 
   c.method.name = "dino"
   c.method.student_temperature = 0.1
-  c.method.teacher_temperature = 0.04
-  if variant == "boost":
-    c.method.teacher_temperature = dict(
-      kind="warmup",
-      start=0.04,
-      base=0.07,
-      warmup_epochs=30,
-      per="epoch",
-      inclusive=True,
-    )
+  c.method.teacher_temperature = 0.04 if variant != "boost" else BOOST
   c.method.centre_momentum = 0.9
   c.method.tau = dict(kind="cosine", base=0.996, end=1.0)
   c.method.projector = dict(
