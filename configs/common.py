@@ -14,7 +14,7 @@ def base() -> ConfigDict:
   c.batch_size = 256  # global, whatever the machine
   c.epochs = 100
   c.steps = config_dict.placeholder(int)  # optimizer steps; when set, wins over epochs
-  c.dtype = "float32"  # of compute; parameters and statistics are always float32
+  c.dtype = "float32"  # of compute; parameters, and all of it on CPUs, are float32
   c.steps_per_dispatch = 1  # >1: small models on GPU or TPU; CPUs loop slowly
   c.log_every = 50  # steps
 

@@ -134,6 +134,8 @@ def build(config: ConfigDict, plan: schedules.Plan, num_classes: int) -> Recipe:
   `num_classes` is 0 for unlabelled data; then there is no online probe.
   """
   dtype = DTYPES[config.dtype]
+  if jax.default_backend() == "cpu":  # has no bfloat16 products that sum in float32
+    dtype = jnp.float32
   try:
     encoder = nets.build(config.encoder, dtype)
     method = methods.build(config.method, encoder, plan, dtype)

@@ -130,7 +130,7 @@ def _kernel_grad(
       jnp.pad(left, ((0, 0), (0, 0), (i, len(rows) - 1 - i), (0, 0))) for i in rows
     ]
     left = jnp.concatenate(left).reshape(len(rows) * dim, -1)
-    return jnp.matmul(left, right, preferred_element_type=jnp.float32)
+    return jnp.matmul(left.astype(jnp.float32), right.astype(jnp.float32))
 
   size = _divisor(batch, PIECE // max(x[0].size, grad[0].size))
   pieces = (
