@@ -79,7 +79,7 @@ class Setting:
     before = jax.device_put(np.int32(LOG_EVERY - 1), state.step.sharding)
     with (
       tempfile.TemporaryDirectory() as folder,
-      Checkpoints(folder) as checkpoints,
+      Checkpoints(folder, **self.config.checkpoint) as checkpoints,
       Clock(folder, self.config, self.plan) as writer,
       contextlib.redirect_stdout(io.StringIO()),
     ):
