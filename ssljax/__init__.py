@@ -2,8 +2,8 @@
 
 from ssljax.core import Aux, Method, TrainState, train_step
 from ssljax.encoder import load_encoder
+from ssljax.fields import ConfigError
 from ssljax.judge import evaluate
-from ssljax.recipe import ConfigError
 from ssljax.train import TrainingDivergedError, train_and_evaluate
 
 __all__ = [

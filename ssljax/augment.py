@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssljax import image as ops
+from ssljax.fields import check_choice, check_names
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -44,7 +45,7 @@ class View:
   solarize_p: float = 0.0
 
   def __post_init__(self):
-    _check_interpolation(self.interpolation)
+    check_choice("augment.interpolation", self.interpolation, ops.FILTERS)
     if len(self.jitter) != 4 or not 0 <= self.jitter[3] <= 0.5:
       raise ValueError(
         f"augment.jitter={self.jitter} must be four strengths (brightness, contrast, "
@@ -104,7 +105,7 @@ class CentreView:
   interpolation: str = "bilinear"
 
   def __post_init__(self):
-    _check_interpolation(self.interpolation)
+    check_choice("augment.interpolation", self.interpolation, ops.FILTERS)
     if not 0 < self.crop <= 1:
       raise ValueError(
         f"augment.crop={self.crop} must be in 0..1, a fraction of the shorter side; "
@@ -118,14 +119,6 @@ class CentreView:
     w = jnp.maximum(1.0, width * self.crop * jnp.minimum(1.0, 1 / aspect))
     box = (height - h) / 2, (width - w) / 2, h, w
     return ops.crop_resize(image, box, False, self.size, self.interpolation)
-
-
-def _check_interpolation(interpolation: str) -> None:
-  if interpolation not in ops.FILTERS:
-    raise ValueError(
-      f"augment.interpolation={interpolation!r} is not known; "
-      f"choose from {', '.join(ops.FILTERS)}"
-    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,10 +163,7 @@ _WHOLE = ("local_views", "mean", "std")  # numbers of a Recipe, not of a View
 
 def fields(recipe: str) -> tuple[str, ...]:
   """The names that a config may override in this recipe."""
-  if recipe not in RECIPES:
-    raise ValueError(
-      f"augment.recipe={recipe!r} is not known; choose from {', '.join(RECIPES)}"
-    )
+  check_choice("augment.recipe", recipe, RECIPES)
   names = [f.name for f in dataclasses.fields(RECIPES[recipe].views[0])]
   if RECIPES[recipe].local:
     names += ["local_views", *(f"local_{name}" for name in _OWN)]
@@ -188,12 +178,7 @@ def configure(config: Mapping) -> Recipe:
   """
   name = config.get("recipe")
   overrides = {k: v for k, v in config.items() if k != "recipe"}
-  allowed = fields(name)
-  for unknown in (k for k in overrides if k not in allowed):
-    raise ValueError(
-      f"augment.{unknown}={overrides[unknown]!r} is not a number of the recipe "
-      f"{name!r}; choose from {', '.join(allowed)}"
-    )
+  check_names(f"augment.recipe={name!r}", overrides, fields(name))
   recipe = RECIPES[name]
   whole = {k: overrides.pop(k) for k in _WHOLE if k in overrides}
   own = {k: overrides.pop(f"local_{k}") for k in _OWN if f"local_{k}" in overrides}

@@ -11,7 +11,8 @@ from ml_collections import ConfigDict
 from ssljax import recipe, schedules, sharding
 from ssljax.checkpoint import Checkpoints
 from ssljax.core import TrainState
-from ssljax.recipe import ConfigError, Recipe
+from ssljax.fields import ConfigError
+from ssljax.recipe import Recipe
 
 
 def load_encoder(
@@ -28,9 +29,11 @@ def load_encoder(
   embed = jax.jit(parts.embed)
 
   def encoder(images: np.ndarray) -> np.ndarray:
-    if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
+    is_pictures = images.ndim == 4 and images.shape[-1] == 3 and len(images)
+    if not is_pictures or images.dtype != np.uint8:
       raise ValueError(
-        f"images are {images.dtype} {list(images.shape)}; they must be uint8 [N,H,W,3]"
+        f"images are {images.dtype} {list(images.shape)}; they must be uint8 "
+        "[N,H,W,3], at least one"
       )
     rows = []
     for start in range(0, len(images), batch_size):

@@ -9,12 +9,13 @@ from absl import logging
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from ssljax import data, dispatch, encoder, evals, figures, recipe, schedules, sharding
+from ssljax import data, dispatch, encoder, evals, fields, figures, recipe, sharding
 from ssljax.core import TrainState
 from ssljax.data import Splits
 from ssljax.evals import features
 from ssljax.evals.features import FeatureSet
-from ssljax.recipe import ConfigError, Recipe
+from ssljax.fields import ConfigError
+from ssljax.recipe import Recipe
 
 Scores = dict[str, float]
 DATA = ("name", "dir", "train_split", "eval_split")  # of an evaluation's own data
@@ -27,20 +28,22 @@ class Judge:
   """
 
   def __init__(self, config: ConfigDict, parts: Recipe, splits: Splits, mesh: Mesh):
-    """With fewer pictures than `evals.knn.k`, all of them vote."""
+    """With fewer pictures than `evals.knn.k`, all of them vote.
+
+    `possible` says whether there are labels, and pictures to evaluate on.
+    """
     self.config, self.splits, self.mesh = config, splits, mesh
     self.num_classes = splits.train.num_classes
     self._embed = jax.jit(parts.embed)
     self.numbers = {name: dict(config.evals.get(name, {})) for name in evals.EVALUATORS}
+    self.possible = self.num_classes > 0 and splits.eval is not None
+    if self.possible and splits.eval[0]["label"] < 0:  # as in ImageNet's "test"
+      logging.warning("%s has no labels: nothing will be evaluated", splits.eval.name)
+      self.possible = False
     k, n = self.numbers["knn"].get("k", 0), len(splits.train)
     if self.possible and k > n:
       logging.warning("evals.knn.k=%d: there are %d pictures, so all vote", k, n)
       self.numbers["knn"]["k"] = n
-
-  @property
-  def possible(self) -> bool:
-    """Whether there are labels, and pictures to evaluate on."""
-    return self.num_classes > 0 and self.splits.eval is not None
 
   def features(self, state: TrainState | None) -> FeatureSet:
     """Both splits under `state`, on every process; None: the pixels, centred."""
@@ -97,20 +100,16 @@ def evaluate(config: ConfigDict, folder: str | pathlib.Path | None = None) -> di
   """
   sharding.start_processes()
   groups = ("data", *evals.EVALUATORS)
-  recipe.check_names("", config, ("evaluator", "checkpoint", *groups))
-  recipe.check_names("data", config.data, DATA)
+  fields.check_names("the config", config, ("evaluator", "checkpoint", *groups))
+  fields.check_names("data", config.data, DATA)
   if not config.checkpoint:
     raise ConfigError(
       "config.checkpoint is empty; name a run's folder: --config.checkpoint=runs/..."
     )
-  if config.evaluator not in evals.EVALUATORS:
-    raise ConfigError(
-      f"config.evaluator={config.evaluator!r} must be one of "
-      f"{', '.join(evals.EVALUATORS)}"
-    )
+  fields.check_choice("evaluator", config.evaluator, evals.EVALUATORS)
   evaluator = evals.EVALUATORS[config.evaluator]
   numbers = config.get(config.evaluator, {})
-  recipe.check_names(config.evaluator, numbers, schedules.keywords(evaluator))
+  fields.check_keywords(config.evaluator, numbers, evaluator)
   mesh = sharding.make_mesh()
   trained, parts, state = encoder.restore(config.checkpoint, mesh)
   with trained.unlocked():
@@ -128,10 +127,8 @@ def evaluate(config: ConfigDict, folder: str | pathlib.Path | None = None) -> di
     )
   init = dispatch.compile_init(parts.init, recipe.example_batch(trained), mesh)
   states = {"random encoder": init(), "trained encoder": state}
-  try:
+  with fields.config_errors():
     rows, _ = compare(judge, states, config.evaluator)
-  except ValueError as error:
-    raise ConfigError(str(error)) from error
   if jax.process_index() == 0:
     print(figures.table(rows))
     folder = pathlib.Path(folder or pathlib.Path(config.checkpoint) / "evals")

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ssljax import schedules
+from ssljax import fields, schedules
 from ssljax.schedules import Plan, Schedule
 
 Adapted = Callable[[Any, jax.Array], bool]  # key path, parameter -> is it decayed?
@@ -167,13 +167,12 @@ OPTIMIZERS = {"sgd": sgd, "lars": lars, "adamw": adamw}
 def _split(config: Mapping) -> tuple[dict, Shared]:
   """-> the keywords of the optimizer's function, the shared fields."""
   name = config.get("name")
-  if name not in OPTIMIZERS:
-    raise ValueError(f"optimizer.name={name!r} must be one of {', '.join(OPTIMIZERS)}")
+  fields.check_choice("optimizer.name", name, OPTIMIZERS)
   rule = OPTIMIZERS[name]
-  fields = {k: v for k, v in config.items() if k != "name"}
-  schedules.check_fields(f"optimizer {name!r}", fields, rule, Shared)
-  own = {k: fields.pop(k) for k in schedules.keywords(rule) if k in fields}
-  return own, Shared(**fields)
+  given = {k: v for k, v in config.items() if k != "name"}
+  fields.check_keywords(f"optimizer {name!r}", given, rule, Shared)
+  own = {k: given.pop(k) for k in fields.keywords(rule) if k in given}
+  return own, Shared(**given)
 
 
 def _schedules(shared: Shared, plan: Plan) -> tuple[Schedule, Schedule]:

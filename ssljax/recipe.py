@@ -1,8 +1,7 @@
 """From a config to the parts of a run; whatever is wrong with it is said here."""
 
-import difflib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +12,7 @@ from ml_collections import ConfigDict
 
 from ssljax import augment, core, data, methods, nets, optim, schedules
 from ssljax.core import Method, TrainState, Views
+from ssljax.fields import ConfigError, check_choice, check_names, config_errors
 from ssljax.methods.probe import Probed
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
@@ -34,10 +34,6 @@ POSITIVE = (
   "evals.knn.temperature evals.few_label.draws"
 )
 NOT_NEGATIVE = "data.workers evals.every_epochs evals.probe.learning_rate seed"
-
-
-class ConfigError(ValueError):
-  """A config that cannot run; its message is meant for the person who wrote it."""
 
 
 class Recipe(NamedTuple):
@@ -75,28 +71,14 @@ def check(config: ConfigDict) -> None:
   `build` and `trace`, still before anything compiles.
   """
   for group, known in FIELDS.items():
-    check_names(group, _get(config, group), known.split())
+    check_names(group or "the config", _get(config, group), known.split())
   for name in POSITIVE.split():
     _check_number(config, name, lambda x: x > 0, "positive")
   for name in NOT_NEGATIVE.split():
     _check_number(config, name, lambda x: x >= 0, "0 or more")
-  _check_choice("dtype", config.dtype, DTYPES)
-  _check_choice("encoder.name", config.encoder.get("name"), nets.ENCODERS)
-  _check_choice("method.name", config.method.get("name"), methods.METHODS)
-  name = config.method.name
-  check_names("method", config.method, {"name", *methods.allowed_fields(name)})
-
-
-def check_names(group: str, found: Iterable[str], known: Iterable[str]) -> None:
-  """ConfigError on a field of `group` ("": the config itself) that is not `known`."""
-  for name in found:
-    if name not in known:
-      near = difflib.get_close_matches(name, known, n=1)
-      hint = f"did you mean {near[0]}? " if near else ""
-      where = f"{group}.{name}" if group else name
-      raise ConfigError(
-        f"unknown field {where}; {hint}known here: {', '.join(sorted(known))}"
-      )
+  check_choice("dtype", config.dtype, DTYPES)
+  check_choice("encoder.name", config.encoder.get("name"), nets.ENCODERS)
+  methods.check(config.method)
 
 
 def make_plan(config: ConfigDict, num_examples: int) -> schedules.Plan:
@@ -122,10 +104,8 @@ def check_devices(config: ConfigDict, count: int) -> None:
 
 def open_data(config: ConfigDict) -> data.Splits:
   """The sources that the group `data` names."""
-  try:
+  with config_errors():
     return data.build(config.data)
-  except ValueError as error:
-    raise ConfigError(str(error)) from error
 
 
 def build(config: ConfigDict, plan: schedules.Plan, num_classes: int) -> Recipe:
@@ -136,15 +116,13 @@ def build(config: ConfigDict, plan: schedules.Plan, num_classes: int) -> Recipe:
   dtype = DTYPES[config.dtype]
   if jax.default_backend() == "cpu":  # has no bfloat16 products that sum in float32
     dtype = jnp.float32
-  try:
+  with config_errors():
     encoder = nets.build(config.encoder, dtype)
     method = methods.build(config.method, encoder, plan, dtype)
     views = augment.build(config.augment)
     eval_views = augment.build(_eval_view(config))
     tx = optim.build(config.optimizer, plan)
     rates = optim.rates(config.optimizer, plan)
-  except (TypeError, ValueError) as error:
-    raise ConfigError(str(error)) from error
   _check_views(config, method)
   rate = config.evals.probe.learning_rate
   if rate and num_classes:
@@ -185,15 +163,14 @@ def example_batch(config: ConfigDict) -> core.Batch:
 def trace(recipe: Recipe, batch: core.Batch) -> TrainState:
   """Shapes of the state; finds what does not fit together without compiling."""
   try:
-    state = jax.eval_shape(recipe.init, batch)
-    jax.eval_shape(recipe.step, state, batch)
+    with config_errors():
+      state = jax.eval_shape(recipe.init, batch)
+      jax.eval_shape(recipe.step, state, batch)
   except KeyError as error:
     raise ConfigError(
       f"the method uses {error}, which the network or the batch does not give; a head "
       "is set in the config: method.projector, method.predictor or method.prototypes"
     ) from error
-  except (TypeError, ValueError) as error:
-    raise ConfigError(" ".join(str(error).split())) from error
   return state
 
 
@@ -213,10 +190,3 @@ def _check_number(config: ConfigDict, name: str, holds, allowed: str) -> None:
     raise ConfigError(f"{name}={value!r} must be a number, {allowed}")
   if not holds(value):
     raise ConfigError(f"{name}={value} must be {allowed}")
-
-
-def _check_choice(name: str, value: Any, known: Iterable[str]) -> None:
-  if value not in known:
-    near = difflib.get_close_matches(str(value), known, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    raise ConfigError(f"{name}={value!r} must be one of {', '.join(known)}{hint}")

@@ -4,7 +4,6 @@ A schedule is a function of the step alone. A config writes one as a number, whi
 constant, or as {"kind": a name in KINDS, ...the fields of that function}.
 """
 
-import inspect
 import math
 import numbers
 from collections.abc import Callable, Mapping
@@ -12,6 +11,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+from ssljax.fields import check_choice, check_keywords
 
 Schedule = Callable[[jax.Array | int], jax.Array]  # i32 step -> f32, elementwise
 
@@ -39,7 +40,7 @@ def build(spec: float | Mapping, plan: Plan, factor: float = 1.0) -> Schedule:
     raise ValueError(
       f"kind={kind!r} is no schedule; use a number or one of {', '.join(KINDS)}"
     )
-  check_fields(f"schedule {kind!r}", fields, KINDS[kind])
+  check_keywords(f"schedule {kind!r}", fields, KINDS[kind])
   fields["base"] *= factor
   return KINDS[kind](plan, **fields)
 
@@ -131,24 +132,5 @@ SCALINGS = {
 
 def scale(rule: str, batch_size: int) -> float:
   """The learning rate's factor for a global batch, by a rule in SCALINGS."""
-  if rule not in SCALINGS:
-    raise ValueError(f"scaling={rule!r} must be one of {', '.join(SCALINGS)}")
+  check_choice("optimizer.scaling", rule, SCALINGS)
   return SCALINGS[rule](batch_size)
-
-
-def check_fields(owner: str, fields: Mapping, *functions: Callable) -> None:
-  """ValueError unless `fields` fit the keyword-only parameters of `functions`."""
-  own = {k: v for function in functions for k, v in keywords(function).items()}
-  allowed = ", ".join(own)
-  for name in fields:
-    if name not in own:
-      raise ValueError(f"{owner} has no field {name!r}; allowed: {allowed}")
-  for name, parameter in own.items():
-    if parameter.default is parameter.empty and name not in fields:
-      raise ValueError(f"{owner} needs the field {name!r}; allowed: {allowed}")
-
-
-def keywords(function: Callable) -> dict[str, inspect.Parameter]:
-  """The keyword-only parameters of a function or dataclass, by name."""
-  parameters = inspect.signature(function).parameters
-  return {k: p for k, p in parameters.items() if p.kind is p.KEYWORD_ONLY}

@@ -17,7 +17,7 @@ AXIS = "data"
 def start_processes() -> None:
   """Joins the other processes of this run, where the environment names any.
 
-  `jax.distributed` finds Slurm, Open MPI and TPU pods itself; elsewhere set
+  `jax.distributed` finds Slurm, Open MPI and TPUs under GKE itself; elsewhere set
   JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID.
   """
   if jax.distributed.is_initialized():

@@ -14,8 +14,9 @@ from ml_collections import ConfigDict
 from ssljax import data, diagnostics, dispatch, recipe, report, sharding
 from ssljax.checkpoint import Checkpoints
 from ssljax.core import Metrics, TrainState
+from ssljax.fields import ConfigError, config_errors
 from ssljax.judge import Judge
-from ssljax.recipe import ConfigError, Recipe
+from ssljax.recipe import Recipe
 from ssljax.schedules import Plan
 from ssljax.writer import Writer
 
@@ -86,6 +87,11 @@ def check_same_run(config: ConfigDict, workdir: pathlib.Path) -> None:
   has_metrics = metrics.exists() and metrics.stat().st_size
   if not has_metrics and not any(workdir.glob("checkpoints/[0-9]*")):
     return  # nothing that could be lost
+  if not (workdir / "config.json").exists():
+    raise ConfigError(
+      f"{workdir} holds metrics or checkpoints but no config.json to tell whose they "
+      "are; name another --workdir"
+    )
   old = _flat(json.loads((workdir / "config.json").read_text()))
   new = _flat(json.loads(config.to_json()))
   differing = [
@@ -102,7 +108,7 @@ def check_same_run(config: ConfigDict, workdir: pathlib.Path) -> None:
 
 def open_loader(config: ConfigDict, source: data.Source) -> data.Loader:
   """The process's share of the training batches."""
-  try:
+  with config_errors():
     return data.make_loader(
       source,
       config.batch_size,
@@ -113,8 +119,6 @@ def open_loader(config: ConfigDict, source: data.Source) -> data.Loader:
       process_index=jax.process_index(),
       process_count=jax.process_count(),
     )
-  except ValueError as error:
-    raise ConfigError(str(error)) from error
 
 
 def summary(
@@ -157,10 +161,8 @@ class Run:
     step = self.checkpoints.latest
     if step is None:
       return None
-    try:
+    with config_errors():
       self.loader.check(self.checkpoints.read_meta()["data"], step)
-    except ValueError as error:
-      raise ConfigError(str(error)) from error
     layout = sharding.state_sharding(shapes, self.mesh)
     return self.checkpoints.restore(shapes, layout)
 

@@ -164,11 +164,23 @@ def test_an_override_reaches_every_view_and_local_ones_have_their_own_size():
 @pytest.mark.parametrize(
   ("config", "sentence"),
   [
-    ({"recipe": "simclear"}, "augment.recipe='simclear' is not known; choose from ins"),
-    ({"recipe": "byol", "blurp": 1}, "augment.blurp=1 is not a number of the recipe"),
-    ({"recipe": "eval", "flip": 0.5}, "choose from size, crop, interpolation, mean"),
-    ({"recipe": "simclr", "local_views": 2}, "augment.local_views=2 is not a number"),
-    ({"recipe": "simclr", "interpolation": "cubic"}, "choose from bilinear, bicubic"),
+    ({"recipe": "simclear"}, "augment.recipe='simclear' must be one of instdisc"),
+    (
+      {"recipe": "byol", "blurp": 1},
+      "'byol' has no field blurp=1; it has size",
+    ),
+    (
+      {"recipe": "eval", "flip": 0.5},
+      "flip=0.5; it has size, crop, interpolation, mean",
+    ),
+    (
+      {"recipe": "simclr", "local_views": 2},
+      "augment.recipe='simclr' has no field local_views=2",
+    ),
+    (
+      {"recipe": "simclr", "interpolation": "cubic"},
+      "interpolation='cubic' must be one of bilinear, bicubic",
+    ),
     ({"recipe": "simclr", "jitter": (0.4, 0.4)}, "must be four strengths"),
     ({"recipe": "simclr", "crop_min": 0.0}, "crop_min=0.0 to crop_max=1.0"),
     ({"recipe": "eval", "crop": 224}, "augment.crop=224 must be in 0..1"),

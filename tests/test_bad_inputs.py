@@ -37,18 +37,33 @@ def compiled():
 
 
 WRONG = [  # what is wrong with the config, and what must be said of it
-  (dict(batch_sise=32), r"unknown field batch_sise; did you mean batch_size\?"),
-  (dict(data__folder="x"), r"unknown field data\.folder; known here: dir"),
-  (dict(evals__knn__n=3), r"unknown field evals\.knn\.n; known here: k, temperature"),
-  (dict(method__taus=0.9), r"unknown field method\.taus; known here: bn_shuffle"),
-  (dict(method__name="byol"), r"unknown field method\.bn_shuffle; known here: name"),
+  (
+    dict(batch_sise=32),
+    r"the config has no field batch_sise=32; .*; did you mean batch_size\?",
+  ),
+  (dict(data__folder="x"), r"data has no field folder='x'; it has name, dir"),
+  (dict(evals__knn__n=3), r"evals\.knn has no field n=3; it has k, temperature"),
+  (
+    dict(method__taus=0.9),
+    r"method 'moco' has no field taus=0\.9; it has name, temperature",
+  ),
+  (
+    dict(method__name="byol"),
+    r"method 'byol' has no field bn_shuffle=.*; it has name, tau",
+  ),
   (
     dict(encoder__widht=3),
-    r"encoder resnet18 has no field widht=3; did you mean width",
+    r"encoder 'resnet18' has no field widht=3; .*; did you mean width",
   ),
-  (dict(augment__jiter=()), r"augment\.jiter=\(\) is not .*; choose from size"),
-  (dict(optimizer__beta=0.9), r"optimizer.* 'beta'"),
-  (dict(method__projector__hiden=3), r"mlp has no field hiden=3; did you mean hidden"),
+  (
+    dict(augment__jiter=()),
+    r"augment\.recipe=.* has no field jiter=\(\); .*; did you mean jitter",
+  ),
+  (dict(optimizer__beta=0.9), r"optimizer '.*' has no field beta=0\.9"),
+  (
+    dict(method__projector__hiden=3),
+    r"method\.projector has no field hiden=3; .*; did you mean hidden",
+  ),
   (dict(batch_size=0), r"batch_size=0 must be positive"),
   (dict(epochs=-1), r"epochs=-1 must be positive"),
   (dict(seed=-1), r"seed=-1 must be 0 or more"),
@@ -59,17 +74,20 @@ WRONG = [  # what is wrong with the config, and what must be said of it
   (dict(encoder__name="resnet19"), r"encoder\.name='resnet19' must be .*mean resnet18"),
   (dict(method__name="mocov2"), r"method\.name='mocov2' must be .*did you mean moco\?"),
   (dict(optimizer__name="sdg"), r"optimizer\.name='sdg' must be one of sgd"),
-  (dict(augment__recipe="mocov3"), r"augment\.recipe='mocov3' is not known; choose"),
+  (
+    dict(augment__recipe="mocov3"),
+    r"augment\.recipe='mocov3' must be one of.*mean moco_v",
+  ),
   (dict(optimizer__learning_rate={"kind": "line"}), r"'line'.*cosine"),
   (
     dict(optimizer__learning_rate={"kind": "cosine"}),
-    r"'cosine' needs the field 'base'",
+    r"'cosine' needs the field base",
   ),
   (dict(optimizer__exclude=("nowhere",)), r"optimizer\.exclude.*nowhere"),
   (dict(method__queue_size=80), r"queue_size=80 must be a multiple of the batch of 32"),
   (dict(encoder__bn_group_size=7), r"group_size=7 must divide the batch of 32"),
   (dict(encoder__stem="cifa"), r"stem='cifa' must be one of"),
-  (dict(method__bn_shuffle="no"), r"bn_shuffle='no' must be 'strided' or 'permute'"),
+  (dict(method__bn_shuffle="no"), r"bn_shuffle='no' must be one of strided, permute"),
   (dict(batch_size=36), r"batch_size=36 must be a multiple of the 8 devices; try 32"),
   (dict(batch_size=2048), r"batch_size=2048 is larger than the 1437 pictures"),
   (dict(data__name="digts"), r"data\.name='digts' is neither .*digits"),
@@ -104,6 +122,13 @@ def test_a_folder_of_another_run_is_refused_and_left_alone(tmp_path, compiled):
   assert not compiled
 
 
+def test_a_run_without_its_config_is_refused_and_left_alone(tmp_path):
+  (tmp_path / "metrics.jsonl").write_text('{"step": 2}\n')
+  with pytest.raises(ssljax.ConfigError, match=r"no config\.json to tell whose"):
+    ssljax.train_and_evaluate(smoke(), tmp_path)
+  assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
 def test_a_workdir_that_is_a_file_is_refused(tmp_path):
   (tmp_path / "file").write_text("mine")
   with pytest.raises(ssljax.ConfigError, match="file is no folder"):
@@ -116,8 +141,14 @@ def test_a_workdir_that_is_a_file_is_refused(tmp_path):
     (dict(checkpoint=""), r"config\.checkpoint is empty; name a run's folder"),
     (dict(checkpoint="/none"), r"/none holds no run: there is no folder"),
     (dict(evaluator="nkk"), r"evaluator='nkk' must be one of knn, linear"),
-    (dict(knn={"k": 3, "temprature": 1.0}), r"unknown field knn\.temprature"),
-    (dict(evaluatr="knn"), r"unknown field evaluatr; did you mean evaluator\?"),
+    (
+      dict(knn={"k": 3, "temprature": 1.0}),
+      r"knn has no field temprature=.*; did you mean temperature",
+    ),
+    (
+      dict(evaluatr="knn"),
+      r"the config has no field evaluatr=.*; did you mean evaluator\?",
+    ),
   ],
 )
 def test_an_evaluation_that_cannot_run_is_named(fields, sentence, tmp_path):
@@ -132,7 +163,7 @@ def test_an_evaluation_that_cannot_run_is_named(fields, sentence, tmp_path):
   ("arguments", "sentence"),
   [
     ("--config.foo.bar=3", r"the config has no such group: 'foo'"),
-    ("--config.method.tau=0.9", r"unknown field method\.tau; known here: name"),
+    ("--config.method.tau=0.9", r"has no field tau=0\.9; it has name"),
     ("--config.batch_size=abc", r"flag --config\.batch_size=abc: .* int.*'abc'"),
     ("--config=none.py --config.seed=1", r"No such file or directory: 'none\.py'"),
     ("--config=configs/byol_cifar10.py:small", r"':small' must be one of: smoke"),

@@ -48,9 +48,11 @@ def test_features_are_the_ones_that_were_judged_in_whatever_batches(workdir):
 
 
 @pytest.mark.parametrize(
-  "images", [np.zeros((2, 8, 8, 3)), np.zeros((8, 8, 3), np.uint8)]
+  "shape_and_dtype",
+  [((2, 8, 8, 3), np.float32), ((8, 8, 3), np.uint8), ((0, 8, 8, 3), np.uint8)],
 )
-def test_what_is_no_batch_of_pictures_is_named(workdir, images):
+def test_what_is_no_batch_of_pictures_is_named(workdir, shape_and_dtype):
+  images = np.zeros(*shape_and_dtype)
   with pytest.raises(ValueError, match=r"they must be uint8 \[N,H,W,3\]"):
     ssljax.load_encoder(workdir)(images)
 

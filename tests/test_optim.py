@@ -201,9 +201,12 @@ def test_rates_reports_what_a_step_takes():
 BASE = {"name": "sgd", "learning_rate": 0.1}
 MISTAKES = {
   "optimizer.name='adam' must be one of sgd, lars, adamw": {**BASE, "name": "adam"},
-  "optimizer 'sgd' has no field 'b1'; allowed: momentum,": {**BASE, "b1": 0.9},
-  "optimizer 'sgd' needs the field 'learning_rate'": {"name": "sgd"},
-  "scaling='log' must be one of none, linear, sqrt": {**BASE, "scaling": "log"},
+  "optimizer 'sgd' has no field b1=0.9; it has momentum,": {**BASE, "b1": 0.9},
+  "optimizer 'sgd' needs the field learning_rate": {"name": "sgd"},
+  "optimizer.scaling='log' must be one of none, linear, sqrt": {
+    **BASE,
+    "scaling": "log",
+  },
   r"optimizer.exclude='bias' must be a tuple of paths; write \('bias',\)": {
     **BASE,
     "exclude": "bias",

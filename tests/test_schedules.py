@@ -123,12 +123,12 @@ MISTAKES = {
     "kind": "cosin"
   },
   "kind='0.1' is no schedule; use a number or one of": "0.1",
-  "schedule 'cosine' has no field 'warmup'; allowed: base, end,": {
+  "schedule 'cosine' has no field warmup=10; it has base, end,": {
     "kind": "cosine",
     "base": 1.0,
     "warmup": 10,
   },
-  "schedule 'steps' needs the field 'factor'": {
+  "schedule 'steps' needs the field factor": {
     "kind": "steps",
     "base": 1.0,
     "milestones": (1,),

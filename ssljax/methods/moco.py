@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from ssljax import memory
 from ssljax.core import Aux, Method
+from ssljax.fields import check_choice
 from ssljax.losses import contrastive
 
 
@@ -30,11 +31,8 @@ class MoCo(Method):
   bn_shuffle: str = "strided"
 
   def __post_init__(self):
-    """Raises ValueError on a `bn_shuffle` that is neither way."""
-    if self.bn_shuffle not in ("strided", "permute"):
-      raise ValueError(
-        f"method.bn_shuffle={self.bn_shuffle!r} must be 'strided' or 'permute'"
-      )
+    """ConfigError on a `bn_shuffle` that is neither way."""
+    check_choice("method.bn_shuffle", self.bn_shuffle, ("strided", "permute"))
 
   def init(self, rng, batch):
     """-> params, batch_stats, target with "queue" [K,D] of random directions."""

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from ssljax.fields import check_choice
 from ssljax.nets.norm import BatchNorm
 
 ACTIVATIONS = {"relu": nn.relu, "gelu": lambda x: nn.gelu(x, approximate=False)}
@@ -56,8 +57,8 @@ class MLP(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     """[B,D] -> [B,out] in `dtype`."""
-    _check("activation", self.activation, ACTIVATIONS)
-    _check("last_norm", self.last_norm, ("none", *LAST_NORMS))
+    check_choice("activation", self.activation, ACTIVATIONS)
+    check_choice("last_norm", self.last_norm, ("none", *LAST_NORMS))
     if self.layers < 1:
       raise ValueError(f"layers={self.layers} of a head must be at least 1")
     for i in range(1, self.layers):
@@ -158,8 +159,3 @@ def l2_normalise(x: jax.Array, axis: int) -> jax.Array:
   """Returns x / max(|x|, 1e-12) along `axis`, with a finite gradient at 0."""
   square = jnp.square(x).sum(axis, keepdims=True)
   return x * jax.lax.rsqrt(jnp.maximum(square, 1e-24))
-
-
-def _check(field: str, value: str, allowed) -> None:
-  if value not in allowed:
-    raise ValueError(f"{field}={value!r} must be one of {', '.join(allowed)}")

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from ssljax.fields import check_choice
 from ssljax.nets.conv import Conv
 from ssljax.nets.norm import BatchNorm
 
@@ -94,8 +95,7 @@ class ResNet(nn.Module):
   @nn.compact
   def __call__(self, image: jax.Array, train: bool) -> jax.Array:
     """[B,H,W,C] -> features [B,D] float32."""
-    if self.stem not in STEMS:
-      raise ValueError(f"stem={self.stem!r} must be one of {', '.join(STEMS)}")
+    check_choice("stem", self.stem, STEMS)
     conv = partial(Conv, dtype=self.dtype)
     norm = partial(
       BatchNorm,

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from ssljax.fields import check_choice
 from ssljax.nets.conv import Conv
 
 POSITIONS = ("sincos", "learned")
@@ -184,10 +185,8 @@ class ViT(nn.Module):
     )
 
   def _validate(self, shape: tuple[int, ...]) -> None:
-    for field, allowed in (("position", POSITIONS), ("pool", POOLS)):
-      value = getattr(self, field)
-      if value not in allowed:
-        raise ValueError(f"{field}={value!r} must be one of {', '.join(allowed)}")
+    check_choice("position", self.position, POSITIONS)
+    check_choice("pool", self.pool, POOLS)
     if self.width % self.heads:
       raise ValueError(f"heads={self.heads} must divide width={self.width}")
     size = self.image_size if self.position == "learned" else self.patch_size

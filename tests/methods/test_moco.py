@@ -144,5 +144,7 @@ def test_keys_of_eight_devices_are_those_of_one(shuffle):
 
 def test_an_unknown_shuffle_is_named():
   method, *_ = normalising("strided")
-  with pytest.raises(ValueError, match="bn_shuffle='shuffle' must be 'strided' or"):
+  with pytest.raises(
+    ValueError, match="bn_shuffle='shuffle' must be one of strided, permute"
+  ):
     dataclasses.replace(method, bn_shuffle="shuffle")
