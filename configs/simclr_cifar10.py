@@ -4,7 +4,7 @@
     python run.py --config configs/simclr_cifar10.py:cpu    # reduced, without a GPU
 
 Paper: linear 91 (approximately, 1000 epochs; figure B.7 sweeps the batch).
-Ours: not yet run at this length.
+Ours: not yet run in full; `:cpu` kNN 50.3 (random encoder 30.6, centred pixels 41.2).
 """
 
 from configs import common
