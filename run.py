@@ -40,9 +40,8 @@ def parse(argv: list[str]) -> list[str]:
   except KeyError as error:
     sys.exit(f"error: the config has no such group: {error.args[0]}")
   except (flags.Error, OSError) as error:
-    *_, line = (
-      str(error).strip().split("\n")
-    )  # above it, the traceback of a config file
+    # Above the last line stands the traceback of a config file.
+    *_, line = str(error).strip().split("\n")
     sys.exit(f"error: {line.strip().removeprefix('ValueError: ')}")
   if len(rest) > 1:
     sys.exit(f"error: unknown argument {rest[1]!r}; every option starts with --")

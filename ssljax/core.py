@@ -4,6 +4,7 @@ Arrays are global: B is the whole batch whatever the number of devices, and the 
 reads as if there were one. `sharding.py` lays the arrays over the machine.
 """
 
+import abc
 import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
@@ -41,7 +42,7 @@ class Aux(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Method:
+class Method(abc.ABC):
   """Pure functions around one network. Write `loss_fn`; the rest has defaults.
 
   A method is a frozen dataclass that owns no arrays. Its fields are the recipe's
@@ -57,11 +58,11 @@ class Method:
     params, batch_stats = self.init_net(rng, batch["image"][:, 0])
     return params, batch_stats, {}
 
+  @abc.abstractmethod
   def loss_fn(
     self, params: Any, state: TrainState, batch: Batch, rng: jax.Array
   ) -> tuple[jax.Array, Aux]:
     """-> loss f32[], Aux. `state.params` is None: only `params` carry gradients."""
-    raise NotImplementedError(f"{type(self).__name__} must define loss_fn")
 
   def after_update(self, params: Any, state: TrainState, carry: Any) -> tuple[Any, Any]:
     """-> params, target; once a step, after the optimizer. Default: unchanged.

@@ -4,6 +4,7 @@ In memory and streaming give the same batches bit for bit; so do one process and
 shares of several, put together. B is the global batch, P the number of processes.
 """
 
+import contextlib
 import functools
 import queue
 import threading
@@ -138,10 +139,8 @@ def prefetch(iterator: Iterator, n: int) -> Iterator:
 
   def put(item):
     while not closed.is_set():
-      try:
+      with contextlib.suppress(queue.Full):  # nobody asked; will anybody still?
         return items.put(item, timeout=0.1)
-      except queue.Full:
-        pass  # nobody has asked; look again whether anybody still will
 
   def work():
     try:

@@ -1,5 +1,6 @@
 """What a data set is here: N examples by number."""
 
+import abc
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypedDict
@@ -16,7 +17,7 @@ class Example(TypedDict):
   label: int  # -1: unlabelled
 
 
-class Source:
+class Source(abc.ABC):
   """`len(source)` examples; `source[i]` is always the same one."""
 
   name: str
@@ -27,11 +28,11 @@ class Source:
     """0 when unlabelled."""
     return len(self.class_names)
 
-  def __len__(self) -> int:
-    raise NotImplementedError
+  @abc.abstractmethod
+  def __len__(self) -> int: ...
 
-  def __getitem__(self, index: int) -> Example:
-    raise NotImplementedError
+  @abc.abstractmethod
+  def __getitem__(self, index: int) -> Example: ...
 
   def __iter__(self) -> Iterator[Example]:
     return (self[i] for i in range(len(self)))

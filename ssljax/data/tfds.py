@@ -5,6 +5,7 @@ data set. What is not is downloaded and prepared once, as ArrayRecord.
 """
 
 import bisect
+import contextlib
 import difflib
 import itertools
 import os
@@ -134,12 +135,8 @@ def _open(name: str, data_dir: str | None):
   chosen = data_dir or os.environ.get("TFDS_DATA_DIR") or tfds.core.constants.DATA_DIR
   root = pathlib.Path(chosen).expanduser()
   try:
-    return read_only_builder.builder_from_files(name, data_dir=root)
-  except registered.DatasetNotFoundError:
-    pass  # not prepared yet
-  except ValueError as error:
-    raise ValueError(_unknown(name)) from error
-  try:
+    with contextlib.suppress(registered.DatasetNotFoundError):  # until prepared
+      return read_only_builder.builder_from_files(name, data_dir=root)
     builder = tfds.builder(name, data_dir=root, file_format="array_record")
   except (registered.DatasetNotFoundError, ValueError) as error:
     raise ValueError(_unknown(name)) from error

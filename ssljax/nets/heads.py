@@ -51,7 +51,6 @@ class MLP(nn.Module):
   init_std: float = 0.0  # 0: uniform in ±1/sqrt(fan_in)
   bn_group_size: int = 0
   bn_strided: bool = False
-  bn_momentum: float = 0.9
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -79,7 +78,6 @@ class MLP(nn.Module):
 
   def _norm(self, use_scale: bool, use_bias: bool, name: str) -> nn.Module:
     return BatchNorm(
-      momentum=self.bn_momentum,
       group_size=self.bn_group_size,
       strided=self.bn_strided,
       use_scale=use_scale,

@@ -89,7 +89,6 @@ class ResNet(nn.Module):
   zero_init_gamma: bool = False  # last scale of each block: starts as the identity
   bn_group_size: int = 0
   bn_strided: bool = False
-  bn_momentum: float = 0.9
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -99,7 +98,6 @@ class ResNet(nn.Module):
     conv = partial(Conv, dtype=self.dtype)
     norm = partial(
       BatchNorm,
-      momentum=self.bn_momentum,
       group_size=self.bn_group_size,
       strided=self.bn_strided,
       dtype=self.dtype,

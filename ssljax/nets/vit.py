@@ -27,7 +27,6 @@ class Attention(nn.Module):
   """Multi-head self-attention; the softmax is float32."""
 
   heads: int
-  qkv_bias: bool
   qkv_init: Initializer
   out_init: Initializer
   dtype: Any
@@ -37,7 +36,7 @@ class Attention(nn.Module):
     """[B,N,D] -> [B,N,D], attention [B,heads,N,N] float32."""
     batch, tokens, dim = x.shape
     dense = partial(nn.Dense, dtype=self.dtype)
-    qkv = dense(3 * dim, self.qkv_bias, kernel_init=self.qkv_init, name="qkv")(x)
+    qkv = dense(3 * dim, kernel_init=self.qkv_init, name="qkv")(x)
     qkv = qkv.reshape(batch, tokens, 3, self.heads, dim // self.heads)
     q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
     scores = jnp.einsum("bqhd,bkhd->bhqk", q, k, preferred_element_type=jnp.float32)
@@ -52,7 +51,6 @@ class Block(nn.Module):
 
   heads: int
   mlp_ratio: float
-  qkv_bias: bool
   qkv_init: Initializer
   dense_init: Initializer
   drop_path: float
@@ -64,7 +62,7 @@ class Block(nn.Module):
     dim = x.shape[-1]
     dense = partial(nn.Dense, dtype=self.dtype, kernel_init=self.dense_init)
     y, attention = Attention(
-      self.heads, self.qkv_bias, self.qkv_init, self.dense_init, self.dtype, name="attn"
+      self.heads, self.qkv_init, self.dense_init, self.dtype, name="attn"
     )(layer_norm(x, "norm1"))
     x = x + self._drop_path(y, train)
     y = dense(int(dim * self.mlp_ratio), name="fc1")(layer_norm(x, "norm2"))
@@ -104,7 +102,6 @@ class ViT(nn.Module):
   image_size: int = 224  # pixels; where the learned positions live
   pool: str = "cls"
   drop_path: float = 0.0
-  qkv_bias: bool = True
   stop_grad_patch: bool = False
   dtype: Any = jnp.float32
 
@@ -141,16 +138,14 @@ class ViT(nn.Module):
       x, attention = Block(
         self.heads,
         self.mlp_ratio,
-        self.qkv_bias,
         qkv_init,
         dense_init,
         self.drop_path * i / max(1, self.depth - 1),
         self.dtype,
         name=f"block{i}",
       )(x, train)
-      tokens = norm(
-        x.astype(jnp.float32)
-      )  # all but the last are dead code unless somebody asks
+      # All but the last are dead code unless somebody asks.
+      tokens = norm(x.astype(jnp.float32))
       self.sow("intermediates", "tokens", tokens)
       self.sow("intermediates", "attention", attention)
     return tokens[:, 0] if self.pool == "cls" else tokens[:, 1:].mean(axis=1)

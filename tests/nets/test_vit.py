@@ -111,7 +111,7 @@ def test_a_frozen_patch_projection_gets_no_gradient():
 
 
 def test_drop_path_leaves_whole_residuals_out_and_keeps_their_mean():
-  block = vit.Block(2, 2.0, True, *[jax.nn.initializers.ones] * 2, 0.25, jnp.float32)
+  block = vit.Block(2, 2.0, *[jax.nn.initializers.ones] * 2, 0.25, jnp.float32)
   rngs = {"drop_path": jax.random.key(0)}
   y = block.apply({}, jnp.ones((4000, 2, 3)), True, rngs=rngs, method="_drop_path")
   assert_allclose(y, jnp.broadcast_to(y[:, :1, :1], y.shape))
