@@ -35,6 +35,8 @@ class Shared:
   frozen: tuple[str, ...] = ()  # paths never updated, without optimizer state
   freeze_until: Mapping[str, float] = dataclasses.field(default_factory=dict)
   # ^ path -> epochs without update, decay or moments (DINO's last layer)
+  groups: Mapping[str, Mapping] = dataclasses.field(default_factory=dict)
+  # ^ path -> fields that differ there, such as a predictor's learning rate
   clip_norm: float = 0.0  # of all trained gradients together; 0: none
   clip_per_parameter: float = 0.0  # of each gradient's own norm (DINO); 0: none
 
@@ -53,11 +55,13 @@ def build(config: Mapping, plan: Plan) -> optax.GradientTransformationExtraArgs:
   Its fields: `name`, one in OPTIMIZERS, that function's keywords, and those of
   `Shared`. ValueError on any other, and from `init` on a path no parameter has.
   """
-  own, shared = _split(config)
-  rule = OPTIMIZERS[config["name"]](
-    *_schedules(shared, plan), lambda *leaf: not _matches(shared.exclude, *leaf), **own
-  )
+  name, shared = config["name"], _split(config)[1]
+  rule = _rule(config, plan)
   groups = {path: optax.set_to_zero() for path in shared.frozen}
+  for path, differing in shared.groups.items():
+    known = ("learning_rate", "weight_decay", *fields.keywords(OPTIMIZERS[name]))
+    fields.check_names(f"optimizer.groups[{path!r}]", differing, known)
+    groups[path] = _rule({**config, **differing}, plan)
   for path, epochs in shared.freeze_until.items():
     groups[path] = _asleep_until(round(epochs * plan.steps_per_epoch), rule)
   chain = [partition(groups, rule)]
@@ -69,7 +73,7 @@ def build(config: Mapping, plan: Plan) -> optax.GradientTransformationExtraArgs:
   tx = optax.chain(*chain)
 
   def init(params):
-    for field in ("exclude", "frozen", "freeze_until"):
+    for field in ("exclude", "frozen", "freeze_until", "groups"):
       _check_paths(field, getattr(shared, field), params)
     return tx.init(params)
 
@@ -161,7 +165,43 @@ def adamw(
   )
 
 
-OPTIMIZERS = {"sgd": sgd, "lars": lars, "adamw": adamw}
+def larc(
+  learning_rate: Schedule,
+  weight_decay: Schedule,
+  adapted: Adapted,
+  *,
+  momentum: float = 0.9,
+  trust_coefficient: float = 0.001,
+) -> optax.GradientTransformationExtraArgs:
+  """Apex's LARC without clipping, over SGD (SwAV): LARS with |g| + decay |w| below.
+
+  A parameter or gradient that is zero takes the plain step, without decay.
+  """
+
+  def adapt(updates, params, step):
+    decay = weight_decay(step)
+
+    def one(path, g, w):
+      if not adapted(path, w):
+        return g
+      norm_w, norm_g = jnp.linalg.norm(w.ravel()), jnp.linalg.norm(g.ravel())
+      trust = trust_coefficient * norm_w / (norm_g + decay * norm_w + 1e-8)
+      return jnp.where(norm_w * norm_g > 0, trust * (g + decay * w), g)
+
+    return jax.tree_util.tree_map_with_path(one, updates, params)
+
+  return optax.chain(_stateless(adapt), optax.trace(momentum), _descend(learning_rate))
+
+
+OPTIMIZERS = {"sgd": sgd, "lars": lars, "larc": larc, "adamw": adamw}
+
+
+def _rule(config: Mapping, plan: Plan) -> optax.GradientTransformationExtraArgs:
+  own, shared = _split(config)
+  rates = _schedules(shared, plan)
+  return OPTIMIZERS[config["name"]](
+    *rates, lambda *leaf: not _matches(shared.exclude, *leaf), **own
+  )
 
 
 def _split(config: Mapping) -> tuple[dict, Shared]:

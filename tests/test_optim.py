@@ -1,3 +1,5 @@
+import itertools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -45,11 +47,12 @@ OFFICIAL = {
   },
   "04_mocov3_lars_0": {"name": "lars", "exclude": ("norm_and_bias",)},
   "05_byol_lars_0": {"name": "lars", "exclude": (r"\.b$", "norm")},
+  "06_swav_larc_0": {"name": "larc"},
 }
 
 
 @pytest.mark.parametrize("file", OFFICIAL)
-def test_lars_takes_the_official_steps(file, monkeypatch):
+def test_lars_and_larc_take_the_official_steps(file, monkeypatch):
   o = oracle(file)
   rates = jnp.asarray(o["hp_lr_per_step"], jnp.float32)
   monkeypatch.setitem(
@@ -186,6 +189,29 @@ def test_partition_hands_paths_to_their_own_optimizers():
   assert_allclose(updates["encoder"]["conv"]["bias"], -0.5)
 
 
+def test_a_group_differs_in_the_fields_it_names_and_in_no_other():
+  """SimSiam's predictor keeps its rate; Barlow Twins' biases have their own."""
+  config = {
+    "name": "sgd",
+    "learning_rate": {"kind": "cosine", "base": 0.1},
+    "scaling": "linear",
+    "weight_decay": 0.5,
+    "momentum": 0.0,
+    "groups": {
+      "^prototypes/": {"learning_rate": 0.1},
+      "norm_and_bias": {"learning_rate": 0.01, "weight_decay": 0.0},
+    },
+  }
+  short = PLAN._replace(total_steps=6)
+  after, _ = run(config, PARAMS, constant_grads(6), short)
+  moved = [x["prototypes"]["kernel"][0, 0] for x in (PARAMS, *after)]
+  for before, now in itertools.pairwise(moved):
+    assert_allclose(before - now, 0.2 * (1 + 0.5 * before), rtol=1e-5)
+  first = after[0]["encoder"]["conv"]
+  assert_allclose(first["bias"], 1 - 0.02, rtol=1e-6)
+  assert_allclose(first["kernel"], [[3 - 0.2 * 2.5, 4 - 0.2 * 3]], rtol=1e-6)
+
+
 def test_rates_reports_what_a_step_takes():
   config = {
     "name": "lars",
@@ -200,7 +226,10 @@ def test_rates_reports_what_a_step_takes():
 
 BASE = {"name": "sgd", "learning_rate": 0.1}
 MISTAKES = {
-  "optimizer.name='adam' must be one of sgd, lars, adamw": {**BASE, "name": "adam"},
+  "optimizer.name='adam' must be one of sgd, lars, larc, adamw": {
+    **BASE,
+    "name": "adam",
+  },
   "optimizer 'sgd' has no field b1=0.9; it has momentum,": {**BASE, "b1": 0.9},
   "optimizer 'sgd' needs the field learning_rate": {"name": "sgd"},
   "optimizer.scaling='log' must be one of none, linear, sqrt": {
@@ -214,6 +243,10 @@ MISTAKES = {
   "optimizer.frozen holds 'encodr', which is in no parameter's path": {
     **BASE,
     "frozen": ("encodr",),
+  },
+  r"optimizer.groups\['encoder'\] has no field nesterof=True; it has learning_rate": {
+    **BASE,
+    "groups": {"encoder": {"nesterof": True}},
   },
 }
 
