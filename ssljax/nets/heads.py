@@ -20,12 +20,17 @@ class MLP(nn.Module):
 
   `layers` linear maps; all but the last are followed by BatchNorm (if `norm`) and
   the activation. `last_norm` puts a BatchNorm after the last: "affine", "scale"
-  (no bias), "plain" (neither), or "none". The published heads:
+  (no bias), "plain" (neither), or "none". `last_activation` ends with the activation,
+  so that the first layers of a longer head are a head too, with the same parameters.
+  The published heads:
 
     MoCo v1, InstDisc  layers=1, out=128
     MoCo v2, SupCon    layers=2, hidden=2048, out=128, norm=False
-    SimCLR             layers=2, hidden=2048, out=128, out_bias=False,
-                       last_norm="scale", init_std=0.01
+    SimCLR             layers=2 (v2: 3), hidden=2048 (as wide as the features),
+                       out=128, hidden_bias=False, out_bias=False,
+                       last_norm="scale", init_std=0.01; v2 is fine-tuned from its
+                       first layer: layers=1, out=2048, out_bias=False,
+                       last_norm="affine", last_activation=True
     BYOL               layers=2, hidden=4096, out=256, out_bias=False
     SimSiam            layers=3, hidden=2048, out=2048, hidden_bias=False,
                        out_bias=False, last_norm="plain"; its predictor: layers=2,
@@ -45,6 +50,7 @@ class MLP(nn.Module):
   hidden: int = 2048
   norm: bool = True
   last_norm: str = "none"
+  last_activation: bool = False
   hidden_bias: bool = True
   out_bias: bool = True
   activation: str = "relu"
@@ -68,6 +74,8 @@ class MLP(nn.Module):
     x = self._dense(self.out, self.out_bias, f"fc{self.layers}")(x)
     if self.last_norm != "none":
       x = self._norm(*LAST_NORMS[self.last_norm], f"bn{self.layers}")(x, train)
+    if self.last_activation:
+      x = ACTIVATIONS[self.activation](x)
     return x
 
   def _dense(self, features: int, use_bias: bool, name: str) -> nn.Module:

@@ -68,6 +68,36 @@ def test_mlp_holds_the_parameters_its_fields_say(fields, leaves):
   assert ", ".join(found) == leaves
 
 
+SIMCLR = {"hidden_bias": False, "out_bias": False, "init_std": 0.01}
+
+
+@pytest.mark.parametrize("kept", [1, 2])
+def test_simclr_v2s_head_may_be_cut_behind_any_of_its_hidden_layers(kept):
+  x = np.random.default_rng(0).normal(size=(16, 6)).astype(np.float32)
+  whole = MLP(layers=3, hidden=6, out=4, last_norm="scale", **SIMCLR)
+  cut = MLP(
+    layers=kept, hidden=6, out=6, last_norm="affine", last_activation=True, **SIMCLR
+  )
+  variables = whole.init(jax.random.key(0), x, False)
+  layers = [f"{kind}{i + 1}" for kind in ("fc", "bn") for i in range(kept)]
+  shared = {
+    collection: {name: group[name] for name in layers if name in group}
+    for collection, group in variables.items()
+  }
+  assert jax.tree.map(jnp.shape, shared) == jax.tree.map(
+    jnp.shape, cut.init(jax.random.key(1), x, False)
+  )
+
+  hidden = [x.astype(np.float64)]  # the official head, without learned scale and bias
+  for i in range(3):
+    y = hidden[-1] @ np.asarray(variables["params"][f"fc{i + 1}"]["kernel"])
+    y = (y - y.mean(0)) / np.sqrt(y.var(0) + 1e-5)
+    hidden.append(np.maximum(y, 0) if i < 2 else y)
+  for mlp, given, expected in ((whole, variables, 3), (cut, shared, kept)):
+    y, _ = mlp.apply(given, x, True, mutable=["batch_stats"])
+    assert_allclose(y, hidden[expected], atol=2e-4)
+
+
 def test_network_gives_float32_and_only_the_heads_it_has():
   small = {"name": "resnet18", "width": 4, "stem": "cifar", "stage_sizes": (1,)}
   encoder = nets.build(small, jnp.bfloat16)
