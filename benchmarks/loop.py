@@ -61,8 +61,8 @@ class Setting:
     config.log_every = LOG_EVERY
     config.steps = config.checkpoint.every_steps = LOG_EVERY + steps
     self.source = Noise(4 * config.batch_size, config.data.size)
-    self.plan = recipe.make_plan(config, len(self.source))
-    self.parts = recipe.build(config, self.plan, self.source.num_classes)
+    self.plan = recipe.make_plan(config, len(self.source), self.source.num_classes)
+    self.parts = recipe.build(config, self.plan)
     self.mesh = sharding.make_mesh()
     self.init = dispatch.compile_init(
       self.parts.init, recipe.example_batch(config), self.mesh

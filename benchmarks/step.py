@@ -23,7 +23,7 @@ def build(batch_size, width):
   config.encoder.width = width
   config.optimizer = {"name": "sgd", "learning_rate": 0.1}
   plan = recipe.make_plan(config, batch_size)
-  return config, recipe.build(config, plan, num_classes=0)
+  return config, recipe.build(config, plan)
 
 
 def stepper(parts, batch):

@@ -31,6 +31,7 @@ def base() -> ConfigDict:
   c.encoder = ConfigDict()
   c.method = ConfigDict()
   c.optimizer = ConfigDict()
+  c.watch = ()  # paths of parameters whose gradient's norm is logged
 
   c.checkpoint = ConfigDict()
   c.checkpoint.every_steps = 1000

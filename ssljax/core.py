@@ -46,16 +46,19 @@ class Method(abc.ABC):
   """Pure functions around one network. Write `loss_fn`; the rest has defaults.
 
   A method is a frozen dataclass that owns no arrays. Its fields are the recipe's
-  numbers; `net` maps images [B,H,W,C] to a dict of outputs: "features" [B,D],
-  "projection" [B,D], and what its other heads give ("prediction", "logits").
+  numbers; `net` maps its input x, mostly pictures [B,H,W,C], to a dict of outputs:
+  "features" [B,D], "projection" [B,D], and what its other heads give ("prediction",
+  "logits"). A method whose network is none of encoder and heads types the field
+  `net` as the one it has.
   """
 
   net: nn.Module
-  views: ClassVar[int] = 2  # of each picture, in batch["image"]
+  input: ClassVar[str] = "image"  # the entry of a batch, [B,V,...], that `net` sees
+  views: ClassVar[int] = 2  # V; 0: any number
 
   def init(self, rng: jax.Array, batch: Batch) -> tuple[Any, Any, Any]:
     """`batch` as after augment -> params, batch_stats, target (`{}`: no memory)."""
-    params, batch_stats = self.init_net(rng, batch["image"][:, 0])
+    params, batch_stats = self.init_net(rng, batch[self.input][:, 0])
     return params, batch_stats, {}
 
   @abc.abstractmethod
@@ -71,30 +74,30 @@ class Method(abc.ABC):
     """
     return params, state.target
 
-  def embed(self, state: TrainState, image: jax.Array) -> jax.Array:
-    """[B,H,W,C] float in [0,1], normalised -> features [B,D] f32, for evaluation."""
+  def embed(self, state: TrainState, x: jax.Array) -> jax.Array:
+    """One view [B,...] of `input`, nothing random -> features [B,D] f32, to judge."""
     variables = {"params": state.params, "batch_stats": state.batch_stats}
-    return self.net.apply(variables, image, train=False)["features"].astype(jnp.float32)
+    return self.net.apply(variables, x, train=False)["features"].astype(jnp.float32)
 
-  def init_net(self, rng: jax.Array, image: jax.Array) -> tuple[Any, Any]:
-    """Image [B,H,W,C] -> params, batch_stats (`{}` where the network keeps none)."""
-    variables = self.net.init({"params": rng}, image, train=False)
+  def init_net(self, rng: jax.Array, x: Any) -> tuple[Any, Any]:
+    """Input [B,...] -> params, batch_stats (`{}` where the network keeps none)."""
+    variables = self.net.init({"params": rng}, x, train=False)
     return variables["params"], variables.get("batch_stats", {})
 
-  def output_shapes(self, params: Any, batch_stats: Any, image: jax.Array) -> Any:
-    """Shapes of the network's outputs for image [B,H,W,C], without computing them."""
+  def output_shapes(self, params: Any, batch_stats: Any, x: Any) -> Any:
+    """Shapes of the network's outputs for input [B,...], without computing them."""
     variables = {"params": params, "batch_stats": batch_stats}
-    return jax.eval_shape(lambda x: self.net.apply(variables, x, train=False), image)
+    return jax.eval_shape(lambda x: self.net.apply(variables, x, train=False), x)
 
   def forward(
     self,
     params: Any,
     batch_stats: Any,
-    image: jax.Array,
+    x: Any,
     rng: jax.Array | None = None,
     net: nn.Module | None = None,
   ) -> tuple[dict[str, jax.Array], Any]:
-    """The training pass: image [B,H,W,C] -> outputs, new batch_stats.
+    """The training pass: input [B,...] -> outputs, new batch_stats.
 
     A target network is the same pass on other weights. `rng` feeds drop path;
     without one the pass is deterministic. `net` replaces `self.net` by a variant
@@ -102,7 +105,7 @@ class Method(abc.ABC):
     """
     outputs, new = (net or self.net).apply(
       {"params": params, "batch_stats": batch_stats},
-      image,
+      x,
       train=True,
       rngs=None if rng is None else {"drop_path": rng},
       mutable=["batch_stats"],
@@ -113,31 +116,32 @@ class Method(abc.ABC):
     self,
     params: Any,
     batch_stats: Any,
-    image: jax.Array,
+    x: jax.Array,
     rng: jax.Array | None = None,
     together: bool = True,
   ) -> tuple[dict[str, jax.Array], Any]:
-    """The training pass of all views: [B,V,H,W,C] -> outputs [B,V,...], batch_stats.
+    """The training pass of all views: [B,V,...] -> outputs [B,V,...], batch_stats.
 
     `together` gives the views one BatchNorm, as SimCLR's code does; without, each
     passes alone and in turn, as in BYOL, SimSiam and Barlow Twins. Views are merged
     by reshape, never concatenated on the batch: an example's stay on its device.
     """
-    b, v = image.shape[:2]
+    b, v = x.shape[:2]
     if together:
-      merged = image.reshape(b * v, *image.shape[2:])
+      merged = x.reshape(b * v, *x.shape[2:])
       outputs, batch_stats = self.forward(params, batch_stats, merged, rng)
       split = jax.tree.map(lambda x: x.reshape(b, v, *x.shape[1:]), outputs)
       return split, batch_stats
     each = []
     for i in range(v):
       own = None if rng is None else jax.random.fold_in(rng, i)
-      outputs, batch_stats = self.forward(params, batch_stats, image[:, i], own)
+      outputs, batch_stats = self.forward(params, batch_stats, x[:, i], own)
       each.append(outputs)
     return jax.tree.map(lambda *x: jnp.stack(x, 1), *each), batch_stats
 
 
 Views = Callable[[jax.Array, Batch], Batch]
+Watch = Callable[[Any], Metrics]  # gradients -> what a recipe wants logged of them
 
 
 def init_state(
@@ -161,8 +165,9 @@ def train_step(
   seed: int,
   state: TrainState,
   batch: Batch,
+  watch: Watch = lambda grads: {},
 ) -> tuple[TrainState, Metrics]:
-  """One optimizer step from pictures to new state.
+  """One optimizer step from examples to new state.
 
   `batch` as it left the host: "image" [B,H,W,C] uint8, "label" [B], "index" [B].
   Randomness is a function of (seed, step), then of each example's index.
@@ -180,6 +185,7 @@ def train_step(
   metrics = {
     "loss": loss,
     "grad_norm": optax.tree.norm(grads),
+    **watch(grads),
     **diagnostics.spread(aux.outputs["projection"]),
     **aux.metrics,
   }

@@ -1,8 +1,13 @@
 """Has the representation collapsed? Numbers from the step, a sentence for people."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import optax
 
+from ssljax import paths
 from ssljax.losses.contrastive import unit
 
 
@@ -37,6 +42,25 @@ def spread(z: jax.Array) -> dict[str, jax.Array]:
     themselves = jnp.square(z).sum()
     metrics["positive_similarity"] = (within - themselves) / (count * (views - 1))
   return metrics
+
+
+def watch(patterns: tuple[str, ...]) -> Callable[[Any], dict[str, jax.Array]]:
+  """-> function of the gradients: for each path the norm of those that have it.
+
+  MoCo v3 (Chen et al. 2021, section 4.1) sees a ViT's instability in its first layer.
+  """
+
+  def norms(grads):
+    paths.check("watch", patterns, grads)
+    leaves = jax.tree_util.tree_leaves_with_path(grads)
+    return {
+      f"grad_norm/{pattern.strip('^/')}": optax.tree.norm(
+        [leaf for at, leaf in leaves if paths.matches((pattern,), at, leaf)]
+      )
+      for pattern in patterns
+    }
+
+  return norms
 
 
 def collapse(metrics: dict[str, float]) -> str | None:

@@ -61,7 +61,7 @@ def restore(
     meta = checkpoints.read_meta()
     config = ConfigDict(meta["config"])
     plan = schedules.Plan(**meta["plan"])
-    parts = recipe.build(config, plan, meta["num_classes"])
+    parts = recipe.build(config, plan)
     shapes = recipe.trace(parts, recipe.example_batch(config))
     state = checkpoints.restore(shapes, sharding.state_sharding(shapes, mesh))
   return config, parts, state

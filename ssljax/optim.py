@@ -6,27 +6,19 @@ save Adam's, which counts the updates that a parameter has seen.
 """
 
 import dataclasses
-import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from ssljax import fields, schedules
+from ssljax import fields, paths, rules, schedules
 from ssljax.schedules import Plan, Schedule
-
-Adapted = Callable[[Any, jax.Array], bool]  # key path, parameter -> is it decayed?
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Shared:
-  """The fields that every optimizer has.
-
-  Paths are regular expressions, searched in names such as "encoder/stem/kernel";
-  "norm_and_bias" stands for every parameter of at most one axis.
-  """
+  """The fields that every optimizer has; a path is what `paths.py` says."""
 
   learning_rate: float | Mapping  # as in schedules.build
   scaling: str = "none"  # of the learning rate by the batch: schedules.SCALINGS
@@ -52,14 +44,14 @@ class Shared:
 def build(config: Mapping, plan: Plan) -> optax.GradientTransformationExtraArgs:
   """The group `optimizer` of a config -> the transformation.
 
-  Its fields: `name`, one in OPTIMIZERS, that function's keywords, and those of
+  Its fields: `name`, one in rules.RULES, that function's keywords, and those of
   `Shared`. ValueError on any other, and from `init` on a path no parameter has.
   """
   name, shared = config["name"], _split(config)[1]
   rule = _rule(config, plan)
   groups = {path: optax.set_to_zero() for path in shared.frozen}
   for path, differing in shared.groups.items():
-    known = ("learning_rate", "weight_decay", *fields.keywords(OPTIMIZERS[name]))
+    known = ("learning_rate", "weight_decay", *fields.keywords(rules.RULES[name]))
     fields.check_names(f"optimizer.groups[{path!r}]", differing, known)
     groups[path] = _rule({**config, **differing}, plan)
   for path, epochs in shared.freeze_until.items():
@@ -74,7 +66,7 @@ def build(config: Mapping, plan: Plan) -> optax.GradientTransformationExtraArgs:
 
   def init(params):
     for field in ("exclude", "frozen", "freeze_until", "groups"):
-      _check_paths(field, getattr(shared, field), params)
+      paths.check(f"optimizer.{field}", getattr(shared, field), params)
     return tx.init(params)
 
   return optax.GradientTransformationExtraArgs(init, tx.update)
@@ -95,120 +87,30 @@ def partition(
 ) -> optax.GradientTransformationExtraArgs:
   """Each parameter to the first group whose path it has, else to `rest`."""
   # Numbered, not named by their paths: checkpoints make file names of these keys.
-  rules = {str(i): rule for i, rule in enumerate((*groups.values(), rest))}
+  each = {str(i): rule for i, rule in enumerate((*groups.values(), rest))}
 
   def number(path, leaf):
-    fits = (i for i, group in enumerate(groups) if _matches((group,), path, leaf))
+    fits = (i for i, group in enumerate(groups) if paths.matches((group,), path, leaf))
     return str(next(fits, len(groups)))
 
   return optax.partition(
-    rules, lambda tree: jax.tree_util.tree_map_with_path(number, tree)
+    each, lambda tree: jax.tree_util.tree_map_with_path(number, tree)
   )
-
-
-def sgd(
-  learning_rate: Schedule,
-  weight_decay: Schedule,
-  adapted: Adapted,
-  *,
-  momentum: float = 0.9,
-  nesterov: bool = False,
-) -> optax.GradientTransformationExtraArgs:
-  """As in PyTorch: decay is added to the gradient, the rate applied after momentum."""
-  return optax.chain(
-    _add_decay(weight_decay, adapted),
-    optax.trace(momentum, nesterov),
-    _descend(learning_rate),
-  )
-
-
-def lars(
-  learning_rate: Schedule,
-  weight_decay: Schedule,
-  adapted: Adapted,
-  *,
-  momentum: float = 0.9,
-  trust_coefficient: float = 0.001,
-  classic_momentum: bool = False,
-) -> optax.GradientTransformationExtraArgs:
-  """LARS (You et al. 2017): the decayed gradient g times coefficient |w| / |g|.
-
-  With `classic_momentum` the momentum holds steps with the rate they were taken at
-  (SimCLR), else gradients (BYOL, MoCo v3, and optax): they part when the rate moves.
-  """
-  gradient = (
-    _add_decay(weight_decay, adapted),
-    optax.masked(
-      optax.scale_by_trust_ratio(trust_coefficient=trust_coefficient),
-      lambda tree: jax.tree_util.tree_map_with_path(adapted, tree),
-    ),
-  )
-  trace, descend = optax.trace(momentum), _descend(learning_rate)
-  last = (descend, trace) if classic_momentum else (trace, descend)
-  return optax.chain(*gradient, *last)
-
-
-def adamw(
-  learning_rate: Schedule,
-  weight_decay: Schedule,
-  adapted: Adapted,
-  *,
-  b1: float = 0.9,
-  b2: float = 0.999,
-  eps: float = 1e-8,
-) -> optax.GradientTransformationExtraArgs:
-  """AdamW (Loshchilov & Hutter 2019), decay times the rate as in PyTorch and optax."""
-  return optax.chain(
-    _scale_by_adam(b1, b2, eps),
-    _add_decay(weight_decay, adapted),
-    _descend(learning_rate),
-  )
-
-
-def larc(
-  learning_rate: Schedule,
-  weight_decay: Schedule,
-  adapted: Adapted,
-  *,
-  momentum: float = 0.9,
-  trust_coefficient: float = 0.001,
-) -> optax.GradientTransformationExtraArgs:
-  """Apex's LARC without clipping, over SGD (SwAV): LARS with |g| + decay |w| below.
-
-  A parameter or gradient that is zero takes the plain step, without decay.
-  """
-
-  def adapt(updates, params, step):
-    decay = weight_decay(step)
-
-    def one(path, g, w):
-      if not adapted(path, w):
-        return g
-      norm_w, norm_g = jnp.linalg.norm(w.ravel()), jnp.linalg.norm(g.ravel())
-      trust = trust_coefficient * norm_w / (norm_g + decay * norm_w + 1e-8)
-      return jnp.where(norm_w * norm_g > 0, trust * (g + decay * w), g)
-
-    return jax.tree_util.tree_map_with_path(one, updates, params)
-
-  return optax.chain(_stateless(adapt), optax.trace(momentum), _descend(learning_rate))
-
-
-OPTIMIZERS = {"sgd": sgd, "lars": lars, "larc": larc, "adamw": adamw}
 
 
 def _rule(config: Mapping, plan: Plan) -> optax.GradientTransformationExtraArgs:
   own, shared = _split(config)
   rates = _schedules(shared, plan)
-  return OPTIMIZERS[config["name"]](
-    *rates, lambda *leaf: not _matches(shared.exclude, *leaf), **own
+  return rules.RULES[config["name"]](
+    *rates, lambda *leaf: not paths.matches(shared.exclude, *leaf), **own
   )
 
 
 def _split(config: Mapping) -> tuple[dict, Shared]:
   """-> the keywords of the optimizer's function, the shared fields."""
   name = config.get("name")
-  fields.check_choice("optimizer.name", name, OPTIMIZERS)
-  rule = OPTIMIZERS[name]
+  fields.check_choice("optimizer.name", name, rules.RULES)
+  rule = rules.RULES[name]
   given = {k: v for k, v in config.items() if k != "name"}
   fields.check_keywords(f"optimizer {name!r}", given, rule, Shared)
   own = {k: given.pop(k) for k in fields.keywords(rule) if k in given}
@@ -223,75 +125,12 @@ def _schedules(shared: Shared, plan: Plan) -> tuple[Schedule, Schedule]:
   )
 
 
-def _name(path) -> str:
-  return jax.tree_util.keystr(path, simple=True, separator="/")
-
-
-def _matches(patterns: Iterable[str], path, leaf: jax.Array) -> bool:
-  return any(
-    leaf.ndim <= 1 if pattern == "norm_and_bias" else re.search(pattern, _name(path))
-    for pattern in patterns
-  )
-
-
-def _check_paths(field: str, patterns: Iterable[str], params: Any) -> None:
-  leaves = jax.tree_util.tree_leaves_with_path(params)
-  for pattern in patterns:
-    if not any(_matches((pattern,), *leaf) for leaf in leaves):
-      raise ValueError(
-        f"optimizer.{field} holds {pattern!r}, which is in no parameter's path; "
-        f"paths look like {_name(leaves[0][0])!r}"
-      )
-
-
-def _stateless(update) -> optax.GradientTransformationExtraArgs:
-  """update(updates, params, step) -> updates, as a transformation."""
-
-  def update_fn(updates, state, params=None, *, step=None, **_):
-    return update(updates, params, step), state
-
-  return optax.GradientTransformationExtraArgs(
-    lambda params: optax.EmptyState(), update_fn
-  )
-
-
-def _add_decay(weight_decay: Schedule, adapted: Adapted):
-  # optax.add_decayed_weights counts its own steps.
-  def update(updates, params, step):
-    decay = weight_decay(step)
-    return jax.tree_util.tree_map_with_path(
-      lambda path, g, w: g + decay * w if adapted(path, w) else g, updates, params
-    )
-
-  return _stateless(update)
-
-
-def _descend(learning_rate: Schedule):
-  # optax.scale_by_learning_rate counts its own steps.
-  def update(updates, params, step):
-    rate = -learning_rate(step)
-    return jax.tree.map(lambda u: rate * u, updates)
-
-  return _stateless(update)
-
-
-def _scale_by_adam(b1: float, b2: float, eps: float):
-  adam = optax.scale_by_adam(b1, b2, eps)
-
-  def update_fn(updates, state, params=None):
-    # optax takes a float to the power of an integer count: not a strict type.
-    with jax.numpy_dtype_promotion("standard"):
-      return adam.update(updates, state, params)
-
-  return optax.GradientTransformation(adam.init, update_fn)
-
-
 def _clip_each(limit: float):
   # optax.clip_by_block_rms bounds the root mean square; DINO bounds the norm.
   def clip(g):
     return g * jnp.minimum(1.0, limit / (jnp.linalg.norm(g.ravel()) + 1e-6))
 
-  return _stateless(lambda updates, params, step: jax.tree.map(clip, updates))
+  return rules.stateless(lambda updates, params, step: jax.tree.map(clip, updates))
 
 
 def _asleep_until(first_step: int, rule: optax.GradientTransformationExtraArgs):

@@ -10,7 +10,16 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from ssljax import augment, core, data, methods, nets, optim, schedules
+from ssljax import (
+  augment,
+  core,
+  data,
+  diagnostics,
+  methods,
+  nets,
+  optim,
+  schedules,
+)
 from ssljax.core import Method, TrainState, Views
 from ssljax.fields import ConfigError, check_choice, check_names, config_errors
 from ssljax.methods.probe import Probed
@@ -19,7 +28,7 @@ DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 FIELDS = {
   "": (
     "seed batch_size epochs steps dtype steps_per_dispatch log_every data augment "
-    "encoder method optimizer checkpoint evals"
+    "encoder method optimizer watch checkpoint evals"
   ),
   "data": "name dir train_split eval_split size in_memory workers",
   "checkpoint": "every_steps keep",
@@ -44,6 +53,7 @@ class Recipe(NamedTuple):
   views: Views
   eval_views: Views
   rates: Callable[[jax.Array], core.Metrics]  # step -> learning rate, weight decay
+  watch: core.Watch
   seed: int
 
   def init(self, batch: core.Batch) -> TrainState:
@@ -54,14 +64,14 @@ class Recipe(NamedTuple):
     """`core.train_step` with this recipe, and its learning rate among the metrics."""
     rates = self.rates(state.step)
     state, metrics = core.train_step(
-      self.method, self.tx, self.views, self.seed, state, batch
+      self.method, self.tx, self.views, self.seed, state, batch, self.watch
     )
     return state, {**metrics, **rates}
 
   def embed(self, state: TrainState, batch: core.Batch) -> jax.Array:
-    """Pictures as the host gives them -> features [B,D] f32, nothing random."""
+    """Examples as the host gives them -> features [B,D] f32, nothing random."""
     batch = self.eval_views(jax.random.key(0), batch)
-    return self.method.embed(state, batch["image"][:, 0])
+    return self.method.embed(state, batch[self.method.input][:, 0])
 
 
 def check(config: ConfigDict) -> None:
@@ -81,8 +91,13 @@ def check(config: ConfigDict) -> None:
   methods.check(config.method)
 
 
-def make_plan(config: ConfigDict, num_examples: int) -> schedules.Plan:
-  """How long the run is, in steps. `steps` wins over `epochs`."""
+def make_plan(
+  config: ConfigDict, num_examples: int, num_classes: int = 0
+) -> schedules.Plan:
+  """How long the run is, in steps. `steps` wins over `epochs`.
+
+  `num_classes` is 0 for unlabelled data; then there is no online probe.
+  """
   if config.batch_size > num_examples:
     raise ConfigError(
       f"batch_size={config.batch_size} is larger than the {num_examples} pictures of "
@@ -90,7 +105,9 @@ def make_plan(config: ConfigDict, num_examples: int) -> schedules.Plan:
     )
   steps_per_epoch = num_examples // config.batch_size
   total = config.steps or math.ceil(config.epochs * steps_per_epoch)
-  return schedules.Plan(config.batch_size, num_examples, steps_per_epoch, total)
+  return schedules.Plan(
+    config.batch_size, num_examples, steps_per_epoch, total, num_classes
+  )
 
 
 def check_devices(config: ConfigDict, count: int) -> None:
@@ -108,11 +125,8 @@ def open_data(config: ConfigDict) -> data.Splits:
     return data.build(config.data)
 
 
-def build(config: ConfigDict, plan: schedules.Plan, num_classes: int) -> Recipe:
-  """A checked config and the facts of its data -> the parts of the run.
-
-  `num_classes` is 0 for unlabelled data; then there is no online probe.
-  """
+def build(config: ConfigDict, plan: schedules.Plan) -> Recipe:
+  """A checked config and the facts of its data -> the parts of the run."""
   dtype = DTYPES[config.dtype]
   if jax.default_backend() == "cpu":  # has no bfloat16 products that sum in float32
     dtype = jnp.float32
@@ -123,18 +137,19 @@ def build(config: ConfigDict, plan: schedules.Plan, num_classes: int) -> Recipe:
     eval_views = augment.build(_eval_view(config))
     tx = optim.build(config.optimizer, plan)
     rates = optim.rates(config.optimizer, plan)
+  watch = diagnostics.watch(config.watch)
   _check_views(config, method)
   rate = config.evals.probe.learning_rate
-  if rate and num_classes:
-    method = Probed(method.net, method, num_classes)
+  if rate and plan.num_classes:
+    method = Probed(method.net, method, plan.num_classes)
     adam = optim.build({"name": "adamw", "learning_rate": rate}, plan)
     tx = optim.partition({"^probe/": adam}, tx)
-  return Recipe(method, tx, views, eval_views, rates, config.seed)
+  return Recipe(method, tx, views, eval_views, rates, watch, config.seed)
 
 
 def _check_views(config: ConfigDict, method: Method) -> None:
   given = len(augment.configure(config.augment).views)
-  if given != method.views:
+  if method.views and given != method.views:
     fitting = [k for k, r in augment.RECIPES.items() if len(r.views) == method.views]
     raise ConfigError(
       f"augment.recipe={config.augment.recipe!r} gives {given} views of a picture and "

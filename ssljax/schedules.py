@@ -18,12 +18,13 @@ Schedule = Callable[[jax.Array | int], jax.Array]  # i32 step -> f32, elementwis
 
 
 class Plan(NamedTuple):
-  """The lengths that turn epochs into steps."""
+  """What a run knows of its data, and the lengths that turn epochs into steps."""
 
   batch_size: int  # global
   num_examples: int
   steps_per_epoch: int
   total_steps: int
+  num_classes: int = 0  # unlabelled
 
 
 def build(spec: float | Mapping, plan: Plan, factor: float = 1.0) -> Schedule:

@@ -53,8 +53,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str | pathlib.Path) -> dict:
   recipe.check(config)
   check_same_run(config, workdir)
   splits = recipe.open_data(config)
-  plan = recipe.make_plan(config, len(splits.train))
-  parts = recipe.build(config, plan, splits.train.num_classes)
+  plan = recipe.make_plan(config, len(splits.train), splits.train.num_classes)
+  parts = recipe.build(config, plan)
   mesh = sharding.make_mesh()
   recipe.check_devices(config, mesh.size)
   shapes = recipe.trace(parts, recipe.example_batch(config))
@@ -236,7 +236,6 @@ class Run:
       "config": json.loads(self.config.to_json()),
       "data": self.loader.state(done),
       "plan": self.plan._asdict(),
-      "num_classes": self.judge.num_classes,
     }
 
   def check_finite(self, step: int, values: Metrics) -> None:

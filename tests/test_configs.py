@@ -37,8 +37,8 @@ def test_a_config_fits_its_data_and_its_parts_fit_together(name, variant):
   config = module(name).get_config(variant)
   num_examples, num_classes = DATA[config.data.name]
   recipe.check(config)
-  plan = recipe.make_plan(config, num_examples)
-  parts = recipe.build(config, plan, num_classes)
+  plan = recipe.make_plan(config, num_examples, num_classes)
+  parts = recipe.build(config, plan)
   state = recipe.trace(parts, recipe.example_batch(config))
   assert state.params.keys() - {"probe"} >= {"encoder"}
 

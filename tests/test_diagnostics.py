@@ -85,3 +85,12 @@ def test_collapsed_embeddings_are_told_in_a_sentence(z, sentence):
 )
 def test_a_teacher_at_either_end_of_entropy_is_collapsed(entropy, sentence):
   assert sentence in diagnostics.collapse({"teacher_entropy": entropy})
+
+
+def test_watched_paths_are_logged_by_their_gradient_s_norm():
+  grads = {"encoder": {"conv1": np.full(4, 3.0), "bn1": np.full(4, 9.0)}}
+  assert diagnostics.watch(("^encoder/conv1",))(grads) == {
+    "grad_norm/encoder/conv1": 6.0
+  }
+  with pytest.raises(ValueError, match="watch holds 'patch', which is in no"):
+    diagnostics.watch(("patch",))(grads)

@@ -41,7 +41,7 @@ def parts(name: str) -> recipe.Recipe:
   config = config.copy_and_resolve_references()
   config.augment.update(size=SIZE, crop_min=0.7, flip=0.0)
   config.optimizer = {"name": "sgd", "learning_rate": 0.03}
-  built = recipe.build(config, PLAN, num_classes=0)
+  built = recipe.build(config, PLAN)
   return with_encoder(built, stage_sizes=(1,))
 
 

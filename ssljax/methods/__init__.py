@@ -29,29 +29,46 @@ def check(config: Mapping) -> None:
   """
   name = config.get("name")
   check_choice("method.name", name, METHODS)
-  own = [f for f in dataclasses.fields(METHODS[name]) if f.name not in FILLED]
+  cls = METHODS[name]
+  own = [f for f in dataclasses.fields(cls) if f.name not in FILLED]
   needed = [f.name for f in own if f.default is dataclasses.MISSING]
-  allowed = ("name", *(f.name for f in own), *nets.HEADS)
+  allowed = ("name", *(f.name for f in own), *_heads(cls))
   check_names(f"method {name!r}", config, allowed, needed)
 
 
 def build(config: Mapping, encoder, plan: schedules.Plan, dtype) -> Method:
   """A checked group `method` of a config, around an encoder -> the method.
 
-  Heads become parts of its network; a field typed `Schedule` becomes a function of
-  the step; a field that `Plan` knows (`num_examples`) is filled from it.
+  Heads become parts of its network, whose class is the type of the field `net`; a
+  field typed `Schedule` becomes a function of the step; a field of method or head
+  that `Plan` knows (`num_examples`, `num_classes`) is filled from it.
   """
   spec = dict(config)
   cls = METHODS[spec.pop("name")]
-  heads = {
-    role: nets.build_head(role, spec.pop(role), dtype)
-    for role in nets.HEADS
-    if role in spec
-  }
+  heads = {}
+  for role in _heads(cls):
+    if role in spec:
+      filled = _known(nets.HEADS[role], plan)
+      heads[role] = nets.build_head(role, {**spec.pop(role), **filled}, dtype)
   types = typing.get_type_hints(cls)
-  for field in dataclasses.fields(cls):
-    if field.name in plan._fields:
-      spec[field.name] = getattr(plan, field.name)
-    elif types[field.name] == schedules.Schedule and field.name in spec:
-      spec[field.name] = schedules.build(spec[field.name], plan)
-  return cls(net=nets.Network(encoder, **heads), **spec)
+  for name in spec:
+    if types[name] == schedules.Schedule:
+      spec[name] = schedules.build(spec[name], plan)
+  return cls(net=_network(cls)(encoder, **heads), **spec, **_known(cls, plan))
+
+
+def _network(cls: type[Method]) -> type:
+  """The type of the field `net`; where a method says nothing, encoder and heads."""
+  network = typing.get_type_hints(cls)["net"]
+  return nets.Network if network == typing.get_type_hints(Method)["net"] else network
+
+
+def _heads(cls: type[Method]) -> list[str]:
+  """What a config may put on the encoder."""
+  return [f.name for f in dataclasses.fields(_network(cls)) if f.name in nets.HEADS]
+
+
+def _known(cls: type, plan: schedules.Plan) -> dict[str, int]:
+  """The fields of a class that are facts of the run."""
+  own = {f.name for f in dataclasses.fields(cls)}
+  return {k: v for k, v in plan._asdict().items() if k in own}

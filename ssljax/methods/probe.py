@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from ssljax import core
 from ssljax.core import Method
 
 
@@ -21,11 +22,17 @@ class Probed(Method):
   method: Method
   num_classes: int
 
+  @property
+  def input(self):
+    """The method's."""
+    return self.method.input
+
   def init(self, rng, batch):
     """The method's own state; params gains "probe" with zero logits."""
     params, stats, target = self.method.init(rng, batch)
-    image = batch["image"][:, 0]
-    dim = self.output_shapes(params, stats, image)["features"].shape[-1]
+    state = core.TrainState(jnp.zeros((), jnp.int32), None, stats, target, None)
+    _, aux = jax.eval_shape(self.method.loss_fn, params, state, batch, rng)
+    dim = aux.outputs["features"].shape[-1]
     probe = {
       "kernel": jnp.zeros((dim, self.num_classes)),
       "bias": jnp.zeros(self.num_classes),

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from ssljax.fields import check_choice, check_names
-from ssljax.nets.heads import MLP, Network, Prototypes
+from ssljax.nets.heads import MLP, Classifier, Network, Prototypes
 from ssljax.nets.resnet import ResNet18, ResNet34, ResNet50, ResNet101, ResNet152
 from ssljax.nets.vit import ViT_B, ViT_L, ViT_S, ViT_Ti
 
@@ -24,7 +24,12 @@ ENCODERS = {
   "vit_l": ViT_L,
 }
 FIXED = ("parent", "name", "dtype")  # fields of modules that are not for configs
-HEADS = {"projector": MLP, "predictor": MLP, "prototypes": Prototypes}
+HEADS = {  # a part of a network -> what it is
+  "projector": MLP,
+  "predictor": MLP,
+  "prototypes": Prototypes,
+  "classifier": Classifier,
+}
 
 __all__ = ["ENCODERS", "HEADS", "Network", "build", "build_head"]
 

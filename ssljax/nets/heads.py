@@ -79,9 +79,7 @@ class MLP(nn.Module):
     return x
 
   def _dense(self, features: int, use_bias: bool, name: str) -> nn.Module:
-    init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-    if self.init_std:
-      init = nn.initializers.normal(self.init_std)
+    init = _kernel_init(self.init_std)
     return nn.Dense(features, use_bias, dtype=self.dtype, kernel_init=init, name=name)
 
   def _norm(self, use_scale: bool, use_bias: bool, name: str) -> nn.Module:
@@ -93,6 +91,24 @@ class MLP(nn.Module):
       dtype=self.dtype,
       name=name,
     )
+
+
+class Classifier(nn.Module):
+  """Scores of classes, linear in the input; how many is filled from the data.
+
+  Like MLP's kernels, its own starts uniform in ±1/sqrt(fan_in) or normal with
+  `init_std`; SimCLR's fine-tuning takes 0.01.
+  """
+
+  num_classes: int
+  init_std: float = 0.0
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """[B,D] -> logits [B,num_classes] in `dtype`."""
+    init = _kernel_init(self.init_std)
+    return nn.Dense(self.num_classes, dtype=self.dtype, kernel_init=init)(x)
 
 
 class Prototypes(nn.Module):
@@ -110,8 +126,7 @@ class Prototypes(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """[B,D] -> logits [B,num] in `dtype`."""
-    init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-    kernel = self.param("kernel", init, (x.shape[-1], self.num))
+    kernel = self.param("kernel", _kernel_init(0.0), (x.shape[-1], self.num))
     if self.weight_norm:
       kernel = l2_normalise(kernel, axis=0)
     x = l2_normalise(x.astype(jnp.float32), axis=1)
@@ -126,18 +141,19 @@ class Network(nn.Module):
   """An encoder and the heads a method needs; absent heads leave no key.
 
   "features" [B,D] come from the encoder, "projection" from the projector on them,
-  "prediction" from the predictor and "logits" [B,K] from the prototypes, both on
-  the projection. Without a projector these two work on the features.
+  "prediction" from the predictor and "logits" [B,K] from the prototypes or the
+  classifier, both on the projection. Without a projector these work on the features.
   """
 
   encoder: nn.Module
   projector: nn.Module | None = None
   predictor: nn.Module | None = None
   prototypes: nn.Module | None = None
+  classifier: nn.Module | None = None
 
-  def __call__(self, image: jax.Array, train: bool) -> dict[str, jax.Array]:
-    """[B,H,W,C] -> outputs by name, float32."""
-    outputs = {"features": self.encoder(image, train)}
+  def __call__(self, x: jax.Array, train: bool) -> dict[str, jax.Array]:
+    """Input of the encoder, pictures [B,H,W,C] -> outputs by name, float32."""
+    outputs = {"features": self.encoder(x, train)}
     x = outputs["features"]
     if self.projector is not None:
       x = outputs["projection"] = self.projector(x, train)
@@ -145,6 +161,8 @@ class Network(nn.Module):
       outputs["prediction"] = self.predictor(x, train)
     if self.prototypes is not None:
       outputs["logits"] = self.prototypes(x)
+    if self.classifier is not None:
+      outputs["logits"] = self.classifier(x)
     return {name: value.astype(jnp.float32) for name, value in outputs.items()}
 
   def strided(self) -> "Network":
@@ -159,6 +177,12 @@ class Network(nn.Module):
         if hasattr(part, "bn_strided")
       }
     )
+
+
+def _kernel_init(std: float) -> nn.initializers.Initializer:
+  if std:
+    return nn.initializers.normal(std)
+  return nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 def l2_normalise(x: jax.Array, axis: int) -> jax.Array:
