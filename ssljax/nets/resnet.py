@@ -11,6 +11,7 @@ from flax import linen as nn
 from ssljax.fields import check_choice
 from ssljax.nets.conv import Conv
 from ssljax.nets.norm import BatchNorm
+from ssljax.nets.selective import SelectiveConv
 
 STEMS = ("imagenet", "cifar")
 
@@ -23,6 +24,7 @@ class BasicBlock(nn.Module):
   conv: Any
   norm: Any
   zero_init_gamma: bool
+  sk_ratio: float
 
   expansion = 1
 
@@ -37,13 +39,17 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-  """1x1, 3x3, 1x1; the block of ResNet-50 and deeper. Strides in the 3x3 (v1.5)."""
+  """1x1, 3x3, 1x1; the block of ResNet-50 and deeper. Strides in the 3x3 (v1.5).
+
+  With `sk_ratio` the 3x3 is a selective kernel convolution.
+  """
 
   width: int
   stride: int
   conv: Any
   norm: Any
   zero_init_gamma: bool
+  sk_ratio: float
 
   expansion = 4
 
@@ -52,8 +58,14 @@ class Bottleneck(nn.Module):
     """[B,H,W,C] -> [B,H',W',expansion * width]."""
     y = self.conv(self.width, 1, name="conv1")(x)
     y = nn.relu(self.norm(name="bn1")(y, train))
-    y = self.conv(self.width, 3, self.stride, name="conv2")(y)
-    y = nn.relu(self.norm(name="bn2")(y, train))
+    if self.sk_ratio:
+      sk = SelectiveConv(
+        self.width, self.stride, self.sk_ratio, self.conv, self.norm, name="sk"
+      )
+      y = sk(y, train)
+    else:
+      y = self.conv(self.width, 3, self.stride, name="conv2")(y)
+      y = nn.relu(self.norm(name="bn2")(y, train))
     y = self.conv(4 * self.width, 1, name="conv3")(y)
     y = self.norm(scale_init=_gamma(self.zero_init_gamma), name="bn3")(y, train)
     return nn.relu(y + _shortcut(self, x, train))
@@ -64,12 +76,29 @@ def _gamma(zero: bool) -> nn.initializers.Initializer:
 
 
 def _shortcut(block: nn.Module, x: jax.Array, train: bool) -> jax.Array:
-  """The identity, or a 1x1 convolution where the block changes the shape."""
-  width = block.expansion * block.width
-  if block.stride == 1 and x.shape[-1] == width:
+  """The identity, or a 1x1 convolution where the block changes the shape.
+
+  With `sk_ratio` a 2x2 mean strides in its place (ResNet-D); as in the official code
+  it is there at stride 1 too.
+  """
+  width, stride = block.expansion * block.width, block.stride
+  if stride == 1 and x.shape[-1] == width:
     return x
-  x = block.conv(width, 1, block.stride, name="downsample_conv")(x)
+  if block.sk_ratio:
+    x, stride = _mean_2x2(x, stride), 1
+  x = block.conv(width, 1, stride, name="downsample_conv")(x)
   return block.norm(name="downsample_bn")(x, train)
+
+
+def _mean_2x2(x: jax.Array, stride: int) -> jax.Array:
+  """[B,H,W,C] -> [B,H',W',C]: each pixel with its right and lower neighbours.
+
+  At the border with those that exist. (At stride 2 and an odd side, which pictures
+  of 224 or 32 pixels never lead to, the official code adds zeros.)
+  """
+  x = jnp.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)), mode="edge")
+  x = (x[:, :-1:stride] + x[:, 1::stride]) / 2
+  return (x[:, :, :-1:stride] + x[:, :, 1::stride]) / 2
 
 
 class ResNet(nn.Module):
@@ -78,6 +107,9 @@ class ResNet(nn.Module):
   It gives 8 `width` features with basic blocks, 32 `width` with bottlenecks;
   width=128 is the papers' "2x". The "imagenet" stem is a 7x7 convolution of stride
   2 and a max-pool, the "cifar" stem one 3x3 convolution of stride 1.
+  `sk_ratio` makes it SimCLR v2's: bottlenecks have selective kernels (basic blocks,
+  as in the official code, do not), the "imagenet" stem is three 3x3 convolutions and
+  shortcuts stride by a mean (ResNet-D, He et al. 2019).
   `bn_group_size` and `bn_strided` are BatchNorm's. Parameters are float32; `dtype`
   is the compute type.
   """
@@ -87,6 +119,7 @@ class ResNet(nn.Module):
   width: int = 64
   stem: str = "imagenet"
   zero_init_gamma: bool = False  # last scale of each block: starts as the identity
+  sk_ratio: float = 0.0  # hidden / width of selective kernels; 0: none
   bn_group_size: int = 0
   bn_strided: bool = False
   dtype: Any = jnp.float32
@@ -102,10 +135,16 @@ class ResNet(nn.Module):
       strided=self.bn_strided,
       dtype=self.dtype,
     )
-    wide = self.stem == "imagenet"
-    x = conv(self.width, 7 if wide else 3, 2 if wide else 1, name="conv1")(image)
+    x, (kernel, stride) = image, (7, 2) if self.stem == "imagenet" else (3, 1)
+    if self.stem == "imagenet" and self.sk_ratio:
+      x = conv(self.width // 2, 3, 2, name="stem_conv1")(x)
+      x = nn.relu(norm(name="stem_bn1")(x, train))
+      x = conv(self.width // 2, 3, name="stem_conv2")(x)
+      x = nn.relu(norm(name="stem_bn2")(x, train))
+      kernel, stride = 3, 1
+    x = conv(self.width, kernel, stride, name="conv1")(x)
     x = nn.relu(norm(name="bn1")(x, train))
-    if wide:
+    if self.stem == "imagenet":
       x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
     for i, size in enumerate(self.stage_sizes):
       for j in range(size):
@@ -115,6 +154,7 @@ class ResNet(nn.Module):
           conv=conv,
           norm=norm,
           zero_init_gamma=self.zero_init_gamma,
+          sk_ratio=self.sk_ratio,
           name=f"layer{i + 1}_{j}",
         )
         x = block(x, train)
