@@ -1,0 +1,53 @@
+"""Encoders of sound."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from ssljax.fields import check_choice
+
+NORMS = ("channel", "none")
+
+
+class Waveform(nn.Module):
+  """Strided convolutions over raw samples: CPC's encoder (van den Oord et al. 2018).
+
+  Section 3.1: five layers with ReLU, one latent for every 160 samples (10 ms at
+  16 kHz), each of 465 samples. The paper names no norm. norm="channel" normalises
+  each position over its channels before the ReLU (Riviere et al. 2020 and the code
+  CPC_audio, with the padding used here): unlike BatchNorm, whose statistics span time,
+  it tells a latent nothing of the future that it is to predict. "none" is the paper's.
+  """
+
+  width: int = 512
+  kernels: Sequence[int] = (10, 8, 4, 4, 4)
+  strides: Sequence[int] = (5, 4, 2, 2, 2)
+  norm: str = "channel"
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, audio: jax.Array, train: bool) -> jax.Array:
+    """[B,L] in [-1,1] -> latents [B,N,width] float32, N = L / 160."""
+    check_choice("norm", self.norm, NORMS)
+    x = audio[:, :, None]
+    layers = zip(self.kernels, self.strides, strict=True)
+    for i, (kernel, stride) in enumerate(layers, 1):
+      padding = (kernel - stride + 1) // 2
+      x = nn.Conv(
+        self.width,
+        (kernel,),
+        stride,
+        padding=((padding, padding),),
+        kernel_init=nn.initializers.he_normal(),
+        dtype=self.dtype,
+        name=f"conv{i}",
+      )(x)
+      if self.norm == "channel":
+        x = nn.LayerNorm(epsilon=1e-5, dtype=jnp.float32, name=f"norm{i}")(
+          x.astype(jnp.float32)
+        )
+      x = nn.relu(x)
+    return x.astype(jnp.float32)

@@ -1,0 +1,93 @@
+"""Contexts that see what came before, and predictions of what comes next."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+
+class GRU(nn.Module):
+  """Context of a sequence: c_t is a gated recurrent unit's state after z_0 to z_t."""
+
+  width: int
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """[B,N,D] -> [B,N,width] float32."""
+    with jax.numpy_dtype_promotion("standard"):  # gates in `dtype`, state in float32
+      return nn.RNN(nn.GRUCell(self.width, dtype=self.dtype), name="gru")(x)
+
+
+class PixelCNN(nn.Module):
+  """Context of a grid, row by row from the top: residual blocks of masked convolution.
+
+  A block is 1x1, ReLU, 1x3, 2x1 on this row and the one above, ReLU, 1x1: the
+  pseudo-code of CPC's authors (Henaff et al. 2020, appendix; the paper of 2018 says
+  "PixelCNN-style"). So position (r,s) sees the rows r - layers to r, its own included,
+  in the columns s - layers to s + layers, and no row below r.
+  """
+
+  width: int = 256
+  layers: int = 5
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """[B,R,S,D] -> [B,R,S,D] float32."""
+    for i in range(1, self.layers + 1):
+      y = self._conv(self.width, (1, 1), f"block{i}_in")(x)
+      y = self._conv(self.width, (1, 3), f"block{i}_row")(nn.relu(y))
+      y = self._conv(self.width, (2, 1), f"block{i}_column")(y)
+      y = self._conv(x.shape[-1], (1, 1), f"block{i}_out")(nn.relu(y))
+      x = x + y.astype(jnp.float32)
+    return nn.relu(x)
+
+  def _conv(self, width: int, kernel: tuple[int, int], name: str) -> nn.Module:
+    """A kernel of 2 rows ends on its own row, one of 3 columns is centred."""
+    side = kernel[1] // 2
+    padding = ((kernel[0] - 1, 0), (side, side))
+    return nn.Conv(width, kernel, padding=padding, dtype=self.dtype, name=name)
+
+
+class Forecast(nn.Module):
+  """The matrices W_k of CPC: a linear prediction for each of the next `steps`."""
+
+  steps: int
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, context: jax.Array, dim: int) -> jax.Array:
+    """Context [B,N,...,C] -> predictions [B,N,...,K,dim] in `dtype`."""
+    x = nn.Dense(self.steps * dim, use_bias=False, dtype=self.dtype, name="w")(context)
+    return x.reshape(*context.shape[:-1], self.steps, dim)
+
+
+class Contextual(nn.Module):
+  """CPC's network (van den Oord et al. 2018): latents, their context, its forecast.
+
+  The encoder sees a waveform [B,L] as a whole, each sentence of [B,N,T] and each patch
+  of a grid [B,R,S,h,w,C] by itself. One of `gru`, for sequences, and `pixelcnn`, for
+  grids, is the context.
+  """
+
+  encoder: nn.Module
+  forecast: nn.Module
+  gru: nn.Module | None = None
+  pixelcnn: nn.Module | None = None
+
+  def __call__(self, x: jax.Array, train: bool) -> dict[str, jax.Array]:
+    """-> "latents" [B,N,...,D], "context" [B,N,...,C], "predictions" [B,N,...,K,D]."""
+    if (self.gru is None) == (self.pixelcnn is None):
+      raise ValueError(
+        f"gru={self.gru} and pixelcnn={self.pixelcnn}: one of them must be the context"
+      )
+    grid = x.shape[:3] if x.ndim == 6 else ()
+    latents = self.encoder(x.reshape(-1, *x.shape[len(grid) :]) if grid else x, train)
+    if grid:
+      latents = latents.reshape(*grid, -1)
+    context = (self.gru or self.pixelcnn)(latents)
+    predictions = self.forecast(context, latents.shape[-1])
+    outputs = {"latents": latents, "context": context, "predictions": predictions}
+    return {name: value.astype(jnp.float32) for name, value in outputs.items()}
