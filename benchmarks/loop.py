@@ -65,7 +65,9 @@ class Setting:
     self.parts = recipe.build(config, self.plan)
     self.mesh = sharding.make_mesh()
     self.init = dispatch.compile_init(
-      self.parts.init, recipe.example_batch(config), self.mesh
+      self.parts.init,
+      data.zeros(self.source.spec(config.data.size), config.batch_size),
+      self.mesh,
     )
     self.loader = train.open_loader(config, self.source)
     splits = data.Splits(self.source, None)

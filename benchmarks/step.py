@@ -12,7 +12,7 @@ import common
 import jax
 import numpy as np
 
-from ssljax import recipe
+from ssljax import data, recipe
 
 torch_peers = common.peer("torch_peers")
 
@@ -43,7 +43,7 @@ def stepper(parts, batch):
 def measure(batch_size, width, repeats):
   config, parts = build(batch_size, width)
   rng = np.random.default_rng(0)
-  batch = recipe.example_batch(config)
+  batch = data.zeros(data.spec(data.Pictures(config.data.size)), batch_size)
   batch["image"] = rng.integers(0, 256, batch["image"].shape, np.uint8)
   views = rng.normal(size=(batch_size, 2, 32, 32, 3)).astype(np.float32)
   ready = parts._replace(views=lambda rng, batch: batch)

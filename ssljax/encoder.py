@@ -2,13 +2,14 @@
 
 import pathlib
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from ssljax import recipe, schedules, sharding
+from ssljax import data, recipe, schedules, sharding
 from ssljax.checkpoint import Checkpoints
 from ssljax.core import TrainState
 from ssljax.fields import ConfigError
@@ -21,35 +22,47 @@ def load_encoder(
   """-> encoder(images uint8 [N,H,W,3]) -> features [N,D] f32, on any N, H and W.
 
   Their central squares are resized as the run's evaluation does, and seen in batches.
-  Raises ConfigError where `workdir` holds no checkpoint.
+  Where a run learned from something else, that is what the encoder takes, as the
+  run's own batches hold it. Raises ConfigError where `workdir` holds no checkpoint.
   """
   mesh = sharding.make_mesh(jax.local_devices()[:1])
-  _, parts, state = restore(workdir, mesh)
+  _, parts, state, spec = restore(workdir, mesh)
   state = state.replace(opt_state=None)
   embed = jax.jit(parts.embed)
+  name = parts.method.input
+  shape, dtype = spec[name]
+  shape = ("H", "W", *shape[2:]) if name == "image" else shape
 
-  def encoder(images: np.ndarray) -> np.ndarray:
-    is_pictures = images.ndim == 4 and images.shape[-1] == 3 and len(images)
-    if not is_pictures or images.dtype != np.uint8:
+  def encoder(x: np.ndarray) -> np.ndarray:
+    pairs = zip(x.shape[1:], shape, strict=False)
+    fits = x.ndim == 1 + len(shape) and all(w in ("H", "W", n) for n, w in pairs)
+    if not fits or not len(x) or x.dtype != dtype:
       raise ValueError(
-        f"images are {images.dtype} {list(images.shape)}; they must be uint8 "
-        "[N,H,W,3], at least one"
+        f"{name}s are {x.dtype} {list(x.shape)}; they must be {dtype} "
+        f"[{','.join(map(str, ('N', *shape)))}], at least one"
       )
     rows = []
-    for start in range(0, len(images), batch_size):
-      index = np.arange(start, start + min(batch_size, len(images)))
-      batch = {"image": images[np.minimum(index, len(images) - 1)]}
+    for start in range(0, len(x), batch_size):
+      index = np.arange(start, start + min(batch_size, len(x)))
+      batch = {name: x[np.minimum(index, len(x) - 1)]}
       batch["index"] = np.zeros(len(index), np.int32)
       rows.append(embed(state, batch))
-    return np.concatenate(jax.device_get(rows))[: len(images)]
+    return np.concatenate(jax.device_get(rows))[: len(x)]
 
   return encoder
 
 
-def restore(
-  workdir: str | pathlib.Path, mesh: Mesh
-) -> tuple[ConfigDict, Recipe, TrainState]:
-  """The newest checkpoint of a run -> its config, its parts, its state on `mesh`."""
+class Trained(NamedTuple):
+  """A run as it was left."""
+
+  config: ConfigDict
+  parts: Recipe
+  state: TrainState
+  spec: data.Spec  # of the batches that it saw
+
+
+def restore(workdir: str | pathlib.Path, mesh: Mesh) -> Trained:
+  """The newest checkpoint of a run, its state on `mesh`."""
   workdir = pathlib.Path(workdir)
   if not (workdir / "checkpoints").is_dir():
     raise ConfigError(
@@ -62,6 +75,7 @@ def restore(
     config = ConfigDict(meta["config"])
     plan = schedules.Plan(**meta["plan"])
     parts = recipe.build(config, plan)
-    shapes = recipe.trace(parts, recipe.example_batch(config))
+    spec = {k: (tuple(shape), dtype) for k, (shape, dtype) in meta["spec"].items()}
+    shapes = recipe.trace(parts, data.zeros(spec, config.batch_size))
     state = checkpoints.restore(shapes, sharding.state_sharding(shapes, mesh))
-  return config, parts, state
+  return Trained(config, parts, state, spec)

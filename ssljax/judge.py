@@ -111,7 +111,7 @@ def evaluate(config: ConfigDict, folder: str | pathlib.Path | None = None) -> di
   numbers = config.get(config.evaluator, {})
   fields.check_keywords(config.evaluator, numbers, evaluator)
   mesh = sharding.make_mesh()
-  trained, parts, state = encoder.restore(config.checkpoint, mesh)
+  trained, parts, state, spec = encoder.restore(config.checkpoint, mesh)
   with trained.unlocked():
     trained.evals[config.evaluator] = ConfigDict(numbers)
     if config.data.name:  # the run's folder and splits are not those of other data
@@ -125,7 +125,8 @@ def evaluate(config: ConfigDict, folder: str | pathlib.Path | None = None) -> di
       f"data.name={trained.data.name} has no labels or nothing to evaluate on; name a "
       "labelled data set with --config.data.name"
     )
-  init = dispatch.compile_init(parts.init, recipe.example_batch(trained), mesh)
+  blank = data.zeros(spec, trained.batch_size)
+  init = dispatch.compile_init(parts.init, blank, mesh)
   states = {"random encoder": init(), "trained encoder": state}
   with fields.config_errors():
     rows, _ = compare(judge, states, config.evaluator)

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from ml_collections import ConfigDict
 
@@ -162,17 +161,6 @@ def _eval_view(config: ConfigDict) -> dict[str, Any]:
   shared = ("size", "interpolation", "mean", "std")
   same = {k: config.augment[k] for k in shared if k in config.augment}
   return {"recipe": "eval", "crop": config.evals.crop, **same}
-
-
-def example_batch(config: ConfigDict) -> core.Batch:
-  """A batch of zeros with the shapes that the host will give."""
-  b, s = config.batch_size, config.data.size
-  return {
-    "image": np.zeros((b, s, s, 3), np.uint8),
-    "aspect": np.ones(b, np.float32),
-    "label": np.zeros(b, np.int32),
-    "index": np.arange(b, dtype=np.int32),
-  }
 
 
 def trace(recipe: Recipe, batch: core.Batch) -> TrainState:

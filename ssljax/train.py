@@ -57,7 +57,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str | pathlib.Path) -> dict:
   parts = recipe.build(config, plan)
   mesh = sharding.make_mesh()
   recipe.check_devices(config, mesh.size)
-  shapes = recipe.trace(parts, recipe.example_batch(config))
+  blank = data.zeros(splits.train.spec(config.data.size), config.batch_size)
+  shapes = recipe.trace(parts, blank)
   judge = Judge(config, parts, splits, mesh)
   checkpoints = Checkpoints(workdir, **config.checkpoint)
   with Writer(workdir, config, plan) as writer, checkpoints:
@@ -65,12 +66,12 @@ def train_and_evaluate(config: ConfigDict, workdir: str | pathlib.Path) -> dict:
     report.picture_views(config, splits.train, workdir)
     loader = open_loader(config, splits.train)
     run = Run(config, parts, plan, mesh, judge, loader, checkpoints, writer)
-    init = dispatch.compile_init(parts.init, recipe.example_batch(config), mesh)
+    init = dispatch.compile_init(parts.init, blank, mesh)
     state = run.train(run.restored(shapes) or init())
     if loader.unreadable:
       reasons = "\n  ".join(loader.unreadable.values())
       writer.say(
-        f"{len(loader.unreadable)} unreadable pictures, replaced by the next ones:\n"
+        f"{len(loader.unreadable)} unreadable examples, replaced by the next ones:\n"
         f"  {reasons}"
       )
     if int(state.step) < plan.total_steps:
@@ -129,8 +130,8 @@ def summary(
   device = mesh.devices.flat[0].device_kind
   return (
     f"{config.method.name} on {config.data.name}: {config.encoder.name}, "
-    f"{millions:.2f} M parameters, {plan.num_examples:,} pictures, "
-    f"steps {start:,} to {plan.total_steps:,} of {plan.batch_size} pictures, "
+    f"{millions:.2f} M parameters, {plan.num_examples:,} examples, "
+    f"steps {start:,} to {plan.total_steps:,} of {plan.batch_size} examples, "
     f"{mesh.size} x {device}. The first step compiles."
   )
 
@@ -236,6 +237,7 @@ class Run:
       "config": json.loads(self.config.to_json()),
       "data": self.loader.state(done),
       "plan": self.plan._asdict(),
+      "spec": self.loader.spec,
     }
 
   def check_finite(self, step: int, values: Metrics) -> None:

@@ -8,7 +8,7 @@ import re
 import pytest
 
 import ssljax
-from ssljax import recipe
+from ssljax import data, recipe
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 FOLDER = pathlib.Path(__file__).parent.parent / "configs"
@@ -39,7 +39,8 @@ def test_a_config_fits_its_data_and_its_parts_fit_together(name, variant):
   recipe.check(config)
   plan = recipe.make_plan(config, num_examples, num_classes)
   parts = recipe.build(config, plan)
-  state = recipe.trace(parts, recipe.example_batch(config))
+  spec = data.spec(data.Pictures(config.data.size))
+  state = recipe.trace(parts, data.zeros(spec, config.batch_size))
   assert state.params.keys() - {"probe"} >= {"encoder"}
 
 

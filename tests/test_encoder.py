@@ -36,7 +36,7 @@ def test_three_lines_give_features_of_pictures_of_any_size(workdir, shape):
 
 def test_features_are_the_ones_that_were_judged_in_whatever_batches(workdir):
   mesh = sharding.make_mesh()
-  config, parts, state = encoder.restore(workdir, mesh)
+  config, parts, state, _ = encoder.restore(workdir, mesh)
   splits = recipe.open_data(config)
   judged = Judge(config, parts, splits, mesh).features(state).test_x
   (batch,) = data.eval_batches(

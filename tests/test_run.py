@@ -37,7 +37,7 @@ def test_a_run_from_any_folder_goes_to_runs_and_the_configs_name(tmp_path):
   line = f"--config={config}:smoke --config.batch_size=16 --config.steps=2"
   code, output, errors = command_line.run(*line.split(), cwd=tmp_path)
   assert (code, errors) == (0, "")
-  assert "steps 0 to 2 of 16 pictures" in output
+  assert "steps 0 to 2 of 16 examples" in output
   assert "trained encoder" in output
   (folder,) = tmp_path.glob("runs/*")
   assert folder.name == "simclr_digits"

@@ -1,17 +1,24 @@
 """Host side: where pictures come from, and batches of them. Knows no JAX."""
 
 from ssljax.data import digits, folder, tfds
+from ssljax.data.codec import Spec
+from ssljax.data.decode import Pictures
 from ssljax.data.loader import Loader, eval_batches, make_loader, prefetch
-from ssljax.data.source import Source, Splits
+from ssljax.data.reader import zeros
+from ssljax.data.source import Source, Splits, spec
 
 __all__ = [
   "Loader",
+  "Pictures",
   "Source",
+  "Spec",
   "Splits",
   "build",
   "eval_batches",
   "make_loader",
   "prefetch",
+  "spec",
+  "zeros",
 ]
 
 

@@ -5,12 +5,14 @@ so that the device can sample crops in the original geometry.
 """
 
 import io
+import pathlib
 
 import numpy as np
 from PIL import Image
 
-from ssljax.data.source import Picture
+from ssljax.data.codec import Codec, UnreadableError
 
+Picture = bytes | pathlib.Path | np.ndarray  # encoded, a file, or uint8 [H,W,3]
 ORIENTATION_TAG = 0x0112
 UPRIGHT = {  # EXIF orientation -> how the stored rows and columns become upright
   2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -23,8 +25,22 @@ UPRIGHT = {  # EXIF orientation -> how the stored rows and columns become uprigh
 }
 
 
-class UnreadableError(ValueError):
-  """The picture is corrupt, truncated or of a kind that has no 8-bit colours."""
+class Pictures(Codec):
+  """An example's "image", a `Picture`, on a canvas of size x size."""
+
+  def __init__(self, size: int):
+    self.size = size
+
+  @property
+  def spec(self):
+    """The canvas, and the true width / height of what is on it."""
+    shape = (self.size, self.size, 3)
+    return {"image": (shape, "uint8"), "aspect": ((), "float32")}
+
+  def decode(self, example):
+    """As `decode`."""
+    image, aspect = decode(example["image"], self.size)
+    return {"image": image, "aspect": aspect}
 
 
 def decode(picture: Picture, size: int) -> tuple[np.ndarray, float]:

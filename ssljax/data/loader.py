@@ -33,6 +33,7 @@ class Loader:
 
   def __init__(self, source, batch_size, seed, opened, process_index, process_count):
     self.num_examples = len(source)
+    self.spec = opened.spec
     self.batch_size = batch_size
     self.seed = seed
     self.steps_per_epoch = self.num_examples // batch_size

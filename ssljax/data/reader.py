@@ -1,10 +1,12 @@
 """From example numbers to host batches: kept in memory, or decoded when asked for.
 
-A batch is {"image": uint8 [B,S,S,3], "aspect": f32 [B] (true width/height), "label":
-i32 [B] (-1: none), "index": i32 [B]}.
+A batch of pictures is {"image": uint8 [B,S,S,3], "aspect": f32 [B] (true
+width/height), "label": i32 [B] (-1: none), "index": i32 [B]}; in general it is what
+the source's `spec` says.
 """
 
 import concurrent.futures
+import math
 import os
 import weakref
 from collections.abc import Callable, Iterator
@@ -13,7 +15,7 @@ import numpy as np
 from absl import logging
 from tqdm import tqdm
 
-from ssljax.data.decode import UnreadableError, decode
+from ssljax.data.codec import Spec, UnreadableError
 from ssljax.data.source import Source
 
 Batch = dict[str, np.ndarray]
@@ -21,70 +23,71 @@ Rows = Callable[[int], np.ndarray]  # step -> the numbers of its examples
 
 CHUNK = 256  # examples that one call decodes while data is put in memory
 AHEAD = 3  # batches that are decoded while one is consumed
-GIVE_UP = 100  # unreadable pictures in a row
+GIVE_UP = 100  # unreadable examples in a row
+
+
+def zeros(spec: Spec, rows: int) -> Batch:
+  """A batch of `rows` zeros."""
+  return {
+    name: np.zeros((rows, *shape), dtype) for name, (shape, dtype) in spec.items()
+  }
 
 
 class Reader:
-  """Decodes examples of a source onto S x S canvases.
+  """Decodes examples of a source.
 
-  An unreadable picture is replaced by the next readable one, label and index
-  included, whoever asks; `unreadable` maps its number to what is wrong with it.
+  An unreadable one is replaced by the next readable one, label and index included,
+  whoever asks; `unreadable` maps its number to what is wrong with it.
   """
 
   def __init__(self, source: Source, size: int):
-    self.source, self.size = source, size
+    self.source, self.codecs = source, source.codecs(size)
+    self.spec = source.spec(size)
     self.unreadable: dict[int, str] = {}
-
-  def empty(self, rows: int) -> Batch:
-    """A batch of `rows` whose values are not set."""
-    return {
-      "image": np.empty((rows, self.size, self.size, 3), np.uint8),
-      "aspect": np.empty(rows, np.float32),
-      "label": np.empty(rows, np.int32),
-      "index": np.empty(rows, np.int32),
-    }
 
   def fill(self, batch: Batch, start: int, indices: np.ndarray) -> None:
     """Writes examples `indices` [n] into rows start to start + n of the batch."""
     indices = indices.tolist()
     examples = self.source.__getitems__(indices)
     for row, (index, example) in enumerate(zip(indices, examples, strict=True), start):
-      image, aspect, label, index = self._readable(index, example)
-      batch["image"][row], batch["aspect"][row] = image, aspect
-      batch["label"][row], batch["index"][row] = label, index
+      for name, value in self._readable(index, example).items():
+        batch[name][row] = value
 
   def _readable(self, index, example):
     for _ in range(GIVE_UP):
       try:
-        return *decode(example["image"], self.size), example["label"], index
+        decoded = {"label": example["label"], "index": index}
+        for codec in self.codecs:
+          decoded |= codec.decode(example)
+        return decoded
       except UnreadableError as error:
         if index not in self.unreadable:
           self.unreadable[index] = str(error)
-          logging.warning("Picture %d of %s: %s", index, self.source.name, error)
+          logging.warning("Example %d of %s: %s", index, self.source.name, error)
         reason = error
       index = (index + 1) % len(self.source)
       example = self.source[index]
     raise ValueError(
-      f"{GIVE_UP} pictures in a row of {self.source.name!r} are unreadable, the last "
+      f"{GIVE_UP} examples in a row of {self.source.name!r} are unreadable, the last "
       f"one because of {reason}; check the data"
     )
 
 
 class InMemory:
-  """The whole source as four arrays; a batch is one gather."""
+  """The whole source, an array an entry; a batch is one gather."""
 
   def __init__(self, reader: Reader, workers: int):
-    self.unreadable = reader.unreadable
+    self.unreadable, self.spec = reader.unreadable, reader.spec
     n = len(reader.source)
-    need = n * reader.size**2 * 3
+    sizes = ((math.prod(s), np.dtype(d)) for s, d in reader.spec.values())
+    need = n * sum(count * dtype.itemsize for count, dtype in sizes)
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if need > machine:
       raise ValueError(
-        f"data.in_memory=True needs {need / 2**30:.0f} GiB for {n} pictures of size "
-        f"{reader.size}, more than this machine's {machine / 2**30:.0f}; set "
-        "data.in_memory=False"
+        f"data.in_memory=True needs {need / 2**30:.0f} GiB for {n} examples, more than "
+        f"this machine's {machine / 2**30:.0f}; set data.in_memory=False"
       )
-    self.arrays = reader.empty(n)
+    self.arrays = zeros(reader.spec, n)
     chunks = [np.arange(i, min(i + CHUNK, n)) for i in range(0, n, CHUNK)]
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
       done = pool.map(lambda chunk: reader.fill(self.arrays, chunk[0], chunk), chunks)
@@ -107,7 +110,7 @@ class Streaming:
 
   def __init__(self, reader: Reader, workers: int):
     self.reader, self.workers = reader, workers
-    self.unreadable = reader.unreadable
+    self.unreadable, self.spec = reader.unreadable, reader.spec
 
   def batches(self, rows: Rows, start: int, stop: int) -> Iterator[Batch]:
     """The batches of steps `start` to `stop`; nothing before `start` is decoded."""
@@ -130,7 +133,7 @@ class _Examples:
 
   def __getitem__(self, position: int) -> Batch:
     step, row = divmod(position, self.size)
-    batch = self.reader.empty(1)
+    batch = zeros(self.reader.spec, 1)
     self.reader.fill(batch, 0, self.rows(step)[row : row + 1])
     return {name: x[0] for name, x in batch.items()}
 

@@ -1,24 +1,24 @@
 """What a data set is here: N examples by number."""
 
 import abc
-import pathlib
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple
 
-import numpy as np
+from ssljax.data.codec import Codec, Example, Spec
+from ssljax.data.decode import Pictures
 
-Picture = bytes | pathlib.Path | np.ndarray  # encoded, a file, or uint8 [H,W,3]
 
-
-class Example(TypedDict):
-  """One record as it is stored; nothing is decoded yet."""
-
-  image: Picture
-  label: int  # -1: unlabelled
+def spec(*codecs: Codec) -> Spec:
+  """The arrays of a batch, without the batch axis: what codecs give, and two more."""
+  each = {k: v for codec in codecs for k, v in codec.spec.items()}
+  return {**each, "label": ((), "int32"), "index": ((), "int32")}
 
 
 class Source(abc.ABC):
-  """`len(source)` examples; `source[i]` is always the same one."""
+  """`len(source)` examples; `source[i]` is always the same one.
+
+  Mostly pictures: "image" is a `decode.Picture`, nothing decoded yet.
+  """
 
   name: str
   class_names: tuple[str, ...] = ()  # by label; empty when unlabelled
@@ -27,6 +27,14 @@ class Source(abc.ABC):
   def num_classes(self) -> int:
     """0 when unlabelled."""
     return len(self.class_names)
+
+  def codecs(self, size: int) -> tuple[Codec, ...]:
+    """What decodes the examples, at `data.size`; all but their labels."""
+    return (Pictures(size),)
+
+  def spec(self, size: int) -> Spec:
+    """The arrays of its batches at `data.size`, without the batch axis."""
+    return spec(*self.codecs(size))
 
   @abc.abstractmethod
   def __len__(self) -> int: ...

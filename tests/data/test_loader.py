@@ -136,7 +136,7 @@ def test_an_unreadable_picture_is_replaced_by_the_next_and_reported(in_memory):
 
 @both
 def test_a_source_without_a_readable_picture_is_an_error(in_memory):
-  with pytest.raises(ValueError, match=r"100 pictures in a row of 'waves' .*check"):
+  with pytest.raises(ValueError, match=r"100 examples in a row of 'waves' .*check"):
     first(make(Waves(broken=range(N)), in_memory).iterate(), 1)
 
 

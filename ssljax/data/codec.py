@@ -1,0 +1,26 @@
+"""How what an example holds becomes arrays of a batch."""
+
+import abc
+from typing import Any
+
+import numpy as np
+
+Spec = dict[str, tuple[tuple[int, ...], str]]  # of a batch: name -> shape, dtype
+Example = dict[str, Any]  # one record as it is stored, "label" i32 (-1: none) included
+
+
+class UnreadableError(ValueError):
+  """The record is corrupt, truncated or of a kind that cannot be read."""
+
+
+class Codec(abc.ABC):
+  """Decodes one entry of every example, always to the same shapes."""
+
+  @property
+  @abc.abstractmethod
+  def spec(self) -> Spec:
+    """What it gives, without the batch axis."""
+
+  @abc.abstractmethod
+  def decode(self, example: Example) -> dict[str, np.ndarray | float]:
+    """The arrays that `spec` names. Raises UnreadableError."""
