@@ -133,6 +133,7 @@ class Recipe:
 
 
 _INSTDISC = View(crop_min=0.2, gray_first=True)
+_INVASPREAD = View(crop_min=0.2)
 _MOCO_V2 = View(crop_min=0.2, jitter=(0.4, 0.4, 0.4, 0.1), jitter_p=0.8, blur_p=0.5)
 _SIMCLR = View(
   interpolation="bicubic", jitter=(0.8, 0.8, 0.8, 0.2), jitter_p=0.8, blur_p=0.5
@@ -149,6 +150,7 @@ _DINO_LOCAL = dataclasses.replace(
 
 RECIPES = {
   "instdisc": Recipe((_INSTDISC,)),  # Wu et al. 2018
+  "invaspread": Recipe((_INVASPREAD, _INVASPREAD)),  # Ye et al. 2019
   "moco_v1": Recipe((_INSTDISC, _INSTDISC)),  # He et al. 2020
   "simclr": Recipe((_SIMCLR, _SIMCLR)),  # Chen et al. 2020
   "moco_v2": Recipe((_MOCO_V2, _MOCO_V2)),  # Chen et al. 2020; SimSiam too

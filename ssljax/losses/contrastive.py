@@ -37,6 +37,27 @@ def nt_xent(z: jax.Array, temperature: float) -> jax.Array:
   return denominator.mean() - positive.mean()
 
 
+def invariant_spread(z: jax.Array, temperature: float) -> jax.Array:
+  """InvaSpread (Ye et al. 2019), z [B,2,D]: mean over all 2B anchors.
+
+  An anchor is classified among the batch's 2B - 1 other embeddings: minus the log
+  probability of its other view, minus the sum of log(1 - P) over other pictures. As
+  in the official code the embeddings compared with are constants, so that this
+  gradient is not the value's; the paper's softmax runs over one view and the anchor
+  itself. The official value and gradient.
+  """
+  batch, views, dim = z.shape
+  z = unit(z)
+  rows = jax.lax.stop_gradient(z.reshape(batch * views, dim))
+  logits = jnp.einsum("bvd,nd->bvn", z, rows, precision=PRECISION) / temperature
+  itself = jnp.eye(batch * views, dtype=bool).reshape(logits.shape)
+  same = jnp.eye(batch, dtype=bool).repeat(views, axis=1)[:, None]
+  log_p = jax.nn.log_softmax(jnp.where(itself, -jnp.inf, logits))
+  positive = jnp.where(same & ~itself, log_p, 0.0).sum(2)
+  spread = jnp.log1p(-jnp.where(same, 0.0, jnp.exp(log_p))).sum(2)
+  return -(positive + spread).mean()
+
+
 def info_nce(
   query: jax.Array, key: jax.Array, queue: jax.Array, temperature: float
 ) -> jax.Array:
@@ -48,6 +69,20 @@ def info_nce(
   positive = (query * key).sum(1) / temperature
   negative = jnp.matmul(query, queue.T, precision=PRECISION) / temperature
   return (jnp.logaddexp(positive, logsumexp(negative, axis=1)) - positive).mean()
+
+
+def info_nce_in_batch(
+  query: jax.Array, key: jax.Array, temperature: float
+) -> jax.Array:
+  """InfoNCE of query [B,D] against key [B,D]; the other pictures' keys are negatives.
+
+  MoCo v3 (Chen et al. 2021), eq. 1, averaged over the batch; algorithm 1 and the
+  official code take it times 2 tau.
+  """
+  query, key = unit(query), unit(key)
+  logits = jnp.matmul(query, key.T, precision=PRECISION) / temperature
+  positive = (query * key).sum(1) / temperature
+  return (logsumexp(logits, axis=1) - positive).mean()
 
 
 def instance_softmax(

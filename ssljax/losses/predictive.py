@@ -14,3 +14,12 @@ def regression(prediction: jax.Array, target: jax.Array) -> jax.Array:
   distance 1 from any direction, and a finite gradient.
   """
   return jnp.square(unit(prediction) - unit(target)).sum(1).mean()
+
+
+def negative_cosine(prediction: jax.Array, target: jax.Array) -> jax.Array:
+  """Minus the mean cosine of prediction [B,D] and target [B,D]: -1 to 1.
+
+  SimSiam (Chen & He 2021), eq. 1; the official value. One direction; SimSiam takes
+  the mean of two. The caller stops the gradient of the target.
+  """
+  return -(unit(prediction) * unit(target)).sum(1).mean()

@@ -10,14 +10,20 @@ from ssljax.fields import check_choice, check_names
 from ssljax.methods.byol import BYOL
 from ssljax.methods.dino import DINO
 from ssljax.methods.instdisc import InstDisc
+from ssljax.methods.invaspread import InvaSpread
 from ssljax.methods.moco import MoCo
+from ssljax.methods.moco_v3 import MoCoV3
 from ssljax.methods.simclr import SimCLR
+from ssljax.methods.simsiam import SimSiam
 
 METHODS: dict[str, type[Method]] = {
   "instdisc": InstDisc,
+  "invaspread": InvaSpread,
   "moco": MoCo,
   "simclr": SimCLR,
   "byol": BYOL,
+  "simsiam": SimSiam,
+  "moco_v3": MoCoV3,
   "dino": DINO,
 }
 FILLED = ("net", *schedules.Plan._fields)  # fields that no config sets

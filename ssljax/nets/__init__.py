@@ -9,6 +9,7 @@ from flax import linen as nn
 
 from ssljax.fields import check_choice, check_names
 from ssljax.nets.heads import MLP, Classifier, Network, Prototypes
+from ssljax.nets.preact import ResNet20v2
 from ssljax.nets.resnet import ResNet18, ResNet34, ResNet50, ResNet101, ResNet152
 from ssljax.nets.vit import ViT_B, ViT_L, ViT_S, ViT_Ti
 
@@ -18,6 +19,7 @@ ENCODERS = {
   "resnet50": ResNet50,
   "resnet101": ResNet101,
   "resnet152": ResNet152,
+  "resnet20v2": ResNet20v2,
   "vit_ti": ViT_Ti,
   "vit_s": ViT_S,
   "vit_b": ViT_B,

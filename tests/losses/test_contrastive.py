@@ -124,6 +124,100 @@ def test_info_nce_gives_mocos_official_losses():
     assert_allclose(loss, o["out_loss"][step], rtol=3e-6)
 
 
+def test_info_nce_in_batch_is_moco_v3s_equation_one_query_at_a_time():
+  query, key = normal(0, 5, 6), normal(1, 5, 6)
+  losses = []
+  for q, own in zip(unit(query.astype(np.float64)), range(5), strict=True):
+    similar = [np.exp(q @ k / 0.2) for k in unit(key.astype(np.float64))]
+    losses.append(-np.log(similar[own] / sum(similar)))
+  loss = contrastive.info_nce_in_batch(query, key, 0.2)
+  assert_allclose(loss, np.mean(losses), rtol=1e-5)
+
+
+def test_info_nce_in_batch_of_orthogonal_pictures_is_log_of_one_plus_two_over_e():
+  eye = jnp.eye(3)
+  loss = contrastive.info_nce_in_batch(2 * eye, 5 * eye, 1.0)
+  assert_allclose(loss, np.log(1 + 2 * np.exp(-1)), rtol=1e-6)
+
+
+def test_both_directions_times_two_tau_are_moco_v3s_official_loss_and_gradients():
+  o = oracle("04_mocov3_symmetric_0")
+  temperature = float(o["hp_T"])
+
+  def loss_fn(q1, q2):
+    first = contrastive.info_nce_in_batch(q1, o["in_k2"], temperature)
+    second = contrastive.info_nce_in_batch(q2, o["in_k1"], temperature)
+    return 2 * temperature * (first + second)
+
+  loss, grads = jax.value_and_grad(loss_fn, (0, 1))(o["in_q1"], o["in_q2"])
+  assert_allclose(loss, o["out_loss"], rtol=1e-6)
+  close(grads[0], o["out_grad_q1"])
+  close(grads[1], o["out_grad_q2"])
+
+
+def spread_equation(z, temperature):
+  """InvaSpread's criterion for one anchor after the other, by names of its parts."""
+  z = unit(z.astype(np.float64))
+  anchors, losses = list(np.ndindex(*z.shape[:2])), []
+  for b, v in anchors:
+    others = [a for a in anchors if a != (b, v)]
+    similar = {a: np.exp(z[b, v] @ z[a] / temperature) for a in others}
+    p = {a: similar[a] / sum(similar.values()) for a in others}
+    spread = [np.log(1 - p[a]) for a in others if a[0] != b]
+    losses.append(-np.log(p[b, 1 - v]) - sum(spread))
+  return np.mean(losses)
+
+
+def test_invariant_spread_is_the_criterion_one_anchor_at_a_time():
+  z = normal(0, 5, 2, 6)
+  loss = contrastive.invariant_spread(jnp.asarray(z), 0.3)
+  assert_allclose(loss, spread_equation(z, 0.3), rtol=1e-5)
+
+
+def test_invariant_spread_of_four_equal_embeddings_is_log_3_minus_2_log_two_thirds():
+  loss = contrastive.invariant_spread(jnp.ones((2, 2, 3)), 0.1)
+  assert_allclose(loss, np.log(3) - 2 * np.log(2 / 3), rtol=1e-6)
+
+
+def test_invariant_spread_has_the_official_value_and_one_sided_gradient():
+  o = oracle("09_invaspread_0")
+  z = np.stack(np.split(o["in_x"], 2), 1)
+  step = jax.value_and_grad(contrastive.invariant_spread)
+  loss, grad = step(jnp.asarray(z), float(o["hp_T"]))
+  assert_allclose(loss, o["out_loss"], rtol=3e-6)
+  expected = np.stack(np.split(o["out_grad_x"], 2), 1)
+  close(grad, tangent(z, expected), 5e-6)
+
+
+def test_invariant_spread_moves_an_anchor_as_if_all_others_stood_still():
+  z, constant = normal(1, 4, 2, 5), normal(1, 4, 2, 5)
+
+  def value(row, b, v):
+    """Terms that have z[b, v] for their anchor, by differences of the equation."""
+    moved = constant.astype(np.float64)
+    moved[b, v] = row
+    whole = moved.copy()
+    anchors = [a for a in np.ndindex(4, 2) if a != (b, v)]
+    similar = {a: np.exp(unit(whole[b, v]) @ unit(whole[a]) / 0.5) for a in anchors}
+    p = {a: s / sum(similar.values()) for a, s in similar.items()}
+    spread = sum(np.log(1 - p[a]) for a in anchors if a[0] != b)
+    return -(np.log(p[b, 1 - v]) + spread) / 8
+
+  grad = jax.grad(contrastive.invariant_spread)(jnp.asarray(z), 0.5)
+  for b, v in np.ndindex(4, 2):
+    for d in range(5):
+      e = 1e-5 * np.eye(5)[d]
+      difference = value(z[b, v] + e, b, v) - value(z[b, v] - e, b, v)
+      assert_allclose(grad[b, v, d], difference / 2e-5, atol=1e-5)
+
+
+def test_invariant_spread_of_opposed_pictures_is_finite():
+  z = jnp.asarray([[[1.0, 0.0]] * 2, [[-1.0, 0.0]] * 2])  # every positive has P = 1
+  loss, grad = jax.value_and_grad(contrastive.invariant_spread)(z, 0.1)
+  assert_allclose(loss, 0.0, atol=1e-6)
+  assert np.isfinite(grad).all()
+
+
 def test_info_nce_with_the_other_keys_as_queue_has_moco_v3s_official_gradient():
   o = oracle("04_mocov3_contrastive_0")
   q, k, temperature = o["in_q"], o["in_k"], float(o["hp_T"])
@@ -210,6 +304,7 @@ def test_proximal_is_the_mean_squared_way_from_the_bank():
 LOSSES = {
   "nt_xent": lambda x: contrastive.nt_xent(x, 0.5),
   "info_nce": lambda x: contrastive.info_nce(x[:, 0], x[:, 1], ROWS[0], 0.5),
+  "info_nce_in_batch": lambda x: contrastive.info_nce_in_batch(x[:, 0], x[:, 1], 0.5),
   "instance_softmax": lambda x: contrastive.instance_softmax(
     x[:, 0], ROWS[0], jnp.asarray([0, 2, 1]), 0.5, 4
   ),

@@ -1,0 +1,83 @@
+"""Pre-activation residual networks (He et al. 2016b) as Keras lays them out."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from ssljax.nets.conv import Conv
+from ssljax.nets.norm import BatchNorm
+
+
+class Block(nn.Module):
+  """Figure 4(e): BatchNorm and ReLU before each convolution of 1x1, 3x3, 1x1."""
+
+  width: int
+  out: int
+  stride: int
+  conv: Any
+  norm: Any
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    """[B,H,W,C] -> [B,H',W',out]."""
+    y = self.conv(self.width, 1, name="conv1")(self._before(x, train, "bn1"))
+    y = self.conv(self.width, 3, self.stride, name="conv2")(
+      self._before(y, train, "bn2")
+    )
+    y = self.conv(self.out, 1, name="conv3")(self._before(y, train, "bn3"))
+    if x.shape != y.shape:
+      x = self.conv(self.out, 1, self.stride, name="downsample_conv")(x)
+    return x + y
+
+  def _before(self, x: jax.Array, train: bool, name: str) -> jax.Array:
+    return nn.relu(self.norm(name=name)(x, train))
+
+
+class PreActResNet(nn.Module):
+  """The CIFAR network: 3x3 convolution, three stages, BatchNorm, ReLU, mean pooling.
+
+  It gives 16 `width` features. A block of the first stage is `width` wide inside and
+  four times that outside, those of later stages half of their 8 and 16 times `width`.
+  The stem is followed by BatchNorm and ReLU of its own, as in Keras. Parameters are
+  float32; `dtype` is the compute type.
+  """
+
+  stage_sizes: Sequence[int]
+  width: int = 16
+  bn_group_size: int = 0
+  bn_strided: bool = False
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, image: jax.Array, train: bool) -> jax.Array:
+    """[B,H,W,C] -> features [B,D] float32."""
+    conv = partial(Conv, dtype=self.dtype)
+    norm = partial(
+      BatchNorm,
+      group_size=self.bn_group_size,
+      strided=self.bn_strided,
+      dtype=self.dtype,
+    )
+    x = conv(self.width, 3, name="conv1")(image)
+    x = nn.relu(norm(name="bn1")(x, train))
+    for i, size in enumerate(self.stage_sizes):
+      out = 4 * self.width * 2**i
+      for j in range(size):
+        block = Block(
+          width=out // 2 if i else self.width,
+          out=out,
+          stride=2 if i > 0 and j == 0 else 1,
+          conv=conv,
+          norm=norm,
+          name=f"layer{i + 1}_{j}",
+        )
+        x = block(x, train)
+    x = nn.relu(norm(name="bn_last")(x, train))
+    return x.mean((1, 2), dtype=jnp.float32)
+
+
+ResNet20v2 = partial(PreActResNet, stage_sizes=(2, 2, 2))
