@@ -106,6 +106,7 @@ SMOKE = {  # field -> its value in a smoke run, in whatever group it stands
   "local_size": 8,
   "local_views": 2,
   "queue_size": 64,
+  "queue_epoch": 0,
   "bn_group_size": 8,
   "negatives": 16,
 }

@@ -142,6 +142,8 @@ _BYOL = View(
   interpolation="bicubic", jitter=(0.4, 0.4, 0.2, 0.1), jitter_p=0.8, blur_p=1.0
 )
 _BYOL_2 = dataclasses.replace(_BYOL, blur_p=0.1, solarize_p=0.2)
+_SWAV = dataclasses.replace(_SIMCLR, interpolation="bilinear", crop_min=0.14)
+_SWAV_LOCAL = dataclasses.replace(_SWAV, size=96, crop_min=0.05, crop_max=0.14)
 _DINO = dataclasses.replace(_BYOL, crop_min=0.4)
 _DINO_2 = dataclasses.replace(_BYOL_2, crop_min=0.4)
 _DINO_LOCAL = dataclasses.replace(
@@ -155,6 +157,9 @@ RECIPES = {
   "simclr": Recipe((_SIMCLR, _SIMCLR)),  # Chen et al. 2020
   "moco_v2": Recipe((_MOCO_V2, _MOCO_V2)),  # Chen et al. 2020; SimSiam too
   "byol": Recipe((_BYOL, _BYOL_2)),  # Grill et al. 2020; MoCo v3 too
+  "swav": Recipe(  # Caron et al. 2020, with the deviations of its code
+    (_SWAV, _SWAV), _SWAV_LOCAL, 6, std=(0.228, 0.224, 0.225)
+  ),
   "dino": Recipe((_DINO, _DINO_2), _DINO_LOCAL, 8),  # Caron et al. 2021
   "eval": Recipe((CentreView(),)),
 }

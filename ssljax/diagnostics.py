@@ -66,12 +66,14 @@ def watch(patterns: tuple[str, ...]) -> Callable[[Any], dict[str, jax.Array]]:
 def collapse(metrics: dict[str, float]) -> str | None:
   """A plain sentence where the numbers of `spread` and others tell of collapse.
 
-  "teacher_entropy" is a share of its maximum, as losses.clustering.entropy gives it.
+  "teacher_entropy" (DINO) and "assignment_entropy" (SwAV) are shares of their
+  maximum, as losses.clustering.entropy gives them.
   Metrics that are absent are not judged.
   """
   std = metrics.get("embedding_std", 1.0)
   rank = metrics.get("effective_rank", 2.0)
   entropy = metrics.get("teacher_entropy", 0.5)
+  even = metrics.get("assignment_entropy", 0.5)
   if std < 0.05:
     return (
       f"Collapsed: all pictures have nearly one embedding (embedding_std {std:.3f}, "
@@ -90,5 +92,10 @@ def collapse(metrics: dict[str, float]) -> str | None:
     return (
       "Collapsed: the teacher gives every picture the same even assignment "
       f"(teacher_entropy {entropy:.4f} of 1)."
+    )
+  if even > 0.999:
+    return (
+      "Collapsed: every picture belongs to all prototypes alike "
+      f"(assignment_entropy {even:.4f} of 1)."
     )
   return None

@@ -23,17 +23,18 @@ def unit_rows(rng: jax.Array, rows: int, dim: int) -> jax.Array:
 def enqueue(
   queue: jax.Array, pointer: jax.Array, keys: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-  """Ring buffer: keys [B,D] over the oldest rows of queue [K,D] -> queue, pointer.
+  """Ring buffer: keys [B,...] over the oldest rows of queue [K,...] -> queue, pointer.
 
-  `pointer` i32[] is the row written next. B must divide K, as in MoCo's code: then
-  no write wraps, and the update is one `dynamic_update_slice`.
+  A row is one example's. `pointer` i32[] is the row written next. B must divide K, as
+  in MoCo's code: then no write wraps, and the update is one `dynamic_update_slice`.
   """
   if queue.shape[0] % keys.shape[0]:
     raise ValueError(
       f"queue_size={queue.shape[0]} must be a multiple of the batch of "
       f"{keys.shape[0]}; try {keys.shape[0] * max(1, queue.shape[0] // keys.shape[0])}"
     )
-  queue = jax.lax.dynamic_update_slice(queue, keys.astype(queue.dtype), (pointer, 0))
+  keys = keys.astype(queue.dtype)
+  queue = jax.lax.dynamic_update_slice_in_dim(queue, keys, pointer, axis=0)
   return queue, (pointer + keys.shape[0]) % queue.shape[0]
 
 

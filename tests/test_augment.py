@@ -130,6 +130,7 @@ def test_recipes_hold_the_papers_numbers():
   moco_v1 = (224, 0.2, 1, "bilinear", (0.4, 0.4, 0.4, 0.4), 1, 0.2, 0, 0)
   moco_v2 = (224, 0.2, 1, "bilinear", (0.4, 0.4, 0.4, 0.1), 0.8, 0.2, 0.5, 0)
   simclr = (224, 0.08, 1, "bicubic", (0.8, 0.8, 0.8, 0.2), 0.8, 0.2, 0.5, 0)
+  swav = ("bilinear", (0.8, 0.8, 0.8, 0.2), 0.8, 0.2, 0.5, 0)
   weak = ((0.4, 0.4, 0.2, 0.1), 0.8, 0.2)
   byol, dino = (224, 0.08, 1, "bicubic", *weak), (224, 0.4, 1, "bicubic", *weak)
   expected = {
@@ -138,6 +139,7 @@ def test_recipes_hold_the_papers_numbers():
     "moco_v2": [moco_v2, moco_v2],
     "simclr": [simclr, simclr],
     "byol": [(*byol, 1, 0), (*byol, 0.1, 0.2)],
+    "swav": 2 * [(224, 0.14, 1, *swav)],
     "dino": [(*dino, 1, 0), (*dino, 0.1, 0.2)],
   }
   for name, views in expected.items():
@@ -147,6 +149,9 @@ def test_recipes_hold_the_papers_numbers():
   dino = augment.RECIPES["dino"]
   assert dino.local_views == 8
   assert numbers(dino.local) == (96, 0.05, 0.4, "bicubic", *weak, 0.5, 0)
+  multi = augment.RECIPES["swav"]
+  assert (multi.local_views, multi.std) == (6, (0.228, 0.224, 0.225))
+  assert numbers(multi.local) == (96, 0.05, 0.14, *swav)
 
 
 def test_an_override_reaches_every_view_and_local_ones_have_their_own_size():

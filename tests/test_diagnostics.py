@@ -87,6 +87,12 @@ def test_a_teacher_at_either_end_of_entropy_is_collapsed(entropy, sentence):
   assert sentence in diagnostics.collapse({"teacher_entropy": entropy})
 
 
+def test_assignments_that_are_even_for_every_picture_are_collapsed_and_sharp_ones_not():
+  sentence = diagnostics.collapse({"assignment_entropy": 0.9999})
+  assert "belongs to all prototypes alike" in sentence
+  assert diagnostics.collapse({"assignment_entropy": 1e-3}) is None
+
+
 def test_watched_paths_are_logged_by_their_gradient_s_norm():
   grads = {"encoder": {"conv1": np.full(4, 3.0), "bn1": np.full(4, 9.0)}}
   assert diagnostics.watch(("^encoder/conv1",))(grads) == {

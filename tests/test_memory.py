@@ -16,6 +16,14 @@ def test_a_queue_forgets_the_oldest_keys_first():
   assert int(pointer) == 2
 
 
+def test_a_row_of_a_queue_may_hold_several_views():
+  keys = jnp.arange(12.0).reshape(2, 3, 2)
+  queue, pointer = memory.enqueue(jnp.zeros((6, 3, 2)), jnp.int32(2), keys)
+  assert_array_equal(queue[2:4], keys)
+  assert_array_equal(queue[4:], 0)
+  assert int(pointer) == 4
+
+
 def test_enqueue_is_mocos_official_queue():
   o = oracle("03_moco_v1_0")
   queue, pointer = jnp.asarray(o["in_queue"].T), jnp.int32(0)

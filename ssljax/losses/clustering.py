@@ -18,26 +18,58 @@ def dino(
   are the teacher's; a crop is not compared with itself. `centre` [1,K] is taken from
   the teacher. The caller stops the teacher's gradient. The official value.
   """
-  student = student_logits.astype(jnp.float32) / student_temperature
   teacher = teacher_distribution(teacher_logits, centre, teacher_temperature)
-  # H(t, s) = logsumexp(s) - t.s, so that no [B,G,V,K] array is needed.
-  products = jnp.einsum(
-    "bgk,bvk->bgv", teacher, student, precision=jax.lax.Precision.HIGHEST
-  )
-  entropy = logsumexp(student, axis=2)[:, None] - products
-  other = ~jnp.eye(*entropy.shape[1:], dtype=bool)
-  return entropy.mean(0).mean(where=other)
+  return _other_crops(student_logits, teacher, student_temperature)
 
 
-def entropy(
-  teacher_logits: jax.Array, centre: jax.Array, temperature: jax.Array | float
+def swav(logits: jax.Array, assignment: jax.Array, temperature: float) -> jax.Array:
+  """Cross-entropy of scores [B,V,K] with assignments [B,A,K], mean over pairs of crops.
+
+  SwAV (Caron et al. 2020), eq. 1 and 2: each of the first A crops is assigned to
+  prototypes, as by `sinkhorn`, and all others predict it. The caller stops the
+  assignments' gradient. The official value.
+  """
+  return _other_crops(logits, assignment, temperature)
+
+
+def sinkhorn(
+  scores: jax.Array,
+  epsilon: float,
+  remembered: jax.Array | None = None,
+  iterations: int = 3,
 ) -> jax.Array:
-  """Mean entropy of the teacher's assignments [B,G,K], as a share of log K.
+  """Scores [B,A,K] -> soft assignments [B,A,K] that use all prototypes equally.
+
+  The Sinkhorn-Knopp iteration of SwAV (Caron et al. 2020), eq. 3 to 5, for each of A
+  crops alone: exp(scores / epsilon), scaled in turn so that every prototype gets as
+  much and so that every example gives 1. It ends with the examples: their sums are
+  exact, the prototypes' approximate. Scores of `remembered` examples [N,A,K] take
+  part and are not returned. In logarithms, where the official code, with the same
+  values, overflows; over devices it costs two all-reduces of [A,K] an iteration.
+  """
+  parts = [scores] if remembered is None else [scores, remembered]
+  parts = [x.astype(jnp.float32) / epsilon for x in parts]
+  for _ in range(iterations):
+    totals = [logsumexp(x, axis=0, keepdims=True) for x in parts]
+    total = logsumexp(jnp.concatenate(totals), axis=0, keepdims=True)
+    parts = [jax.nn.log_softmax(x - total) for x in parts]
+  return jnp.exp(parts[0])
+
+
+def entropy(assignment: jax.Array) -> jax.Array:
+  """Mean entropy of assignments [B,G,K], as a share of log K.
 
   0: every crop on one prototype. 1: the same for all. Either end can be collapse.
   """
-  p = teacher_distribution(teacher_logits, centre, temperature)
-  return jax.scipy.special.entr(p).sum(-1).mean() / jnp.log(float(p.shape[-1]))
+  bits = jax.scipy.special.entr(assignment).sum(-1).mean()
+  return bits / jnp.log(float(assignment.shape[-1]))
+
+
+def usage(assignment: jax.Array) -> jax.Array:
+  """Share of the prototypes that some crop of [B,G,K] is assigned to before others."""
+  k = assignment.shape[-1]
+  first = assignment.argmax(-1)[..., None] == jnp.arange(k)[None, None]
+  return first.any((0, 1)).astype(jnp.float32).mean()
 
 
 def teacher_distribution(
@@ -46,3 +78,18 @@ def teacher_distribution(
   """Logits [B,G,K], centred and sharpened -> probabilities [B,G,K] f32."""
   logits = logits.astype(jnp.float32) - centre[None]
   return jax.nn.softmax(logits / temperature, axis=-1)
+
+
+def _other_crops(logits: jax.Array, target: jax.Array, temperature: float) -> jax.Array:
+  """Mean cross-entropy of targets [B,G,K] with the logits [B,V,K] of other crops.
+
+  Rows of `target` sum to 1; its crops are the first G of V.
+  """
+  logits = logits.astype(jnp.float32) / temperature
+  # H(t, s) = logsumexp(s) - t.s, so that no [B,G,V,K] array is needed.
+  products = jnp.einsum(
+    "bgk,bvk->bgv", target, logits, precision=jax.lax.Precision.HIGHEST
+  )
+  entropy = logsumexp(logits, axis=2)[:, None] - products
+  other = ~jnp.eye(*entropy.shape[1:], dtype=bool)
+  return entropy.mean(0).mean(where=other)

@@ -14,6 +14,7 @@ from ssljax.methods.invaspread import InvaSpread
 from ssljax.methods.moco import MoCo
 from ssljax.methods.moco_v3 import MoCoV3
 from ssljax.methods.simclr import SimCLR
+from ssljax.methods.swav import SwAV
 from ssljax.methods.simsiam import SimSiam
 
 METHODS: dict[str, type[Method]] = {
@@ -22,6 +23,7 @@ METHODS: dict[str, type[Method]] = {
   "moco": MoCo,
   "simclr": SimCLR,
   "byol": BYOL,
+  "swav": SwAV,
   "simsiam": SimSiam,
   "moco_v3": MoCoV3,
   "dino": DINO,

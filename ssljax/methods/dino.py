@@ -47,10 +47,11 @@ class DINO(Method):
     loss = clustering.dino(
       logits, seen, slow["centre"], self.student_temperature, temperature
     )
+    assignment = clustering.teacher_distribution(seen, slow["centre"], temperature)
     metrics = {
       "tau": self.tau(state.step),
       "teacher_temperature": temperature,
-      "teacher_entropy": clustering.entropy(seen, slow["centre"], temperature),
+      "teacher_entropy": clustering.entropy(assignment),
     }
     return loss, Aux(stats, (seen.mean((0, 1))[None], kept), student, metrics)
 

@@ -1,11 +1,13 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
+import tiny
 from jax.test_util import check_grads
 from numpy.testing import assert_allclose
 from oracle_file import oracle
 
-from ssljax import memory
+from ssljax import memory, sharding
 from ssljax.losses import clustering
 
 
@@ -77,9 +79,97 @@ def test_the_gradient_is_finite_differences():
 
 
 def test_entropy_is_one_when_even_and_zero_when_certain():
-  centre = jnp.zeros((1, 4))
-  even = clustering.entropy(jnp.zeros((3, 2, 4)), centre, 0.04)
-  certain = clustering.entropy(jnp.full((3, 2, 4), 9.0).at[..., 0].set(99.0), centre, 1)
-  two = jnp.asarray([50.0, 50.0, 0.0, 0.0])
-  half = clustering.entropy(jnp.tile(two, (3, 2, 1)), centre, 1.0)
-  assert_allclose([even, half, certain], [1.0, 0.5, 0.0], atol=1e-6)
+  def entropy(*p):
+    return clustering.entropy(jnp.tile(jnp.asarray(p), (3, 2, 1)))
+
+  even, half, certain = (0.25,) * 4, (0.5, 0.5, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0)
+  assert_allclose([entropy(*p) for p in (even, half, certain)], [1, 0.5, 0], atol=1e-6)
+
+
+def test_usage_counts_the_prototypes_that_come_first_for_some_crop():
+  one, two, last = (0.6, 0.4, 0, 0), (0.1, 0.7, 0.2, 0), (0, 0, 0.1, 0.9)
+  assignment = jnp.asarray([[one, two], [one, one], [two, last]], jnp.float32)
+  assert_allclose(clustering.usage(assignment), 3 / 4)
+  assert_allclose(clustering.usage(jnp.full((3, 2, 4), 0.25)), 1 / 4)
+
+
+def scaled(scores, epsilon, iterations=3):
+  """The paper's Sinkhorn-Knopp on one crop's scores [B,K], in float64 -> [B,K]."""
+  q = np.exp(np.float64(scores).T / epsilon)
+  k, b = q.shape
+  for _ in range(iterations):
+    for row in range(k):
+      q[row] /= q[row].sum() * k
+    for column in range(b):
+      q[:, column] /= q[:, column].sum() * b
+  return b * q.T
+
+
+def test_sinkhorn_gives_the_official_assignments():
+  o = oracle("06_swav_sinkhorn_0")
+  q = clustering.sinkhorn(o["in_scores"][:, None], float(o["hp_epsilon"]))
+  assert_allclose(q[:, 0], o["out_q"], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("epsilon", [0.05, 1 / 150])  # exp(150) overflows in float32
+def test_sinkhorn_scales_rows_and_columns_in_turn_for_each_crop_alone(epsilon):
+  scores = np.tanh(normal(0, 6, 2, 5))
+  q = clustering.sinkhorn(scores, epsilon)
+  expected = np.stack([scaled(scores[:, a], epsilon) for a in range(2)], 1)
+  assert_allclose(q, expected, rtol=1e-4, atol=1e-7)
+
+
+def test_remembered_examples_take_part_and_are_not_returned():
+  scores, earlier = np.tanh(normal(0, 6, 2, 5)), np.tanh(normal(1, 9, 2, 5))
+  q = clustering.sinkhorn(scores, 0.05, earlier)
+  both = np.concatenate([earlier, scores])
+  expected = np.stack([scaled(both[:, a], 0.05)[-6:] for a in range(2)], 1)
+  assert_allclose(q, expected, rtol=1e-4, atol=1e-7)
+  assert np.abs(q - clustering.sinkhorn(scores, 0.05)).max() > 0.05
+
+
+def test_examples_are_assigned_wholly_and_prototypes_equally_in_the_end():
+  scores = np.tanh(normal(0, 12, 2, 4))
+  few, many = (clustering.sinkhorn(scores, 0.2, iterations=n) for n in (3, 100))
+  assert_allclose(few.sum(2), 1, rtol=1e-6)
+  assert_allclose(many.sum(2), 1, rtol=1e-6)
+  assert_allclose(many.sum(0), 12 / 4, rtol=1e-4)  # the polytope of eq. 4
+  uneven = jax.nn.softmax(scores / 0.2).sum(0)
+  assert np.abs(few.sum(0) - 3).max() < 0.2 * np.abs(uneven - 3).max()
+
+
+def test_assignments_follow_their_examples_when_the_batch_is_permuted():
+  scores, order = np.tanh(normal(0, 16, 2, 5)), np.random.default_rng(1).permutation(16)
+  q = clustering.sinkhorn(scores, 0.05)
+  assert_allclose(clustering.sinkhorn(scores[order], 0.05), q[order], rtol=1e-5)
+
+
+def test_eight_devices_assign_as_one_and_exchange_sums_over_prototypes_alone():
+  scores, earlier = np.tanh(normal(0, 16, 2, 5)), np.tanh(normal(1, 24, 2, 5))
+  mesh = sharding.make_mesh()
+  layout = sharding.by_rows(mesh), sharding.replicated(mesh)
+  sinkhorn = jax.jit(lambda x, y: clustering.sinkhorn(x, 0.05, y), in_shardings=layout)
+  expected = clustering.sinkhorn(scores, 0.05, earlier)
+  assert_allclose(sinkhorn(scores, earlier), expected, rtol=1e-5)
+  moved = tiny.collectives(sinkhorn.lower(scores, earlier).compile())
+  assert moved == [("all-reduce", 2 * 5)] * 6
+
+
+def test_swav_is_the_mean_cross_entropy_of_each_crop_s_assignment_with_other_crops():
+  logits, q = normal(0, 3, 5, 7), softmax(normal(1, 3, 2, 7))
+  p = softmax(logits.astype(np.float64) / 0.1)
+  pairs = [
+    -(q[b, s] * np.log(p[b, t])).sum()
+    for b in range(3)
+    for s in range(2)
+    for t in range(5)
+    if s != t
+  ]
+  assert_allclose(clustering.swav(logits, q, 0.1), np.mean(pairs), rtol=1e-5)
+
+
+def test_swav_of_swapped_certain_assignments_by_hand():
+  """Each view gives the other's prototype odds of 1 to 3: log 4 each."""
+  logits = 0.5 * np.log(3) * np.array([[[1.0, 0.0], [0.0, 1.0]]], np.float32)
+  q = np.array([[[1.0, 0.0], [0.0, 1.0]]], np.float32)
+  assert_allclose(clustering.swav(logits, q, 0.5), np.log(4), rtol=1e-6)

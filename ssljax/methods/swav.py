@@ -1,0 +1,89 @@
+"""SwAV (Caron et al. 2020): a crop predicts the cluster that another one is put in."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from ssljax import memory
+from ssljax.core import Aux, Method
+from ssljax.losses import clustering, contrastive
+from ssljax.nets.heads import l2_normalise
+from ssljax.nets.multicrop import MultiCrop
+
+
+@dataclasses.dataclass(frozen=True)
+class SwAV(Method):
+  """Algorithm 1 with multi-crop: global views are assigned, every crop predicts.
+
+  The assignments are over the global batch and, with `queue_size`, over as many
+  earlier embeddings of each global view, scored by the prototypes of now. The queue
+  takes part once all it holds is from epoch `queue_epoch` on.
+
+  Crops of one resolution pass the encoder together and all crops the heads, as in the
+  official code. It normalises the prototypes at the head of a step, outside the graph;
+  here that is done in `init` and after the optimizer, which is the same sequence.
+  """
+
+  temperature: float
+  epsilon: float  # of the assignments' entropy: smaller is sharper
+  steps_per_epoch: int
+  queue_size: int = 0
+  queue_epoch: float = 0.0
+
+  def init(self, rng, batch):
+    """-> params, batch_stats, target: empty, or "queue" [K,V,D] and "pointer" i32[]."""
+    params, stats, _ = super().init(rng, batch)
+    image, target = batch["image"], {}
+    if self.queue_size:
+      row = self.output_shapes(params, stats, image[:, 0])["projection"]
+      queue = jnp.zeros((self.queue_size, image.shape[1], row.shape[-1]))
+      target = {"queue": queue, "pointer": jnp.zeros((), jnp.int32)}
+    return with_unit_prototypes(params), stats, target
+
+  def loss_fn(self, params, state, batch, rng):
+    """Eq. 2 over batch["image"] [B,2,H,W,C] and batch["local"] [B,L,h,w,C]."""
+    crops = [batch[name] for name in ("image", "local") if name in batch]
+    net = self.net.clone(encoder=MultiCrop(self.net.encoder))
+    rows, stats = self.forward(params, state.batch_stats, crops, rng, net)
+    b, v = batch["image"].shape[:2]
+    online = jax.tree.map(lambda x: x.reshape(b, -1, *x.shape[1:]), rows)
+    wide = jax.lax.stop_gradient(jax.tree.map(lambda x: x[:, :v], online))
+    embedding = contrastive.unit(wide["projection"])
+    prototypes = jax.lax.stop_gradient(params["prototypes"]["kernel"])
+    assignment = self.assign(wide["logits"], prototypes, state)
+    loss = clustering.swav(online["logits"], assignment, self.temperature)
+    metrics = {
+      "assignment_entropy": clustering.entropy(assignment),
+      "prototype_usage": clustering.usage(assignment),
+    }
+    return loss, Aux(stats, embedding, wide, metrics)
+
+  def assign(self, scores, prototypes, state):
+    """Scores [B,V,K] by prototypes [D,K] -> assignments [B,V,K], no gradient."""
+    if not self.queue_size:
+      return clustering.sinkhorn(scores, self.epsilon)
+    start = round(self.queue_epoch * self.steps_per_epoch)
+    full = start + self.queue_size // scores.shape[0]
+    remembered = jnp.einsum(
+      "nvd,dk->nvk", state.target["queue"], prototypes, precision=contrastive.PRECISION
+    )
+    return jax.lax.cond(
+      state.step >= full,
+      lambda: clustering.sinkhorn(scores, self.epsilon, remembered),
+      lambda: clustering.sinkhorn(scores, self.epsilon),
+    )
+
+  def after_update(self, params, state, carry):
+    """The prototypes return to the sphere; the queue takes the embeddings."""
+    target = state.target
+    if self.queue_size:
+      queue, pointer = memory.enqueue(target["queue"], target["pointer"], carry)
+      target = {"queue": queue, "pointer": pointer}
+    return with_unit_prototypes(params), target
+
+
+def with_unit_prototypes(params):
+  """The same params, each prototype (a column of the kernel [D,K]) of length 1."""
+  kernel = l2_normalise(params["prototypes"]["kernel"], axis=0)
+  return {**params, "prototypes": {"kernel": kernel}}
