@@ -14,8 +14,8 @@ from ssljax.methods.invaspread import InvaSpread
 from ssljax.methods.moco import MoCo
 from ssljax.methods.moco_v3 import MoCoV3
 from ssljax.methods.simclr import SimCLR
-from ssljax.methods.swav import SwAV
 from ssljax.methods.simsiam import SimSiam
+from ssljax.methods.swav import SwAV
 
 METHODS: dict[str, type[Method]] = {
   "instdisc": InstDisc,
