@@ -124,7 +124,8 @@ def smoke(c: ConfigDict) -> None:
   if c.encoder.name.startswith("vit"):
     c.encoder.update(width=32, heads=2, depth=2)
   elif c.encoder.name.startswith("resnet"):
-    c.encoder.update(name="resnet18", stem="cifar", width=8, stage_sizes=(1, 1))
+    name = "resnet50" if "sk_ratio" in c.encoder else "resnet18"  # bottlenecks alone
+    c.encoder.update(name=name, stem="cifar", width=8, stage_sizes=(1, 1))
   c.checkpoint.every_steps = 3
   c.evals.every_epochs = 0
   c.evals.knn.k = 20

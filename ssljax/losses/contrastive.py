@@ -58,6 +58,28 @@ def invariant_spread(z: jax.Array, temperature: float) -> jax.Array:
   return -(positive + spread).mean()
 
 
+def nt_xent_queue(
+  query: jax.Array, key: jax.Array, queue: jax.Array, temperature: float
+) -> jax.Array:
+  """NT-Xent of query [B,V,D] against key [B,V,D] and unit rows queue [K,D].
+
+  SimCLR v2's memory (Chen et al. 2020b, section 2). A view's positives are the keys
+  of its picture's other views; its negatives are the keys of other pictures and the
+  queue. Its own key takes no part, so that with query = key and an empty queue this
+  is `nt_xent`.
+  """
+  batch, views, dim = query.shape
+  query, key = unit(query), unit(key)
+  rows, keys = query.reshape(batch * views, dim), key.reshape(batch * views, dim)
+  logits = jnp.matmul(rows, keys.T, precision=PRECISION) / temperature
+  itself = jnp.eye(batch * views, dtype=bool)
+  past = jnp.matmul(rows, queue.T, precision=PRECISION) / temperature
+  logits = jnp.concatenate([jnp.where(itself, -jnp.inf, logits), past], 1)
+  others = key.sum(1, keepdims=True) - key
+  positive = (query * others).sum(-1) / ((views - 1) * temperature)
+  return logsumexp(logits, axis=1).mean() - positive.mean()
+
+
 def info_nce(
   query: jax.Array, key: jax.Array, queue: jax.Array, temperature: float
 ) -> jax.Array:

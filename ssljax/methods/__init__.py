@@ -14,6 +14,7 @@ from ssljax.methods.invaspread import InvaSpread
 from ssljax.methods.moco import MoCo
 from ssljax.methods.moco_v3 import MoCoV3
 from ssljax.methods.simclr import SimCLR
+from ssljax.methods.simclr_v2 import SimCLRV2
 from ssljax.methods.simsiam import SimSiam
 from ssljax.methods.swav import SwAV
 
@@ -23,6 +24,7 @@ METHODS: dict[str, type[Method]] = {
   "moco": MoCo,
   "simclr": SimCLR,
   "byol": BYOL,
+  "simclr_v2": SimCLRV2,
   "swav": SwAV,
   "simsiam": SimSiam,
   "moco_v3": MoCoV3,

@@ -97,6 +97,36 @@ def test_a_dead_embedding_has_a_finite_gradient():
   assert np.isfinite(jax.grad(contrastive.nt_xent)(z, 0.1)).all()
 
 
+def test_nt_xent_with_a_queue_is_its_description():
+  query, key = unit(normal(0, 4, 3, 5)), unit(normal(1, 4, 3, 5))
+  queue, total = unit(normal(2, 7, 5)), []
+  for b, v in np.ndindex(4, 3):
+    past = np.exp(queue @ query[b, v] / 0.3).sum()
+    similar = np.exp(key @ query[b, v] / 0.3)  # [B,V]
+    denominator = past + similar.sum() - similar[b, v]
+    total.append(-np.log(np.delete(similar[b], v) / denominator).mean())
+  loss = contrastive.nt_xent_queue(3 * query, 2 * key, jnp.asarray(queue), 0.3)
+  assert_allclose(loss, np.mean(total), rtol=1e-5)
+
+
+def test_nt_xent_with_a_queue_of_orthogonal_rows_is_a_log_of_a_count():
+  eye = jnp.eye(6)
+  query, key = eye[:4].reshape(2, 2, 6), eye[jnp.asarray([1, 0, 3, 2])].reshape(2, 2, 6)
+  loss = contrastive.nt_xent_queue(query, key, eye[4:], 1.0)
+  # The positive is the anchor itself, two other keys and two rows are at 0.
+  assert_allclose(loss, np.log(np.e + 4) - 1, rtol=1e-6)
+
+
+def test_nt_xent_with_an_empty_queue_and_its_own_keys_is_nt_xent():
+  z, empty = jnp.asarray(normal(1, 6, 2, 5)), jnp.zeros((0, 5))
+  loss, grad = jax.value_and_grad(
+    lambda z: contrastive.nt_xent_queue(z, z, empty, 0.2)
+  )(z)
+  expected, expected_grad = jax.value_and_grad(contrastive.nt_xent)(z, 0.2)
+  assert_allclose(loss, expected, rtol=1e-6)
+  close(grad, expected_grad)
+
+
 def test_info_nce_is_mocos_equation_with_the_positive_against_the_queue():
   query, key, queue = normal(0, 4, 6), normal(1, 4, 6), unit(normal(2, 9, 6))
   q, k = unit(query.astype(np.float64)), unit(key.astype(np.float64))
@@ -303,6 +333,7 @@ def test_proximal_is_the_mean_squared_way_from_the_bank():
 
 LOSSES = {
   "nt_xent": lambda x: contrastive.nt_xent(x, 0.5),
+  "nt_xent_queue": lambda x: contrastive.nt_xent_queue(x, x[::-1], ROWS[0], 0.5),
   "info_nce": lambda x: contrastive.info_nce(x[:, 0], x[:, 1], ROWS[0], 0.5),
   "info_nce_in_batch": lambda x: contrastive.info_nce_in_batch(x[:, 0], x[:, 1], 0.5),
   "instance_softmax": lambda x: contrastive.instance_softmax(

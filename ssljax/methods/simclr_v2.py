@@ -1,0 +1,63 @@
+"""SimCLR v2's pre-training (Chen et al. 2020b): SimCLR with MoCo's memory."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from ssljax import memory
+from ssljax.core import Aux, Method
+from ssljax.losses import contrastive
+
+
+@dataclasses.dataclass(frozen=True)
+class SimCLRV2(Method):
+  """Section 2. Without the memory, as the released code has it, this is `simclr`.
+
+  Views are contrasted with keys: what a slow average of the network makes of this
+  batch and of the last ones, as the paper's first author describes it
+  (google-research/simclr, issue 115). That code was not released; here each view is
+  an anchor and leaves a key, two a picture in the `queue_size`. As in `simclr` the
+  loss sums the views' means.
+  """
+
+  temperature: float
+  momentum: float
+  queue_size: int
+
+  def init(self, rng, batch):
+    """-> params, batch_stats, target with "queue" [K,D] of random directions."""
+    rng_net, rng_queue = jax.random.split(rng)
+    params, stats, _ = super().init(rng_net, batch)
+    key = self.output_shapes(params, stats, batch["image"][:, 0])["projection"]
+    target = {
+      "params": params,
+      "batch_stats": stats,
+      "queue": memory.unit_rows(rng_queue, self.queue_size, key.shape[-1]),
+      "pointer": jnp.zeros((), jnp.int32),
+    }
+    return params, stats, target
+
+  def loss_fn(self, params, state, batch, rng):
+    """NT-Xent of the views against the target's keys of both views and the queue."""
+    image, slow = batch["image"], state.target
+    online, stats = self.forward_views(params, state.batch_stats, image, rng)
+    target, kept = self.forward_views(slow["params"], slow["batch_stats"], image)
+    key = jax.lax.stop_gradient(target["projection"])
+    loss = contrastive.nt_xent_queue(
+      online["projection"], key, slow["queue"], self.temperature
+    )
+    return 2 * loss, Aux(stats, (key, kept), online, {})
+
+  def after_update(self, params, state, carry):
+    """The averaged network follows the new weights; the queue takes the keys."""
+    key, kept = carry
+    target = state.target
+    rows = contrastive.unit(key).reshape(-1, key.shape[-1])
+    queue, pointer = memory.enqueue(target["queue"], target["pointer"], rows)
+    return params, {
+      "params": memory.ema(params, target["params"], self.momentum),
+      "batch_stats": kept,
+      "queue": queue,
+      "pointer": pointer,
+    }
