@@ -29,7 +29,6 @@ FIELDS = {
     "seed batch_size epochs steps dtype steps_per_dispatch log_every data augment "
     "encoder method optimizer watch checkpoint evals"
   ),
-  "data": "name dir train_split eval_split size in_memory workers",
   "checkpoint": "every_steps keep",
   "evals": "every_epochs crop knn probe few_label",
   "evals.knn": "k temperature",

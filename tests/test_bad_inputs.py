@@ -41,7 +41,10 @@ WRONG = [  # what is wrong with the config, and what must be said of it
     dict(batch_sise=32),
     r"the config has no field batch_sise=32; .*; did you mean batch_size\?",
   ),
-  (dict(data__folder="x"), r"data has no field folder='x'; it has name, dir"),
+  (
+    dict(data__folder="x"),
+    r"data\.name='digits' has no field folder='x'; it has name, size",
+  ),
   (dict(evals__knn__n=3), r"evals\.knn has no field n=3; it has k, temperature"),
   (
     dict(method__taus=0.9),
@@ -91,9 +94,9 @@ WRONG = [  # what is wrong with the config, and what must be said of it
   (dict(batch_size=36), r"batch_size=36 must be a multiple of the 8 devices; try 32"),
   (dict(batch_size=2048), r"batch_size=2048 is larger than the 1437 pictures"),
   (dict(data__name="digts"), r"data\.name='digts' is neither .*digits"),
-  (dict(data__name="folder"), r"data\.name='folder' needs data\.dir"),
+  (dict(data__name="folder"), r"data\.dir is empty"),
   (dict(data__name="folder", data__dir="/none"), r"data\.dir='/none' is no folder"),
-  (dict(data__dir="/none"), r"data\.name='digits' has fixed splits and no folder"),
+  (dict(data__dir="/none"), r"data\.name='digits' has no field dir='/none'"),
 ]
 
 

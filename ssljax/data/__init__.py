@@ -1,6 +1,9 @@
-"""Host side: where pictures come from, and batches of them. Knows no JAX."""
+"""Host side: where examples come from, and batches of them. Knows no JAX."""
 
-from ssljax.data import digits, folder, tfds
+import functools
+
+from ssljax import fields
+from ssljax.data import audio, digits, folder, tfds, tones
 from ssljax.data.codec import Spec
 from ssljax.data.decode import Pictures
 from ssljax.data.loader import Loader, eval_batches, make_loader, prefetch
@@ -22,20 +25,25 @@ __all__ = [
 ]
 
 
-def build(data) -> Splits:
-  """The sources that the config group `data` names; its other fields are the loader's.
+READING = ("size", "in_memory", "workers")  # fields of `data` that every source has
+SOURCES = {  # other names are TFDS's
+  "digits": digits.splits,
+  "tones": tones.splits,
+  "folder": folder.splits,
+  "audio": audio.splits,
+}
 
-  `name`: "digits", "folder" or a data set of the TFDS catalogue; `dir`, `train_split`,
-  `eval_split`: None or "" for the default of each. Raises ValueError in one sentence.
+
+def build(data) -> Splits:
+  """The sources that the config group `data` names.
+
+  `name`: one in SOURCES, or a data set of the TFDS catalogue. The fields of a source
+  are the keywords of its function; None and "" stand for the default of each. Raises
+  ValueError in one sentence.
   """
-  where = data.dir, data.train_split, data.eval_split
-  if data.name == "digits":
-    if any(where):
-      raise ValueError(
-        f"data.name='digits' has fixed splits and no folder, but dir, train_split, "
-        f"eval_split are {where}; leave them empty"
-      )
-    return digits.splits()
-  if data.name == "folder":
-    return folder.splits(*where)
-  return tfds.splits(data.name, *where)
+  name = data.name
+  source = SOURCES.get(name) or functools.partial(tfds.splits, name)
+  own = fields.keywords(source)
+  given = {k: v for k, v in data.items() if v not in (None, "")}
+  fields.check_names(f"data.name={name!r}", given, ("name", *READING, *own))
+  return source(**{k: v for k, v in given.items() if k in own})

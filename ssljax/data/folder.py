@@ -1,10 +1,12 @@
-"""A tree of picture files: classes in folders, or one unlabelled pile."""
+"""A tree of files: classes in folders, or one unlabelled pile."""
 
 import collections
 import concurrent.futures
 import hashlib
 import os
 import pathlib
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 from absl import logging
 from PIL import Image
@@ -12,20 +14,50 @@ from tqdm import tqdm
 
 from ssljax.data.source import Example, Source, Splits
 
-ENDINGS = {
-  *(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"),
-  *(".jp2", ".avif"),
-}
 EVAL_FOLDERS = ("val", "validation", "test")
 HELD_OUT = 0.1  # of every class, where no folder says what to evaluate on
 CHECK_AT_MOST = 100_000  # files whose headers are read before anything starts
 
 
+class Kind(NamedTuple):
+  """What files of a tree may be."""
+
+  entry: str  # of an example, where the file stands
+  noun: str
+  endings: frozenset[str]
+  read_header: Callable[[pathlib.Path], Any]  # raises what broken bytes lead to
+
+
+def _open_picture(file: pathlib.Path) -> None:
+  with Image.open(file):
+    pass
+
+
+PICTURES = Kind(
+  "image",
+  "pictures",
+  frozenset(
+    (
+      *(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"),
+      *(".pgm", ".jp2", ".avif"),
+    )
+  ),
+  _open_picture,
+)
+
+
 class Folder(Source):
   """Files below `root`, sorted; `class_names` are folder names, sorted."""
 
-  def __init__(self, root: pathlib.Path, files: list[str], labels: list[int], classes):
-    self.name = str(root)
+  def __init__(
+    self,
+    root: pathlib.Path,
+    files: list[str],
+    labels: list[int],
+    classes: Iterable[str],
+    entry: str = PICTURES.entry,
+  ):
+    self.name, self.entry = str(root), entry
     self.root, self.files, self.labels = root, files, labels
     self.class_names = tuple(classes)
 
@@ -33,34 +65,37 @@ class Folder(Source):
     return len(self.files)
 
   def __getitem__(self, index: int) -> Example:
-    return {"image": self.root / self.files[index], "label": self.labels[index]}
+    return {self.entry: self.root / self.files[index], "label": self.labels[index]}
 
 
-def splits(
-  data_dir: str | None, train_split: str | None, eval_split: str | None
-) -> Splits:
+def splits(*, dir: str = "", train_split: str = "", eval_split: str = "") -> Splits:
+  """Pictures in the tree `dir`, as `tree` splits it."""
+  return tree(PICTURES, dir, train_split, eval_split)
+
+
+def tree(kind: Kind, data_dir: str, train_split: str, eval_split: str) -> Splits:
   """`train_split` and `eval_split` are subfolders.
 
   Default: "train" with "val", "validation" or "test" where they exist. Without an
   evaluation folder a tenth of every class is held out, chosen by the files' names; a
   pile without classes has no evaluation split. The classes are the first level of
-  folders, two or more of them with no picture beside them.
+  folders, two or more of them with no file beside them.
   """
   if not data_dir:
     raise ValueError(
-      "data.name='folder' needs data.dir, the folder of pictures; try "
-      "--config.data.dir=~/photos"
+      f"data.dir is empty; name the folder of {kind.noun}, such as "
+      f"--config.data.dir=~/{kind.noun}"
     )
   root = pathlib.Path(data_dir).expanduser()
   if not root.is_dir():
-    raise ValueError(f"data.dir={str(root)!r} is no folder; give one with pictures")
+    raise ValueError(f"data.dir={str(root)!r} is no folder; give one with {kind.noun}")
   train_root = _subfolder(root, "train_split", train_split, ("train",)) or root
   eval_root = _subfolder(root, "eval_split", eval_split, EVAL_FOLDERS)
   if train_root == root and not eval_split:
     eval_root = None  # "test" beside other folders is one of the classes
-  train = _read(train_root)
+  train = _read(kind, train_root)
   if eval_root:
-    return Splits(train, _read(eval_root, train.class_names))
+    return Splits(train, _read(kind, eval_root, train.class_names))
   return _hold_out(train) if train.num_classes else Splits(train, None)
 
 
@@ -74,9 +109,11 @@ def _subfolder(root, field, chosen, defaults):
   return next((folder for folder in folders if folder.is_dir()), None)
 
 
-def _read(root: pathlib.Path, classes: tuple[str, ...] | None = None) -> Folder:
+def _read(
+  kind: Kind, root: pathlib.Path, classes: tuple[str, ...] | None = None
+) -> Folder:
   """`classes`: those of the training split, where this is the evaluation split."""
-  files = _check_headers(root, _pictures(root))
+  files = _check_headers(kind, root, _files(kind, root))
   parents = [f.split(os.sep, 1)[0] for f in files]
   if classes is None:
     classes = tuple(sorted(set(parents)))
@@ -86,13 +123,14 @@ def _read(root: pathlib.Path, classes: tuple[str, ...] | None = None) -> Folder:
   if classes and (stray := next((p for p in parents if p not in number), None)):
     raise ValueError(
       f"data.eval_split: {stray!r} in {str(root)!r} is none of the {len(classes)} "
-      "classes of the training split; sort its pictures into the same folders"
+      "classes of the training split; sort its files into the same folders"
     )
-  return Folder(root, files, [number.get(p, -1) for p in parents], classes)
+  labels = [number.get(p, -1) for p in parents]
+  return Folder(root, files, labels, classes, kind.entry)
 
 
-def _pictures(root: pathlib.Path) -> list[str]:
-  """Every picture below root, sorted; hidden files and folders are passed over."""
+def _files(kind: Kind, root: pathlib.Path) -> list[str]:
+  """Every one of a kind below root, sorted; hidden files are passed over."""
   files, others, seen = [], collections.Counter(), set()
   for folder, folders, names in os.walk(root, followlinks=True):
     real = os.path.realpath(folder)
@@ -106,46 +144,46 @@ def _pictures(root: pathlib.Path) -> list[str]:
       ending = os.path.splitext(name)[1].lower()
       if name.startswith("."):
         continue
-      if ending in ENDINGS:
+      if ending in kind.endings:
         files.append(os.path.join(below, name))
       else:
         others[ending or "no ending"] += 1
   left_out = ", ".join(f"{n} of {ending}" for ending, n in others.most_common(5))
   if not files:
     raise ValueError(
-      f"data.dir: no pictures under {str(root)!r} (files: {left_out or 'none'}); "
-      f"endings that are read: {' '.join(sorted(ENDINGS))}"
+      f"data.dir: no {kind.noun} under {str(root)!r} (files: {left_out or 'none'}); "
+      f"endings that are read: {' '.join(sorted(kind.endings))}"
     )
   if others:
-    logging.info("Files under %s that are no pictures: %s", root, left_out)
+    logging.info("Files under %s that are no %s: %s", root, kind.noun, left_out)
   return sorted(files)
 
 
-def _check_headers(root: pathlib.Path, files: list[str]) -> list[str]:
-  """The files that start like a picture.
+def _check_headers(kind: Kind, root: pathlib.Path, files: list[str]) -> list[str]:
+  """The files whose first bytes can be read.
 
   What is broken further in, or stands beyond CHECK_AT_MOST, is met when it is decoded.
   """
   if len(files) > CHECK_AT_MOST:
     return files
   with concurrent.futures.ThreadPoolExecutor() as pool:
-    errors = pool.map(lambda file: _header_error(root / file), files)
+    errors = pool.map(lambda file: _header_error(kind, root / file), files)
     errors = list(tqdm(errors, f"checking {root}", len(files), delay=2))
   broken = [(f, e) for f, e in zip(files, errors, strict=True) if e]
   for file, error in broken:
     logging.warning("Left out %s of %s: %s", file, root, error)
   if len(broken) == len(files):
     raise ValueError(
-      f"data.dir: none of the {len(files)} pictures under {str(root)!r} can be read, "
-      f"the first because of {broken[0][1]}; check the files"
+      f"data.dir: none of the {len(files)} {kind.noun} under {str(root)!r} can be "
+      f"read, the first because of {broken[0][1]}; check the files"
     )
   return [f for f, e in zip(files, errors, strict=True) if not e]
 
 
-def _header_error(file: pathlib.Path) -> str:
+def _header_error(kind: Kind, file: pathlib.Path) -> str:
   try:
-    with Image.open(file):
-      return ""
+    kind.read_header(file)
+    return ""
   except Exception as error:  # Pillow's plugins raise whatever broken bytes lead to
     return f"{type(error).__name__}: {error}"
 
@@ -170,4 +208,4 @@ def _hold_out(source: Folder) -> Splits:
 
 def _part(source: Folder, chosen: list[int]) -> Folder:
   files, labels = [source.files[i] for i in chosen], [source.labels[i] for i in chosen]
-  return Folder(source.root, files, labels, source.class_names)
+  return Folder(source.root, files, labels, source.class_names, source.entry)

@@ -102,14 +102,14 @@ def _spans(file: np.ndarray) -> list[tuple[int, int]]:
 
 
 def splits(
-  name: str, data_dir: str | None, train_split: str | None, eval_split: str | None
+  name: str, *, dir: str = "", train_split: str = "", eval_split: str = ""
 ) -> Splits:
   """`name` as TFDS writes it: "cifar10", "imagenette/320px-v2", "cifar10:3.0.2".
 
-  `data_dir`: default is TFDS_DATA_DIR, then TFDS's own default. `train_split`: default
+  `dir`: default is TFDS_DATA_DIR, then TFDS's own default. `train_split`: default
   "train"; `eval_split`: default "validation" or else "test", or nothing.
   """
-  builder = _open(name, data_dir)
+  builder = _open(name, dir)
   found = builder.info.splits
   train = train_split or "train"
   evaluate = eval_split or next((s for s in EVAL_SPLITS if s in found), None)
@@ -128,7 +128,7 @@ def splits(
   )
 
 
-def _open(name: str, data_dir: str | None):
+def _open(name: str, data_dir: str):
   import tensorflow_datasets as tfds
   from tensorflow_datasets.core import read_only_builder, registered
 

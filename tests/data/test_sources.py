@@ -180,8 +180,8 @@ def broken_files(root):
 
 
 ERRORS = [
-  ({"name": "digits", "dir": "x"}, None, "data.name='digits' has fixed splits"),
-  ({"name": "folder"}, None, "needs data.dir"),
+  ({"name": "digits", "dir": "x"}, None, "data.name='digits' has no field"),
+  ({"name": "folder"}, None, "data.dir is empty"),
   ({"name": "folder", "dir": "{root}/none"}, None, "is no folder"),
   ({"name": "folder", "dir": "{root}"}, None, r"no pictures under .*\(files: none\)"),
   ({"name": "folder", "dir": "{root}"}, broken_files, "none of the 1 pictures"),

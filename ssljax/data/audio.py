@@ -1,0 +1,114 @@
+"""Recordings: wav, flac, ogg and mp3 in folders, as `folder.tree` sorts them."""
+
+import math
+import pathlib
+
+import numpy as np
+from scipy import signal
+
+from ssljax.data import folder
+from ssljax.data.codec import Codec, Example, UnreadableError
+from ssljax.data.source import Source, Splits
+
+Recording = tuple[pathlib.Path, int] | np.ndarray  # file and first sample, or int16 [L]
+
+
+class Waveforms(Codec):
+  """An example's "audio", a `Recording`, as `size` samples: cut off, or zeros after it.
+
+  `rate` is the sampling rate in Hz; files of others are resampled, several channels
+  averaged.
+  """
+
+  def __init__(self, size: int, rate: int):
+    self.size, self.rate = size, rate
+
+  @property
+  def spec(self):
+    """16-bit samples, and how many of them the recording has."""
+    return {"audio": ((self.size,), "int16"), "length": ((), "int32")}
+
+  def decode(self, example):
+    """-> "audio" int16 [size], "length"."""
+    recording = example["audio"]
+    if not isinstance(recording, np.ndarray):
+      recording = self._read(*recording)
+    samples = recording[: self.size]
+    audio = np.zeros(self.size, np.int16)
+    audio[: len(samples)] = samples
+    return {"audio": audio, "length": len(samples)}
+
+  def _read(self, file: pathlib.Path, start: int) -> np.ndarray:
+    soundfile = _soundfile()
+    try:
+      with soundfile.SoundFile(file) as f:
+        own = f.samplerate
+        f.seek(round(start * own / self.rate))
+        samples = f.read(math.ceil(self.size * own / self.rate), always_2d=True)
+    except soundfile.SoundFileError as error:
+      raise UnreadableError(f"{file}: {error}") from error
+    samples = samples.mean(1)
+    if own != self.rate:
+      divisor = math.gcd(own, self.rate)
+      samples = signal.resample_poly(samples, self.rate // divisor, own // divisor)
+    return np.int16(np.clip(np.round(32768 * samples), -32768, 32767))
+
+
+class Pieces(Source):
+  """Each recording in pieces of `size` samples; a last short one counts where alone."""
+
+  def __init__(self, files: folder.Folder, size: int, rate: int):
+    self.files, self.rate = files, rate
+    self.name, self.class_names = files.name, files.class_names
+    self.starts: list[tuple[int, int]] = []
+    for i, example in enumerate(files):
+      info = _soundfile().info(example["audio"])
+      frames = round(info.frames * rate / info.samplerate)
+      pieces = max(1, frames // size)
+      self.starts += [(i, size * k) for k in range(pieces)]
+
+  def __len__(self) -> int:
+    return len(self.starts)
+
+  def __getitem__(self, index: int) -> Example:
+    file, start = self.starts[index]
+    example = self.files[file]
+    return {**example, "audio": (example["audio"], start)}
+
+  def codecs(self, size: int):
+    """Samples at the common rate."""
+    return (Waveforms(size, self.rate),)
+
+
+def splits(
+  *,
+  size: int,
+  sample_rate: int = 16000,
+  dir: str = "",
+  train_split: str = "",
+  eval_split: str = "",
+) -> Splits:
+  """Recordings in the tree `dir`, at `sample_rate` Hz, in pieces of `size` samples."""
+  if sample_rate < 1:
+    raise ValueError(f"data.sample_rate={sample_rate} must be a rate in Hz; try 16000")
+  kind = folder.Kind(
+    "audio",
+    "recordings",
+    frozenset((".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff")),
+    _soundfile().info,
+  )
+  train, evaluate = folder.tree(kind, dir, train_split, eval_split)
+  return Splits(
+    Pieces(train, size, sample_rate),
+    Pieces(evaluate, size, sample_rate) if evaluate else None,
+  )
+
+
+def _soundfile():
+  try:
+    import soundfile
+  except ImportError as error:
+    raise ValueError(
+      "data.name='audio' reads files with soundfile: pip install 'ssljax[audio]'"
+    ) from error
+  return soundfile

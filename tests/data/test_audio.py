@@ -1,0 +1,106 @@
+import os
+import pathlib
+
+import numpy as np
+import pytest
+import soundfile
+from pictures import config
+
+from ssljax import data
+
+RATE = 8000
+
+
+def sine(hz, samples, rate=RATE):
+  return 0.5 * np.sin(2 * np.pi * hz * np.arange(samples) / rate)
+
+
+def write(path, samples, rate=RATE):
+  path.parent.mkdir(parents=True, exist_ok=True)
+  soundfile.write(path, samples, rate)
+
+
+def recordings(folder, size, **fields):
+  fields = {"name": "audio", "dir": str(folder), "sample_rate": RATE} | fields
+  return data.build(config(size=size, **fields))
+
+
+def batch_of(source, size):
+  (batch,) = data.eval_batches(
+    source, len(source), size=size, in_memory=False, workers=1
+  )
+  return batch
+
+
+def test_a_recording_comes_sample_by_sample_and_zeros_follow(tmp_path):
+  ramp = np.arange(-50, 50, dtype=np.int16) * 300
+  write(tmp_path / "a" / "0.wav", ramp)
+  write(tmp_path / "b" / "0.flac", np.stack([ramp, -ramp + 2], 1))  # two channels
+  train, _ = recordings(tmp_path, 128)
+  batch = batch_of(train, 128)
+  assert batch["audio"].dtype == np.int16
+  np.testing.assert_array_equal(batch["audio"][0], np.pad(ramp, (0, 28)))
+  np.testing.assert_array_equal(batch["audio"][1], np.pad(np.ones(100), (0, 28)))
+  np.testing.assert_array_equal(batch["length"], [100, 100])
+  np.testing.assert_array_equal(batch["label"], [0, 1])
+
+
+def test_long_recordings_come_in_pieces_and_lose_no_whole_one(tmp_path):
+  write(tmp_path / "long.wav", np.arange(70, dtype=np.int16))
+  write(tmp_path / "short.wav", np.arange(5, dtype=np.int16))
+  train, _ = recordings(tmp_path, 20)
+  batch = batch_of(train, 20)
+  np.testing.assert_array_equal(batch["audio"][:, 1], [1, 21, 41, 1])
+  np.testing.assert_array_equal(batch["length"], [20, 20, 20, 5])
+
+
+@pytest.mark.parametrize("rate", [16000, 12000])
+def test_other_rates_are_resampled_to_the_one_asked_for(tmp_path, rate):
+  write(tmp_path / "tone.wav", sine(440, rate, rate), rate)
+  train, _ = recordings(tmp_path, 4000)
+  assert len(train) == 2
+  batch = batch_of(train, 4000)
+  expected = 32768 * sine(440, 2 * 4000)
+  for piece, samples in enumerate(batch["audio"]):
+    middle = slice(200, -200)  # resampling rings at the cuts
+    wanted = expected[4000 * piece :][:4000]
+    np.testing.assert_allclose(samples[middle], wanted[middle], atol=150)
+
+
+def test_a_file_that_is_no_recording_is_left_out(tmp_path, caplog):
+  write(tmp_path / "good.wav", sine(440, 100))
+  (tmp_path / "bad.flac").write_bytes(b"no sound")
+  (tmp_path / "notes.txt").write_text("neither")
+  train, evaluate = recordings(tmp_path, 50)
+  assert (len(train), evaluate) == (2, None)
+  assert "bad.flac" in caplog.text
+
+
+def test_an_empty_folder_says_what_is_read(tmp_path):
+  with pytest.raises(ValueError, match=r"no recordings under .* endings that are read"):
+    recordings(tmp_path, 50)
+
+
+def test_tones_have_the_pitch_of_their_class():
+  train, evaluate = data.build(config(name="tones", size=2000))
+  assert (len(train), len(evaluate), train.num_classes) == (800, 200, 10)
+  batch = batch_of(evaluate, 2000)
+  spectrum = np.abs(np.fft.rfft(batch["audio"] * np.hanning(2000)[None]))
+  multiples = spectrum[:, : 4 * 220]
+  for label, row in zip(batch["label"], multiples, strict=True):
+    pitch = 220 * 2 ** (label / 5)
+    peak = row.argmax() * RATE / 2000
+    overtone = max(1, round(peak / pitch))
+    assert abs(peak / overtone - pitch) < 5
+
+
+@pytest.mark.skipif(
+  "SPOKEN_DIGIT_DIR" not in os.environ, reason="SPOKEN_DIGIT_DIR is not set"
+)
+def test_spoken_digits_are_ten_classes_of_half_a_second():
+  folder = pathlib.Path(os.environ["SPOKEN_DIGIT_DIR"])
+  train, evaluate = recordings(folder, 8192)
+  assert train.class_names == tuple("0123456789")
+  assert len(train) + len(evaluate) >= 3000
+  batch = batch_of(evaluate, 8192)
+  assert 2000 < np.median(batch["length"]) < 5000
