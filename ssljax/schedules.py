@@ -106,6 +106,35 @@ def warmup(
   )
 
 
+def epoch_cosine(
+  plan: Plan, *, base: float, end: float, start: float, warmup_epochs: float
+) -> Schedule:
+  """Half a cosine over the whole run, by epochs counted from 1, as SupContrast has it.
+
+  Epoch e of E is at e / E of the way from `base` to `end`. The first `warmup_epochs`
+  rise by steps instead, from `start` to the cosine's value at the last of them, or to
+  `base` where the run is no longer than that.
+  """
+  total = plan.total_steps / plan.steps_per_epoch
+
+  def fall(epoch):
+    return end + (base - end) * (0.5 + 0.5 * jnp.cos(jnp.pi * epoch / total))
+
+  peak = fall(warmup_epochs) if warmup_epochs < total else base
+
+  def schedule(step):
+    step = jnp.asarray(step)
+    rise = step.astype(jnp.float32) / max(warmup_epochs * plan.steps_per_epoch, 1)
+    epoch = (step // plan.steps_per_epoch + 1).astype(jnp.float32)
+    return jnp.where(
+      epoch <= warmup_epochs,
+      start + (peak - start) * rise,
+      fall(jnp.minimum(epoch, total)),
+    )
+
+  return schedule
+
+
 def steps(
   plan: Plan, *, base: float, milestones: tuple[float, ...], factor: float
 ) -> Schedule:
@@ -121,7 +150,12 @@ def steps(
   return schedule
 
 
-KINDS = {"cosine": cosine, "warmup": warmup, "steps": steps}
+KINDS = {
+  "cosine": cosine,
+  "epoch_cosine": epoch_cosine,
+  "warmup": warmup,
+  "steps": steps,
+}
 
 
 SCALINGS = {

@@ -15,6 +15,7 @@ FOLDER = pathlib.Path(__file__).parent.parent / "configs"
 NAMES = sorted(path.stem for path in FOLDER.glob("*_*.py"))
 DATA = {  # data.name -> training pictures, classes
   "cifar10": (50_000, 10),
+  "cifar100": (50_000, 100),
   "imagenet2012": (1_281_167, 1000),
   "digits": (1437, 10),
   "folder": (3000, 0),

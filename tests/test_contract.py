@@ -14,8 +14,19 @@ from ssljax.checkpoint import Checkpoints
 every_method = pytest.mark.parametrize("name", methods.METHODS)
 
 # All-gathers of a step on 8 devices: of embeddings, as negatives (the bank's rows are
-# asked for by index, and each answer is one). A new method gets one.
-GATHERS = {"simclr": 1, "moco": 1, "instdisc": 8, "byol": 0, "simclr_v2": 2, "moco_v3": 2, "dino": 0}
+# asked for by index, and each answer is one) and of labels. A new method gets one.
+GATHERS = {
+  "metric_learning": 2,
+  "supcon": 2,
+  "supcon_moco": 2,
+  "simclr": 1,
+  "moco": 1,
+  "instdisc": 8,
+  "byol": 0,
+  "simclr_v2": 2,
+  "moco_v3": 2,
+  "dino": 0,
+}
 
 
 def leaves(tree):

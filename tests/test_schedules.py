@@ -64,6 +64,20 @@ def test_simsiam_changes_once_an_epoch():
   same(rates, np.repeat(o["out_lr"][:, 0], 4))
 
 
+def test_supcon_warms_up_by_steps_to_a_cosine_by_epochs():
+  o = oracle("15_lr_supcon_0")
+  spec = {
+    "kind": "epoch_cosine",
+    "base": 0.5,
+    "end": 0.5 * 0.1**3,
+    "start": 0.01,
+    "warmup_epochs": 10,
+  }
+  same(run(spec, plan_of(100, 7)), o["out_lr"])
+  short = plan_of(100, 7)._replace(total_steps=35)
+  same(run(spec, short), 0.01 + 0.49 * np.arange(35) / 70)
+
+
 def test_swav_reaches_base_at_the_last_step_of_its_warm_up():
   o = oracle("15_lr_swav_0")
   spec = {
@@ -119,7 +133,7 @@ def test_the_square_root_rule_multiplies_by_the_root_of_the_batch():
 
 
 MISTAKES = {
-  "kind='cosin' is no schedule; use a number or one of cosine, warmup, steps": {
+  "kind='cosin' is no schedule; use a number or one of cosine, epoch_cosine, warmup,": {
     "kind": "cosin"
   },
   "kind='0.1' is no schedule; use a number or one of": "0.1",

@@ -11,18 +11,23 @@ from ssljax.methods.byol import BYOL
 from ssljax.methods.dino import DINO
 from ssljax.methods.instdisc import InstDisc
 from ssljax.methods.invaspread import InvaSpread
+from ssljax.methods.metric_learning import MetricLearning
 from ssljax.methods.moco import MoCo
 from ssljax.methods.moco_v3 import MoCoV3
 from ssljax.methods.simclr import SimCLR
 from ssljax.methods.simclr_v2 import SimCLRV2
 from ssljax.methods.simsiam import SimSiam
 from ssljax.methods.swav import SwAV
+from ssljax.methods.supcon import SupCon, SupConMoCo
 
 METHODS: dict[str, type[Method]] = {
+  "metric_learning": MetricLearning,  # from Hadsell et al. 2006 on
   "instdisc": InstDisc,
   "invaspread": InvaSpread,
   "moco": MoCo,
   "simclr": SimCLR,
+  "supcon": SupCon,
+  "supcon_moco": SupConMoCo,
   "byol": BYOL,
   "simclr_v2": SimCLRV2,
   "swav": SwAV,

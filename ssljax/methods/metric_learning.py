@@ -1,0 +1,50 @@
+"""Metric learning: one network, the losses from 2006 to 2020 that compare its rows."""
+
+import dataclasses
+from typing import ClassVar
+
+from ssljax.core import Aux, Method
+from ssljax.fields import check_choice
+from ssljax.losses import metric
+from ssljax.methods.supcon import positives
+
+LOSSES = {
+  "margin": lambda m, x, positive: metric.margin(x, positive, m.margin),
+  "triplet": lambda m, x, positive: metric.triplet(x, positive, m.margin, m.mining),
+  "n_pair": lambda m, x, positive: metric.n_pair(x, positive, m.l2),
+  "info_nce": lambda m, x, positive: metric.info_nce(x, positive, m.temperature),
+  "nce": lambda m, x, positive: metric.nce(x, positive, m.temperature),
+  "logistic": lambda m, x, positive: metric.logistic(x, positive, m.temperature),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class MetricLearning(Method):
+  """A `loss` of LOSSES on all views of the batch.
+
+  Views of one picture are positives; with `labels` so are pictures of one label,
+  other than -1. `margin` is of "margin" and "triplet", `mining` of "triplet", `l2` of
+  "n_pair", `temperature` of the others.
+  """
+
+  loss: str
+  labels: bool
+  margin: float
+  mining: str
+  l2: float
+  temperature: float
+  views: ClassVar[int] = 0
+
+  def __post_init__(self):
+    """ConfigError on a `loss` or a `mining` that does not exist."""
+    check_choice("method.loss", self.loss, LOSSES)
+    check_choice("method.mining", self.mining, metric.MINING)
+
+  def loss_fn(self, params, state, batch, rng):
+    """The loss over batch["image"] [B,V,H,W,C] and batch["label"] [B]."""
+    online, stats = self.forward_views(params, state.batch_stats, batch["image"], rng)
+    z = online["projection"]
+    b, v, dim = z.shape
+    positive = metric.of_views(positives(batch, self.labels), v)
+    loss = LOSSES[self.loss](self, z.reshape(b * v, dim), positive)
+    return loss, Aux(stats, (), online, {})

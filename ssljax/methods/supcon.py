@@ -1,0 +1,108 @@
+"""SupCon (Khosla et al. 2020): examples of one class are positives of each other."""
+
+import dataclasses
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from ssljax import memory
+from ssljax.core import Aux, Method
+from ssljax.fields import check_choice
+from ssljax.losses import supervised
+from ssljax.methods.moco import MoCo
+
+
+@dataclasses.dataclass(frozen=True)
+class SupCon(Method):
+  """Eq. 2 on the batch, as the official code computes it.
+
+  An example with label -1 has its own views as its only positives; with
+  `labels=False` every example is such a one, which is SimCLR. The loss is scaled by
+  temperature / base_temperature.
+  """
+
+  temperature: float
+  base_temperature: float
+  labels: bool = True
+  contrast_mode: str = "all"
+  views: ClassVar[int] = 0
+
+  def __post_init__(self):
+    """ConfigError on a `contrast_mode` that is neither."""
+    check_choice("method.contrast_mode", self.contrast_mode, ("all", "one"))
+
+  def loss_fn(self, params, state, batch, rng):
+    """L_out over batch["image"] [B,V,H,W,C] and batch["label"] [B]."""
+    online, stats = self.forward_views(params, state.batch_stats, batch["image"], rng)
+    z = online["projection"]
+    loss = supervised.sup_con(
+      z,
+      positives(batch, self.labels),
+      self.temperature,
+      self.base_temperature,
+      self.contrast_mode,
+    )
+    return loss, Aux(stats, (), online, {})
+
+
+@dataclasses.dataclass(frozen=True)
+class SupConMoCo(MoCo):
+  """Section 4.1's "memory based alternative": MoCo with the queue's labels.
+
+  The paper and the official repository report it and publish no code. Here a query's
+  positives are its own key and the keys in the queue that have its label; with labels
+  of -1 alone it is MoCo, times temperature / base_temperature.
+  """
+
+  base_temperature: float = 0.07
+
+  def init(self, rng, batch):
+    """-> params, batch_stats, MoCo's target with "queue_label" i32 [K] of -1."""
+    params, stats, target = super().init(rng, batch)
+    unknown = jnp.full(self.queue_size, -1, jnp.int32)
+    return params, stats, {**target, "queue_label": unknown}
+
+  def loss_fn(self, params, state, batch, rng):
+    """L_out of queries on view 0 against keys on view 1 and the queue."""
+    image, label, target = batch["image"], batch["label"], state.target
+    query, stats = self.forward(params, state.batch_stats, image[:, 0])
+    key, kept = self.key_pass(target, image[:, 1], rng)
+    positive = supervised.same_label(label, target["queue_label"])
+    loss = supervised.sup_con_queue(
+      query["projection"],
+      key,
+      target["queue"],
+      positive,
+      self.temperature,
+      self.base_temperature,
+    )
+    outputs = {
+      "features": query["features"][:, None],
+      "projection": jnp.stack([query["projection"], key], 1),
+    }
+    positives = positive.sum(1).astype(jnp.float32).mean()
+    return loss, Aux(stats, (key, kept, label), outputs, {"positives": positives})
+
+  def after_update(self, params, state, carry):
+    """The queue takes the keys and, in the same rows, their labels."""
+    key, kept, label = carry
+    params, target = super().after_update(params, state, (key, kept))
+    queue_label, _ = memory.enqueue(
+      state.target["queue_label"], state.target["pointer"], label
+    )
+    return params, {**target, "queue_label": queue_label}
+
+
+def positives(batch: dict[str, jax.Array], labels: bool) -> jax.Array:
+  """Which pictures belong together, bool [B,B]: a picture and itself, that is its
+  views, and with `labels` pictures of one label. ValueError if that leaves none.
+  """
+  label, views = batch["label"], batch["image"].shape[1]
+  if views == 1 and not labels:
+    raise ValueError(
+      "method.labels=False takes other views of a picture as positives, and there is "
+      "one view; set method.labels=True or an augment.recipe of two views"
+    )
+  itself = jnp.eye(label.shape[0], dtype=bool)
+  return itself | supervised.same_label(label, label) if labels else itself
