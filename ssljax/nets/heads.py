@@ -9,7 +9,11 @@ from flax import linen as nn
 from ssljax.fields import check_choice
 from ssljax.nets.norm import BatchNorm
 
-ACTIVATIONS = {"relu": nn.relu, "gelu": lambda x: nn.gelu(x, approximate=False)}
+ACTIVATIONS = {
+  "relu": nn.relu,
+  "gelu": lambda x: nn.gelu(x, approximate=False),
+  "quick_gelu": lambda x: x * nn.sigmoid(1.702 * x),  # CLIP's
+}
 
 # last_norm -> has scale, has bias
 LAST_NORMS = {"affine": (True, True), "scale": (True, False), "plain": (False, False)}

@@ -10,6 +10,7 @@ from flax import linen as nn
 
 from ssljax.fields import check_choice
 from ssljax.nets.conv import Conv
+from ssljax.nets.heads import ACTIVATIONS
 
 POSITIONS = ("sincos", "learned")
 POOLS = ("cls", "mean")
@@ -24,22 +25,32 @@ def layer_norm(x: jax.Array, name: str) -> jax.Array:
 
 
 class Attention(nn.Module):
-  """Multi-head self-attention; the softmax is float32."""
+  """Multi-head self-attention; the softmax is float32.
+
+  With `causal` a token sees itself and those before it. ValueError unless the heads
+  divide D.
+  """
 
   heads: int
   qkv_init: Initializer
   out_init: Initializer
   dtype: Any
+  causal: bool = False
 
   @nn.compact
   def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """[B,N,D] -> [B,N,D], attention [B,heads,N,N] float32."""
     batch, tokens, dim = x.shape
+    if dim % self.heads:
+      raise ValueError(f"heads={self.heads} must divide width={dim}")
     dense = partial(nn.Dense, dtype=self.dtype)
     qkv = dense(3 * dim, kernel_init=self.qkv_init, name="qkv")(x)
     qkv = qkv.reshape(batch, tokens, 3, self.heads, dim // self.heads)
     q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
     scores = jnp.einsum("bqhd,bkhd->bhqk", q, k, preferred_element_type=jnp.float32)
+    if self.causal:
+      seen = jnp.tril(jnp.ones((tokens, tokens), bool))
+      scores = jnp.where(seen[None, None], scores, -jnp.inf)
     attention = jax.nn.softmax(scores * (dim // self.heads) ** -0.5)
     x = jnp.einsum("bhqk,bkhd->bqhd", attention.astype(self.dtype), v)
     x = x.reshape(batch, tokens, dim)
@@ -47,7 +58,10 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-  """Pre-norm transformer block: attention, then a GELU MLP, each a residual."""
+  """Pre-norm transformer block: attention, then an MLP, each a residual.
+
+  `out_init` starts the last map of either; without it `dense_init` does.
+  """
 
   heads: int
   mlp_ratio: float
@@ -55,18 +69,23 @@ class Block(nn.Module):
   dense_init: Initializer
   drop_path: float
   dtype: Any
+  out_init: Initializer | None = None
+  activation: str = "gelu"
+  causal: bool = False
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
     """[B,N,D] -> [B,N,D], attention [B,heads,N,N]."""
     dim = x.shape[-1]
-    dense = partial(nn.Dense, dtype=self.dtype, kernel_init=self.dense_init)
+    out_init = self.out_init or self.dense_init
+    dense = partial(nn.Dense, dtype=self.dtype)
     y, attention = Attention(
-      self.heads, self.qkv_init, self.dense_init, self.dtype, name="attn"
+      self.heads, self.qkv_init, out_init, self.dtype, self.causal, name="attn"
     )(layer_norm(x, "norm1"))
     x = x + self._drop_path(y, train)
-    y = dense(int(dim * self.mlp_ratio), name="fc1")(layer_norm(x, "norm2"))
-    y = dense(dim, name="fc2")(nn.gelu(y, approximate=False))
+    hidden = dense(int(dim * self.mlp_ratio), kernel_init=self.dense_init, name="fc1")
+    y = ACTIVATIONS[self.activation](hidden(layer_norm(x, "norm2")))
+    y = dense(dim, kernel_init=out_init, name="fc2")(y)
     return x + self._drop_path(y, train), attention
 
   def _drop_path(self, y: jax.Array, train: bool) -> jax.Array:
@@ -182,8 +201,6 @@ class ViT(nn.Module):
   def _validate(self, shape: tuple[int, ...]) -> None:
     check_choice("position", self.position, POSITIONS)
     check_choice("pool", self.pool, POOLS)
-    if self.width % self.heads:
-      raise ValueError(f"heads={self.heads} must divide width={self.width}")
     size = self.image_size if self.position == "learned" else self.patch_size
     for pixels in (*shape[1:3], size):
       if pixels % self.patch_size:
