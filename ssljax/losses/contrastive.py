@@ -41,10 +41,10 @@ def invariant_spread(z: jax.Array, temperature: float) -> jax.Array:
   """InvaSpread (Ye et al. 2019), z [B,2,D]: mean over all 2B anchors.
 
   An anchor is classified among the batch's 2B - 1 other embeddings: minus the log
-  probability of its other view, minus the sum of log(1 - P) over other pictures. As
-  in the official code the embeddings compared with are constants, so that this
-  gradient is not the value's; the paper's softmax runs over one view and the anchor
-  itself. The official value and gradient.
+  probability of its other view, minus the sum of log(1 - P) over other pictures. (In
+  the paper it is among one view of each picture, its own included.) What an anchor is
+  compared with is constant, as in the official code: the gradient is not the value's.
+  The official value and gradient.
   """
   batch, views, dim = z.shape
   z = unit(z)

@@ -16,7 +16,7 @@ class InvaSpread(Method):
   temperature: float
 
   def loss_fn(self, params, state, batch, rng):
-    """Eq. 4 over the two views in batch["image"] [B,2,H,W,C]."""
+    """The official criterion over the two views in batch["image"] [B,2,H,W,C]."""
     online, stats = self.forward_views(params, state.batch_stats, batch["image"], rng)
     loss = contrastive.invariant_spread(online["projection"], self.temperature)
     return loss, Aux(stats, (), online, {})

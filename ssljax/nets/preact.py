@@ -48,20 +48,13 @@ class PreActResNet(nn.Module):
 
   stage_sizes: Sequence[int]
   width: int = 16
-  bn_group_size: int = 0
-  bn_strided: bool = False
   dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(self, image: jax.Array, train: bool) -> jax.Array:
     """[B,H,W,C] -> features [B,D] float32."""
     conv = partial(Conv, dtype=self.dtype)
-    norm = partial(
-      BatchNorm,
-      group_size=self.bn_group_size,
-      strided=self.bn_strided,
-      dtype=self.dtype,
-    )
+    norm = partial(BatchNorm, dtype=self.dtype)
     x = conv(self.width, 3, name="conv1")(image)
     x = nn.relu(norm(name="bn1")(x, train))
     for i, size in enumerate(self.stage_sizes):

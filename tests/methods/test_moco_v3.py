@@ -7,7 +7,7 @@ import torch_names
 from numpy.testing import assert_allclose
 from oracle_file import oracle
 
-from ssljax import core, nets, schedules
+from ssljax import core, nets, recipe, schedules
 from ssljax.methods.moco_v3 import MoCoV3
 from ssljax.nets.heads import MLP
 
@@ -96,17 +96,16 @@ def test_the_key_encoder_of_step_i_has_seen_the_official_momenta_1_to_i():
     assert_allclose(key, expected, rtol=1e-4)
 
 
-def test_keys_carry_no_gradient():
-  net = nets.Network(
-    tiny.Encoder(), projector=MLP(1, out=3), predictor=MLP(1, out=3, out_bias=False)
+def test_a_frozen_patch_projection_is_not_even_decayed():
+  config = tiny.configs()["moco_v3_imagenet_vit"]
+  parts = recipe.build(config, tiny.PLAN)
+  first = tiny.first_state(parts).replace(step=np.int32(1))  # the rate at 0 is 0
+  state, metrics = jax.jit(parts.step)(first, tiny.batch())
+  moved = jax.tree.map(
+    lambda x, y: not np.array_equal(x, y),
+    first.params["encoder"],
+    state.params["encoder"],
   )
-  method = MoCoV3(net, 0.2, lambda step: 0.99)
-  image = jax.random.normal(jax.random.key(0), (4, 2, 3))
-  params, stats, target = method.init(jax.random.key(1), {"image": image})
-
-  def loss_fn(target):
-    state = core.TrainState(jnp.int32(0), None, stats, target, None)
-    return method.loss_fn(params, state, {"image": image}, None)[0]
-
-  grads = jax.grad(loss_fn)(target)
-  assert all((g == 0).all() for g in jax.tree.leaves(grads))
+  assert moved.pop("patch") == {"kernel": False, "bias": False}
+  assert all(jax.tree.leaves(moved["block0"]))
+  assert metrics["grad_norm/encoder/patch"] == 0

@@ -8,7 +8,7 @@ from ssljax import nets
 from ssljax.nets.preact import PreActResNet
 
 
-def test_resnet20_v2_has_the_kernels_of_kerass():
+def test_resnet20_v2_has_the_kernels_of_keras():
   encoder = nets.build({"name": "resnet20v2"})
   image = jnp.zeros((1, 32, 32, 3))
   shapes = jax.eval_shape(lambda: encoder.init(jax.random.key(0), image, train=False))
