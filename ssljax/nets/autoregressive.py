@@ -52,16 +52,18 @@ class PixelCNN(nn.Module):
 
 
 class Forecast(nn.Module):
-  """The matrices W_k of CPC: a linear prediction for each of the next `steps`."""
+  """The matrices W_k of CPC: a linear prediction for each of the next `horizon`."""
 
-  steps: int
+  horizon: int
   dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(self, context: jax.Array, dim: int) -> jax.Array:
     """Context [B,N,...,C] -> predictions [B,N,...,K,dim] in `dtype`."""
-    x = nn.Dense(self.steps * dim, use_bias=False, dtype=self.dtype, name="w")(context)
-    return x.reshape(*context.shape[:-1], self.steps, dim)
+    x = nn.Dense(self.horizon * dim, use_bias=False, dtype=self.dtype, name="w")(
+      context
+    )
+    return x.reshape(*context.shape[:-1], self.horizon, dim)
 
 
 class Contextual(nn.Module):

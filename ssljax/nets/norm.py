@@ -1,4 +1,4 @@
-"""Batch normalisation whose group is a number in the recipe."""
+"""Normalisation: by a batch whose group is a number in the recipe, or by none."""
 
 from typing import Any
 
@@ -69,6 +69,28 @@ class BatchNorm(nn.Module):
     lead = (n, batch // n) if self.strided else (batch // n, n)
     x = x.reshape(*lead, *x.shape[1:])
     return x, (0 if self.strided else 1, *range(2, x.ndim - 1))
+
+
+class LayerNorm(nn.Module):
+  """Normalises each example over all its axes, with a scale and bias a channel.
+
+  Ba et al. 2016 on a picture, for methods whose batch must not tell (CPC). Statistics
+  are float32 whatever x is.
+  """
+
+  epsilon: float = 1e-5
+  scale_init: nn.initializers.Initializer = nn.initializers.ones
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    """[B,...,C] -> the same shape in `dtype`."""
+    dim = x.shape[-1]
+    mean, var, _ = _moments(x, tuple(range(1, x.ndim)))
+    gain = _like(self.param("scale", self.scale_init, (dim,)), x)
+    shift = _like(self.param("bias", nn.initializers.zeros, (dim,)), x)
+    y = (x.astype(jnp.float32) - mean) * jax.lax.rsqrt(var + self.epsilon)
+    return (y * gain + shift).astype(self.dtype)
 
 
 def _moments(x: jax.Array, axes: tuple[int, ...]):

@@ -10,10 +10,11 @@ from flax import linen as nn
 
 from ssljax.fields import check_choice
 from ssljax.nets.conv import Conv
-from ssljax.nets.norm import BatchNorm
+from ssljax.nets.norm import BatchNorm, LayerNorm
 from ssljax.nets.selective import SelectiveConv
 
 STEMS = ("imagenet", "cifar")
+NORMS = ("batch", "layer")
 
 
 class BasicBlock(nn.Module):
@@ -110,8 +111,8 @@ class ResNet(nn.Module):
   `sk_ratio` makes it SimCLR v2's: bottlenecks have selective kernels (basic blocks,
   as in the official code, do not), the "imagenet" stem is three 3x3 convolutions and
   shortcuts stride by a mean (ResNet-D, He et al. 2019).
-  `bn_group_size` and `bn_strided` are BatchNorm's. Parameters are float32; `dtype`
-  is the compute type.
+  norm="layer" replaces BatchNorm, whose are `bn_group_size` and `bn_strided`, by
+  LayerNorm. Parameters are float32; `dtype` is the compute type.
   """
 
   stage_sizes: Sequence[int]
@@ -120,6 +121,7 @@ class ResNet(nn.Module):
   stem: str = "imagenet"
   zero_init_gamma: bool = False  # last scale of each block: starts as the identity
   sk_ratio: float = 0.0  # hidden / width of selective kernels; 0: none
+  norm: str = "batch"
   bn_group_size: int = 0
   bn_strided: bool = False
   dtype: Any = jnp.float32
@@ -128,13 +130,16 @@ class ResNet(nn.Module):
   def __call__(self, image: jax.Array, train: bool) -> jax.Array:
     """[B,H,W,C] -> features [B,D] float32."""
     check_choice("stem", self.stem, STEMS)
+    check_choice("norm", self.norm, NORMS)
     conv = partial(Conv, dtype=self.dtype)
-    norm = partial(
-      BatchNorm,
-      group_size=self.bn_group_size,
-      strided=self.bn_strided,
-      dtype=self.dtype,
-    )
+    norm = partial(LayerNorm, dtype=self.dtype)
+    if self.norm == "batch":
+      norm = partial(
+        BatchNorm,
+        group_size=self.bn_group_size,
+        strided=self.bn_strided,
+        dtype=self.dtype,
+      )
     x, (kernel, stride) = image, (7, 2) if self.stem == "imagenet" else (3, 1)
     if self.stem == "imagenet" and self.sk_ratio:
       x = conv(self.width // 2, 3, 2, name="stem_conv1")(x)

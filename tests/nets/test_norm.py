@@ -1,4 +1,4 @@
-"""BatchNorm's groups and running statistics against a transcription in NumPy."""
+"""Norms, and BatchNorm's groups and running statistics, against NumPy."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from ssljax.nets.norm import BatchNorm
+from ssljax.nets.norm import BatchNorm, LayerNorm
 
 X = np.random.default_rng(0).normal(3.0, 2.0, (12, 2, 3, 5)).astype(np.float32)
 
@@ -70,3 +70,14 @@ def test_the_affine_parameters_can_be_left_out():
 def test_a_group_that_does_not_divide_the_batch_is_named(batch, fits):
   with pytest.raises(ValueError, match=f"must divide the batch of {batch}; try {fits}"):
     run(np.zeros((batch, 5), np.float32), group_size=32)
+
+
+def test_layer_norm_takes_an_example_by_itself_over_all_its_axes():
+  norm = LayerNorm()
+  variables = norm.init(jax.random.key(0), X, True)
+  scale, bias = np.float32([1, 2, 3, 4, 5]), np.float32([5, 4, 3, 2, 1])
+  y = norm.apply({"params": {"scale": scale, "bias": bias}}, X, True)
+  for x, actual in zip(X.astype(np.float64), y, strict=True):
+    expected = (x - x.mean()) / np.sqrt(x.var() + 1e-5)
+    assert_allclose(actual, expected * scale + bias, atol=1e-4)
+  assert jax.tree.map(np.shape, variables) == {"params": {"scale": (5,), "bias": (5,)}}

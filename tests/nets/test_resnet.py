@@ -104,6 +104,17 @@ def test_zero_init_gamma_starts_every_block_as_its_shortcut():
   assert params["layer1_0"]["bn1"]["scale"].all()
 
 
+def test_with_layer_norm_a_picture_s_features_do_not_depend_on_the_batch():
+  net = ResNet18(stage_sizes=(1, 1), width=4, stem="cifar", norm="layer")
+  image = np.random.default_rng(0).normal(size=(4, 8, 8, 3)).astype(np.float32)
+  variables = jax.jit(net.init, static_argnums=2)(jax.random.key(0), image, False)
+  apply = jax.jit(net.apply, static_argnums=2)
+  alone = apply(variables, image[:1], True)
+  assert variables.keys() == {"params"}
+  assert_allclose(apply(variables, image, True)[:1], alone, atol=1e-5)
+  assert np.abs(alone).max() > 0.1
+
+
 def test_an_unknown_stem_is_named():
   with pytest.raises(ValueError, match="stem='stl' must be one of imagenet, cifar"):
     ResNet18(stem="stl").init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), False)
