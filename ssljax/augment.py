@@ -17,122 +17,68 @@ import numpy as np
 
 from ssljax import image as ops
 from ssljax.fields import check_choice, check_names
+from ssljax.views import CentreView, Text, View, Window
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-SIGMA = (0.1, 2.0)  # of every paper's blur, in pixels
-NO_BLUR = 0.01  # a Gaussian so narrow that it is the identity
-
-
-@dataclasses.dataclass(frozen=True)
-class View:
-  """One random view: crop, flip, jitter, gray, blur, solarize, in this order.
-
-  `flip` and names in `_p` are probabilities; `jitter` holds the strengths of
-  brightness, contrast, saturation (factors in 1 ± s) and hue (turns in ± s).
-  """
-
-  size: int = 224
-  crop_min: float = 0.08  # fraction of the picture's area
-  crop_max: float = 1.0
-  interpolation: str = "bilinear"
-  flip: float = 0.5
-  jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.4, 0.4)
-  jitter_p: float = 1.0
-  gray_p: float = 0.2
-  gray_first: bool = False  # before the jitter, as InstDisc's and MoCo v1's code has it
-  blur_p: float = 0.0
-  solarize_p: float = 0.0
-
-  def __post_init__(self):
-    check_choice("augment.interpolation", self.interpolation, ops.FILTERS)
-    if len(self.jitter) != 4 or not 0 <= self.jitter[3] <= 0.5:
-      raise ValueError(
-        f"augment.jitter={self.jitter} must be four strengths (brightness, contrast, "
-        "saturation, hue) with hue in 0..0.5; try (0.4, 0.4, 0.4, 0.1)"
-      )
-    if not 0 < self.crop_min <= self.crop_max <= 1:
-      raise ValueError(
-        f"augment crops cover crop_min={self.crop_min} to crop_max={self.crop_max} of "
-        "the picture, which must be 0 < crop_min <= crop_max <= 1; try 0.2 and 1.0"
-      )
-
-  def draw(self, key: jax.Array, image: jax.Array, aspect: jax.Array) -> jax.Array:
-    """uint8 [H,W,3], its true width / height f32[] -> [3,size,size] in [0,1]."""
-    u = jax.random.uniform(key, (ops.BOX_DRAWS + 11,))  # one draw is the fast way
-    u_box, u = u[: ops.BOX_DRAWS], u[ops.BOX_DRAWS :]
-    u_flip, u_jitter, u_order, u_gray, u_blur, u_sigma, u_solarize = u[:7]
-
-    def grayed(x):
-      return jnp.where(u_gray < self.gray_p, ops.luma(x)[None], x)
-
-    scale = (self.crop_min, self.crop_max)
-    box = ops.crop_box(u_box, scale, *image.shape[:2], aspect)
-    x = ops.crop_resize(image, box, u_flip < self.flip, self.size, self.interpolation)
-    if self.gray_p and self.gray_first:
-      x = grayed(x)
-    if self.jitter_p:
-      order = jnp.asarray(ops.ORDERS)[(u_order * len(ops.ORDERS)).astype(jnp.int32)]
-      x = ops.jitter(x, order, self.jitter_amounts(u[7:], u_jitter < self.jitter_p))
-    if self.gray_p and not self.gray_first:
-      x = grayed(x)
-    if self.blur_p:
-      sigma = SIGMA[0] + (SIGMA[1] - SIGMA[0]) * u_sigma
-      x = ops.blur(x, jnp.where(u_blur < self.blur_p, sigma, NO_BLUR))
-    if self.solarize_p:
-      x = jnp.where(u_solarize < self.solarize_p, ops.solarize(x), x)
-    return x
-
-  def jitter_amounts(self, u: jax.Array, apply: jax.Array | bool) -> jax.Array:
-    """Uniform [4] -> amounts [4] of `image.jitter`, neutral ones unless `apply`."""
-    neutral = jnp.array([1.0, 1.0, 1.0, 0.0])
-    strength = jnp.array(self.jitter, jnp.float32)
-    low = jnp.maximum(neutral - strength, jnp.array([0.0, 0.0, 0.0, -0.5]))
-    drawn = low + (neutral + strength - low) * u
-    return jnp.where(apply, drawn, neutral)
-
-
-@dataclasses.dataclass(frozen=True)
-class CentreView:
-  """The view of evaluation: a central square, resized. Nothing is random.
-
-  `crop` is the square's side as a fraction of the picture's shorter side; ImageNet
-  papers take 0.875, which is 224 of 256 pixels.
-  """
-
-  size: int = 224
-  crop: float = 1.0
-  interpolation: str = "bilinear"
-
-  def __post_init__(self):
-    check_choice("augment.interpolation", self.interpolation, ops.FILTERS)
-    if not 0 < self.crop <= 1:
-      raise ValueError(
-        f"augment.crop={self.crop} must be in 0..1, a fraction of the shorter side; "
-        "try 0.875"
-      )
-
-  def draw(self, key: jax.Array, image: jax.Array, aspect: jax.Array) -> jax.Array:
-    """uint8 [H,W,3], its true width / height f32[] -> [3,size,size] in [0,1]."""
-    height, width, _ = image.shape
-    h = jnp.maximum(1.0, height * self.crop * jnp.minimum(1.0, aspect))
-    w = jnp.maximum(1.0, width * self.crop * jnp.minimum(1.0, 1 / aspect))
-    box = (height - h) / 2, (width - w) / 2, h, w
-    return ops.crop_resize(image, box, False, self.size, self.interpolation)
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-  """The views of one paper; `local` is drawn `local_views` times, at its own size."""
+  """The views of one paper; `local` is drawn `local_views` times, at its own size.
 
-  views: tuple[View | CentreView, ...]
+  `mean` and `std` are in the units of `colour`, one number a channel or one for all.
+  """
+
+  views: tuple[View | CentreView | Window | Text, ...]
   local: View | None = None
   local_views: int = 0
-  mean: tuple[float, float, float] = IMAGENET_MEAN
-  std: tuple[float, float, float] = IMAGENET_STD
+  colour: str = "rgb"  # space in which the network sees the picture: ops.COLOURS
+  mean: tuple[float, ...] = IMAGENET_MEAN
+  std: tuple[float, ...] = IMAGENET_STD
+
+  def __post_init__(self):
+    check_choice("augment.colour", self.colour, ops.COLOURS)
+
+  @property
+  def input(self) -> str:
+    """The entry of a batch that the views are of."""
+    return self.views[0].input
+
+  def finish(self, x: jax.Array, normalise: bool) -> jax.Array:
+    """Planes [B,V,C,S,S] in [0,1] -> pictures [B,V,S,S,C] as the network sees them."""
+    if self.input != "image":
+      return x
+    self.check_channels(x.shape[2])
+    if not normalise:
+      return jnp.moveaxis(x, 2, 4)
+    convert = jax.vmap(jax.vmap(ops.COLOURS[self.colour]))
+    mean, std = (
+      np.reshape(np.float32(numbers), (1, 1, 1, 1, -1))
+      for numbers in (self.mean, self.std)
+    )
+    return (jnp.moveaxis(convert(x), 2, 4) - mean) / std
+
+  def check_channels(self, channels: int) -> None:
+    """ValueError where pictures of so many channels cannot be seen like this."""
+    for name, numbers in (("mean", self.mean), ("std", self.std)):
+      if len(numbers) not in (1, channels):
+        raise ValueError(
+          f"augment.{name}={numbers} must be one number, or one for each of the "
+          f"pictures' {channels} channels; try ({numbers[0]},)"
+        )
+    coloured = self.colour != "rgb" or any(
+      isinstance(view, View) and (view.jitter_p or view.gray_p) for view in self.views
+    )
+    if coloured and channels != 3:
+      raise ValueError(
+        f"augment.colour={self.colour!r}, jitter_p and gray_p are about red, green and "
+        f"blue, and the pictures have {channels} channels; set them to 'rgb', 0 and 0"
+      )
 
 
 _INSTDISC = View(crop_min=0.2, gray_first=True)
+_CPC = View(size=256, crop_min=0.73, crop_max=0.73, jitter_p=0.0, gray_p=0.0)
 _INVASPREAD = View(crop_min=0.2)
 _MOCO_V2 = View(crop_min=0.2, jitter=(0.4, 0.4, 0.4, 0.1), jitter_p=0.8, blur_p=0.5)
 _SIMCLR = View(
@@ -150,9 +96,25 @@ _DINO_LOCAL = dataclasses.replace(
   _BYOL, size=96, crop_min=0.05, crop_max=0.4, blur_p=0.5
 )
 
+_CMC = View(crop_min=0.2, jitter_p=0.0, gray_p=0.0)
+_MAE = dataclasses.replace(_CMC, interpolation="bicubic")
+_CLIP = View(interpolation="bicubic", crop_min=0.9, flip=0.0, jitter_p=0.0, gray_p=0.0)
+
 RECIPES = {
   "instdisc": Recipe((_INSTDISC,)),  # Wu et al. 2018
+  "cpc": Recipe(  # van den Oord et al. 2018
+    (_CPC,), colour="gray", mean=(0.5,), std=(0.5,)
+  ),
   "invaspread": Recipe((_INVASPREAD, _INVASPREAD)),  # Ye et al. 2019
+  "cmc": Recipe(  # Tian et al. 2019, with the ranges of its code
+    (_CMC,), colour="lab", mean=(50, 6.025, -6.6895), std=(50, 92.208, 101.1675)
+  ),
+  "cmc_ycbcr": Recipe(
+    (_CMC,),
+    colour="ycbcr",
+    mean=(116.151, 121.080, 132.342),
+    std=(109.500, 111.855, 111.964),
+  ),
   "moco_v1": Recipe((_INSTDISC, _INSTDISC)),  # He et al. 2020
   "simclr": Recipe((_SIMCLR, _SIMCLR)),  # Chen et al. 2020
   "moco_v2": Recipe((_MOCO_V2, _MOCO_V2)),  # Chen et al. 2020; SimSiam too
@@ -161,11 +123,19 @@ RECIPES = {
     (_SWAV, _SWAV), _SWAV_LOCAL, 6, std=(0.228, 0.224, 0.225)
   ),
   "dino": Recipe((_DINO, _DINO_2), _DINO_LOCAL, 8),  # Caron et al. 2021
+  "mae": Recipe((_MAE,)),  # He et al. 2021
+  "clip": Recipe(  # Radford et al. 2021, with open_clip's crop
+    (_CLIP,), mean=(0.48145, 0.45783, 0.40821), std=(0.26863, 0.26130, 0.27578)
+  ),
   "eval": Recipe((CentreView(),)),
+  "audio": Recipe((Window(),)),
+  "audio_eval": Recipe((Window(random=False),)),
+  "text": Recipe((Text(),)),
 }
+EVAL = {"image": "eval", "audio": "audio_eval", "text": "text"}  # where nothing varies
 
 _OWN = ("size", "crop_min", "crop_max")  # what local views do not share
-_WHOLE = ("local_views", "mean", "std")  # numbers of a Recipe, not of a View
+_WHOLE = ("local_views", "colour", "mean", "std")  # numbers of a Recipe, not of a View
 
 
 def fields(recipe: str) -> tuple[str, ...]:
@@ -174,7 +144,21 @@ def fields(recipe: str) -> tuple[str, ...]:
   names = [f.name for f in dataclasses.fields(RECIPES[recipe].views[0])]
   if RECIPES[recipe].local:
     names += ["local_views", *(f"local_{name}" for name in _OWN)]
-  return (*names, "mean", "std")
+  if RECIPES[recipe].input == "image":
+    names += ["colour", "mean", "std"]
+  return tuple(names)
+
+
+def evaluation(config: Mapping, crop: float) -> dict:
+  """A config of the same recipe's pictures (recordings, texts) without randomness.
+
+  `crop` is CentreView's.
+  """
+  recipe = configure(config)
+  whole = {name: getattr(recipe, name) for name in ("colour", "mean", "std")}
+  same = {**whole, **config, "crop": crop}
+  name = EVAL[recipe.input]
+  return {"recipe": name} | {k: same[k] for k in fields(name) if k in same}
 
 
 def configure(config: Mapping) -> Recipe:
@@ -197,40 +181,36 @@ def configure(config: Mapping) -> Recipe:
 
 
 def build(config: Mapping, normalise: bool = True) -> Callable:
-  """-> views(rng, batch) -> batch, pure; `normalise=False` leaves pictures in [0,1].
+  """-> views(rng, batch) -> batch, pure; `normalise=False` leaves RGB in [0,1].
 
-  In: "image" uint8 [B,H,W,3], "index" i32 [B], and where pictures were squeezed
+  In: "image" uint8 [B,H,W,C], "index" i32 [B], and where pictures were squeezed
   onto the canvas "aspect" f32 [B], their true width / height. Out: "image" f32
-  [B,V,size,size,3] normalised, with local views "local" f32 [B,L,size,size,3],
+  [B,V,size,size,C] normalised, with local views "local" f32 [B,L,size,size,C],
   the other keys as they came. Each view depends on `rng`, its example's index and its
   number alone: not on the batch around it, nor on the devices (save for the last
   bit, which XLA rounds by the shape of the batch).
+
+  Recordings are "audio" int16 [B,L] with "length" i32 [B] -> f32 [B,V,size]; texts
+  "text" i32 [B,...] -> [B,1,...].
   """
   recipe = configure(config)
-  mean = np.reshape(recipe.mean if normalise else 0, (1, 1, 1, 1, -1))
-  std = np.reshape(recipe.std if normalise else 1, (1, 1, 1, 1, -1))
 
-  def stack(views, first, keys, image, aspect):
+  def stack(views, first, *examples):
     parts = []
     for view, run in itertools.groupby(views):
       count = len(list(run))
-      draw = functools.partial(_draw, view)
-      draw = jax.vmap(draw, (0, None, None, None))  # over views
+      draw = jax.vmap(functools.partial(_draw, view), (0, None, None, None))  # views
       draw = jax.vmap(draw, (None, 0, 0, 0))  # over examples
-      parts.append(draw(first + jnp.arange(count), keys, image, aspect))
+      parts.append(draw(first + jnp.arange(count), *examples))
       first += count
-    x = jnp.moveaxis(jnp.concatenate(parts, axis=1), 2, 4)
-    return (x - mean.astype(np.float32)) / std.astype(np.float32)
+    return recipe.finish(jnp.concatenate(parts, axis=1), normalise)
 
   def views(rng, batch):
-    image = batch["image"]
-    height, width = image.shape[1:3]
-    aspect = batch.get("aspect")
-    if aspect is None:
-      aspect = jnp.full(image.shape[:1], width / height, jnp.float32)
+    if recipe.input == "image":
+      recipe.check_channels(batch["image"].shape[-1])
     keys = jax.vmap(functools.partial(jax.random.fold_in, rng))(batch["index"])
-    example = keys, image, aspect
-    out = {**batch, "image": stack(recipe.views, 0, *example)}
+    example = keys, *recipe.views[0].read(batch)
+    out = {**batch, recipe.input: stack(recipe.views, 0, *example)}
     if recipe.local_views:
       local = recipe.local_views * (recipe.local,)
       out["local"] = stack(local, len(recipe.views), *example)
@@ -239,5 +219,5 @@ def build(config: Mapping, normalise: bool = True) -> Callable:
   return views
 
 
-def _draw(view, number, key, image, aspect):
-  return view.draw(jax.random.fold_in(key, number), image, aspect)
+def _draw(view, number, key, x, aside):
+  return view.draw(jax.random.fold_in(key, number), x, aside)

@@ -1,6 +1,7 @@
 """Pictures under jit, one a call: crop, resize, colour, blur. `vmap` does the rest.
 
 A picture is [3,H,W] f32 in [0,1]: planes, because colour is arithmetic between them.
+Crops, resizing and blur take any number of planes.
 Randomness comes in as numbers uniform in [0,1). The semantics are Pillow's and
 torchvision's, without the rounding to 8 bits between the steps.
 """
@@ -16,6 +17,18 @@ ATTEMPTS = 10  # boxes tried before the central one
 BOX_DRAWS = 2 * ATTEMPTS + 2
 RATIO = (3 / 4, 4 / 3)
 LUMA = (0.299, 0.587, 0.114)  # ITU-R 601, as Pillow's "L"; torchvision cuts to 0.2989
+
+RGB_TO_XYZ = (
+  (0.412453, 0.357580, 0.180423),
+  (0.212671, 0.715160, 0.072169),
+  (0.019334, 0.119193, 0.950227),
+)
+D65 = (0.95047, 1.0, 1.08883)  # white
+RGB_TO_YCBCR = (
+  (65.481, 128.553, 24.966),
+  (-37.797, -74.203, 112.0),
+  (112.0, -93.786, -18.214),
+)
 
 # of brightness, contrast, saturation, hue: i32 [24,4]
 ORDERS = np.array(list(itertools.permutations(range(4))), np.int32)
@@ -80,7 +93,7 @@ def _resize_weights(
 def crop_resize(
   image: jax.Array, box: tuple, flip: jax.Array | bool, size: int, interpolation: str
 ) -> jax.Array:
-  """uint8 [H,W,3] -> [3,size,size]: Pillow's antialiased resize of `box`, mirrored.
+  """uint8 [H,W,C] -> [C,size,size]: Pillow's antialiased resize of `box`, mirrored.
 
   No pixel outside the box is seen. Two matrix products hold the crop, the filter and
   the flip; in TF32 or bfloat16, an accelerator's default, they stay within a gray
@@ -165,3 +178,29 @@ def blur(x: jax.Array, sigma: jax.Array) -> jax.Array:
 def solarize(x: jax.Array) -> jax.Array:
   """Inverts what is 0.5 or brighter."""
   return jnp.where(x >= 0.5, 1 - x, x)
+
+
+def rgb_to_lab(x: jax.Array) -> jax.Array:
+  """[3,H,W] sRGB in [0,1] -> CIE L in 0..100, a, b: D65, 2 degrees, as scikit-image."""
+  linear = jnp.where(x > 0.04045, ((x + 0.055) / 1.055) ** 2.4, x / 12.92)
+  t = _mix(RGB_TO_XYZ, linear) / jnp.array(D65)[:, None, None]
+  f = jnp.where(t > 0.008856, jnp.cbrt(t), 7.787 * t + 16 / 116)
+  return jnp.stack([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+def rgb_to_ycbcr(x: jax.Array) -> jax.Array:
+  """[3,H,W] in [0,1] -> Y in 16..235, Cb and Cr in 16..240 (ITU-R 601)."""
+  return _mix(RGB_TO_YCBCR, x) + jnp.array([16.0, 128.0, 128.0])[:, None, None]
+
+
+COLOURS = {
+  "rgb": lambda x: x,
+  "gray": lambda x: luma(x)[None],
+  "lab": rgb_to_lab,
+  "ycbcr": rgb_to_ycbcr,
+}
+
+
+def _mix(matrix: tuple, x: jax.Array) -> jax.Array:
+  exact = jax.lax.Precision.HIGHEST
+  return jnp.einsum("ij,jhw->ihw", jnp.array(matrix), x, precision=exact)

@@ -132,7 +132,7 @@ def build(config: ConfigDict, plan: schedules.Plan) -> Recipe:
     encoder = nets.build(config.encoder, dtype)
     method = methods.build(config.method, encoder, plan, dtype)
     views = augment.build(config.augment)
-    eval_views = augment.build(_eval_view(config))
+    eval_views = augment.build(augment.evaluation(config.augment, config.evals.crop))
     tx = optim.build(config.optimizer, plan)
     rates = optim.rates(config.optimizer, plan)
   watch = diagnostics.watch(config.watch)
@@ -154,12 +154,6 @@ def _check_views(config: ConfigDict, method: Method) -> None:
       f"method {config.method.name!r} takes {method.views}; choose from "
       f"{', '.join(fitting)}"
     )
-
-
-def _eval_view(config: ConfigDict) -> dict[str, Any]:
-  shared = ("size", "interpolation", "mean", "std")
-  same = {k: config.augment[k] for k in shared if k in config.augment}
-  return {"recipe": "eval", "crop": config.evals.crop, **same}
 
 
 def trace(recipe: Recipe, batch: core.Batch) -> TrainState:

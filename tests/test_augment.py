@@ -176,7 +176,7 @@ def test_an_override_reaches_every_view_and_local_ones_have_their_own_size():
     ),
     (
       {"recipe": "eval", "flip": 0.5},
-      "flip=0.5; it has size, crop, interpolation, mean",
+      "flip=0.5; it has size, crop, interpolation, colour, mean",
     ),
     (
       {"recipe": "simclr", "local_views": 2},
@@ -194,3 +194,28 @@ def test_an_override_reaches_every_view_and_local_ones_have_their_own_size():
 def test_a_wrong_number_is_named_before_anything_compiles(config, sentence):
   with pytest.raises(ValueError, match=re.escape(sentence)):
     augment.build(config)
+
+
+def test_a_window_is_a_stretch_of_the_recording_wherever_it_may_begin():
+  ramp = np.tile(np.arange(100, dtype=np.int16)[None], (64, 1))
+  batch = {
+    "audio": ramp,
+    "length": np.full(64, 50, np.int32),
+    "index": np.arange(64, dtype=np.int32),
+  }
+  views = augment.build({"recipe": "audio", "size": 20})
+  audio = 32768 * views(jax.random.key(0), batch)["audio"]
+  assert audio.shape == (64, 1, 20)
+  starts = np.asarray(audio[:, 0, 0])
+  np.testing.assert_array_equal(audio[:, 0], starts[:, None] + np.arange(20)[None])
+  assert (starts.min(), starts.max()) == (0, 30)
+  config = augment.evaluation({"recipe": "audio", "size": 20}, crop=0.875)
+  audio = augment.build(config)(jax.random.key(0), batch)["audio"]
+  np.testing.assert_array_equal(32768 * audio[:, 0, 0], 15)
+
+
+def test_silence_follows_a_recording_that_is_too_short():
+  batch = {"audio": np.ones((1, 8), np.int16), "index": np.zeros(1, np.int32)}
+  views = augment.build({"recipe": "audio", "size": 12})
+  audio = 32768 * views(jax.random.key(0), batch)["audio"]
+  np.testing.assert_array_equal(audio, [[[1] * 8 + [0] * 4]])

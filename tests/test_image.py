@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from ssljax import image as ops
-from ssljax.augment import NO_BLUR
+from ssljax.views import NO_BLUR
 from tests.oracle_file import oracle
 
 LEVEL = 1 / 255

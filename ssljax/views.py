@@ -1,0 +1,177 @@
+"""One view of one example: of a picture, a recording or a text. `vmap` does the rest.
+
+A view's `read` takes from a batch what its `draw` needs besides a key: two arrays.
+"""
+
+import dataclasses
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from ssljax import image as ops
+from ssljax.fields import check_choice
+
+SIGMA = (0.1, 2.0)  # of every paper's blur, in pixels
+NO_BLUR = 0.01  # a Gaussian so narrow that it is the identity
+
+
+def _pictures(batch):
+  """-> uint8 [B,H,W,C], true width / height [B] of what was squeezed onto H x W."""
+  image = batch["image"]
+  height, width = image.shape[1:3]
+  aspect = jnp.full(image.shape[:1], width / height, jnp.float32)
+  return image, batch.get("aspect", aspect)
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+  """One random view: crop, flip, jitter, gray, blur, solarize, in this order.
+
+  `flip` and names in `_p` are probabilities; `jitter` holds the strengths of
+  brightness, contrast, saturation (factors in 1 ± s) and hue (turns in ± s).
+  """
+
+  size: int = 224
+  crop_min: float = 0.08  # fraction of the picture's area
+  crop_max: float = 1.0
+  interpolation: str = "bilinear"
+  flip: float = 0.5
+  jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.4, 0.4)
+  jitter_p: float = 1.0
+  gray_p: float = 0.2
+  gray_first: bool = False  # before the jitter, as InstDisc's and MoCo v1's code has it
+  blur_p: float = 0.0
+  solarize_p: float = 0.0
+
+  def __post_init__(self):
+    check_choice("augment.interpolation", self.interpolation, ops.FILTERS)
+    if len(self.jitter) != 4 or not 0 <= self.jitter[3] <= 0.5:
+      raise ValueError(
+        f"augment.jitter={self.jitter} must be four strengths (brightness, contrast, "
+        "saturation, hue) with hue in 0..0.5; try (0.4, 0.4, 0.4, 0.1)"
+      )
+    if not 0 < self.crop_min <= self.crop_max <= 1:
+      raise ValueError(
+        f"augment crops cover crop_min={self.crop_min} to crop_max={self.crop_max} of "
+        "the picture, which must be 0 < crop_min <= crop_max <= 1; try 0.2 and 1.0"
+      )
+
+  input: ClassVar[str] = "image"
+  read: ClassVar = staticmethod(_pictures)
+
+  def draw(self, key: jax.Array, image: jax.Array, aspect: jax.Array) -> jax.Array:
+    """uint8 [H,W,C], its true width / height f32[] -> [C,size,size] in [0,1]."""
+    u = jax.random.uniform(key, (ops.BOX_DRAWS + 11,))  # one draw is the fast way
+    u_box, u = u[: ops.BOX_DRAWS], u[ops.BOX_DRAWS :]
+    u_flip, u_jitter, u_order, u_gray, u_blur, u_sigma, u_solarize = u[:7]
+
+    def grayed(x):
+      return jnp.where(u_gray < self.gray_p, ops.luma(x)[None], x)
+
+    scale = (self.crop_min, self.crop_max)
+    box = ops.crop_box(u_box, scale, *image.shape[:2], aspect)
+    x = ops.crop_resize(image, box, u_flip < self.flip, self.size, self.interpolation)
+    if self.gray_p and self.gray_first:
+      x = grayed(x)
+    if self.jitter_p:
+      order = jnp.asarray(ops.ORDERS)[(u_order * len(ops.ORDERS)).astype(jnp.int32)]
+      x = ops.jitter(x, order, self.jitter_amounts(u[7:], u_jitter < self.jitter_p))
+    if self.gray_p and not self.gray_first:
+      x = grayed(x)
+    if self.blur_p:
+      sigma = SIGMA[0] + (SIGMA[1] - SIGMA[0]) * u_sigma
+      x = ops.blur(x, jnp.where(u_blur < self.blur_p, sigma, NO_BLUR))
+    if self.solarize_p:
+      x = jnp.where(u_solarize < self.solarize_p, ops.solarize(x), x)
+    return x
+
+  def jitter_amounts(self, u: jax.Array, apply: jax.Array | bool) -> jax.Array:
+    """Uniform [4] -> amounts [4] of `image.jitter`, neutral ones unless `apply`."""
+    neutral = jnp.array([1.0, 1.0, 1.0, 0.0])
+    strength = jnp.array(self.jitter, jnp.float32)
+    low = jnp.maximum(neutral - strength, jnp.array([0.0, 0.0, 0.0, -0.5]))
+    drawn = low + (neutral + strength - low) * u
+    return jnp.where(apply, drawn, neutral)
+
+
+@dataclasses.dataclass(frozen=True)
+class CentreView:
+  """The view of evaluation: a central square, resized. Nothing is random.
+
+  `crop` is the square's side as a fraction of the picture's shorter side; ImageNet
+  papers take 0.875, which is 224 of 256 pixels.
+  """
+
+  size: int = 224
+  crop: float = 1.0
+  interpolation: str = "bilinear"
+
+  def __post_init__(self):
+    check_choice("augment.interpolation", self.interpolation, ops.FILTERS)
+    if not 0 < self.crop <= 1:
+      raise ValueError(
+        f"augment.crop={self.crop} must be in 0..1, a fraction of the shorter side; "
+        "try 0.875"
+      )
+
+  input: ClassVar[str] = "image"
+  read: ClassVar = staticmethod(_pictures)
+
+  def draw(self, key: jax.Array, image: jax.Array, aspect: jax.Array) -> jax.Array:
+    """uint8 [H,W,C], its true width / height f32[] -> [C,size,size] in [0,1]."""
+    height, width, _ = image.shape
+    h = jnp.maximum(1.0, height * self.crop * jnp.minimum(1.0, aspect))
+    w = jnp.maximum(1.0, width * self.crop * jnp.minimum(1.0, 1 / aspect))
+    box = (height - h) / 2, (width - w) / 2, h, w
+    return ops.crop_resize(image, box, False, self.size, self.interpolation)
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+  """A stretch of `size` samples out of a recording: anywhere, or its middle.
+
+  A shorter recording is followed by silence.
+  """
+
+  size: int = 20480
+  random: bool = True
+
+  input: ClassVar[str] = "audio"
+
+  def __post_init__(self):
+    if self.size < 1:
+      raise ValueError(
+        f"augment.size={self.size} must be a number of samples, 1 or more"
+      )
+
+  @staticmethod
+  def read(batch):
+    """-> int16 [B,L], i32 [B]: how many of the L samples are the recording's."""
+    audio = batch["audio"]
+    return audio, batch.get("length", jnp.full(audio.shape[:1], audio.shape[1]))
+
+  def draw(self, key: jax.Array, audio: jax.Array, length: jax.Array) -> jax.Array:
+    """Samples int16 [L], of which `length` i32[] count -> f32 [size] in [-1,1)."""
+    if audio.shape[0] < self.size:
+      audio = jnp.pad(audio, (0, self.size - audio.shape[0]))
+    spare = jnp.maximum(length - self.size, 0)
+    start = jax.random.randint(key, (), 0, spare + 1) if self.random else spare // 2
+    window = jax.lax.dynamic_slice(audio, (start,), (self.size,))
+    return window.astype(jnp.float32) / 32768
+
+
+@dataclasses.dataclass(frozen=True)
+class Text:
+  """Token ids as they are."""
+
+  input: ClassVar[str] = "text"
+
+  @staticmethod
+  def read(batch):
+    """-> i32 [B,...], and nothing more to know."""
+    return batch["text"], batch["index"]
+
+  def draw(self, key: jax.Array, text: jax.Array, index: jax.Array) -> jax.Array:
+    """Ids i32 [...] -> the same."""
+    return text
