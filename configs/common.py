@@ -96,19 +96,26 @@ def cpu(c: ConfigDict, batch_size: int, epochs: int) -> None:
   c.evals.every_epochs = 2
 
 
-SMOKE = {  # field -> its value in a smoke run, in whatever group it stands
+SMOKE = {  # field -> its most in a smoke run, in whatever group it stands
   "width": 8,
   "depth": 2,
   "hidden": 32,
   "out": 16,
   "num": 32,
   "patch_size": 4,
+  "patch_stride": 2,
+  "patch_crop": 3,
+  "horizon": 2,
   "local_size": 8,
   "local_views": 2,
   "queue_size": 64,
   "queue_epoch": 0,
   "bn_group_size": 8,
+  "heads": 2,
   "negatives": 16,
+  "vocabulary": 300,
+  "context": 24,
+  "sub_batch": 8,
 }
 
 
@@ -138,4 +145,4 @@ def _shrink(group: ConfigDict) -> None:
     if isinstance(value, ConfigDict):
       _shrink(value)
     elif name in SMOKE and value:  # 0 switches a thing off and stays
-      group[name] = SMOKE[name]
+      group[name] = min(value, SMOKE[name])

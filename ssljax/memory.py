@@ -38,6 +38,15 @@ def enqueue(
   return queue, (pointer + keys.shape[0]) % queue.shape[0]
 
 
+def nearest(queue: jax.Array, rows: jax.Array) -> jax.Array:
+  """The row of queue [K,D], of unit rows, nearest in direction to each of rows [B,D].
+
+  NNCLR's neighbours, [B,D]. Each device looks up its own examples.
+  """
+  similarity = jnp.matmul(rows, queue.T, precision=jax.lax.Precision.HIGHEST)
+  return queue[similarity.argmax(1)]
+
+
 def init_bank(rng: jax.Array, num_examples: int, dim: int) -> jax.Array:
   """[N,D] f32 uniform in ±1/sqrt(D/3), N padded; InstDisc's `lib/LinearAverage`."""
   rows = -(-num_examples // BANK_ROWS) * BANK_ROWS
@@ -48,12 +57,12 @@ def init_bank(rng: jax.Array, num_examples: int, dim: int) -> jax.Array:
 def bank_write(
   bank: jax.Array, index: jax.Array, embedding: jax.Array, momentum: float
 ) -> jax.Array:
-  """Moves rows `index` [B] of bank [N,D] towards embedding [B,D], on the sphere.
+  """Moves rows `index` [B] of bank [N,...,D] to embedding [B,...,D], on the sphere.
 
   v <- m v + (1 - m) f, then v <- v / |v|: InstDisc's code; its paper has m = 0.
   """
   rows = momentum * bank[index] + (1 - momentum) * embedding
-  rows = rows / jnp.linalg.norm(rows, axis=1, keepdims=True)
+  rows = rows / jnp.linalg.norm(rows, axis=-1, keepdims=True)
   return bank.at[index].set(rows.astype(bank.dtype))
 
 

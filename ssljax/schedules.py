@@ -136,13 +136,23 @@ def epoch_cosine(
 
 
 def steps(
-  plan: Plan, *, base: float, milestones: tuple[float, ...], factor: float
+  plan: Plan,
+  *,
+  base: float,
+  milestones: tuple[float, ...],
+  factor: float,
+  warmup_epochs: float = 0,
 ) -> Schedule:
-  """`base`, times `factor` from each of the `milestones` on, in epochs (InstDisc)."""
+  """`base`, times `factor` from each of the `milestones` on, in epochs (InstDisc).
+
+  Of W warm-up steps, step 0 is at base / W and step W - 1 at `base` (W-MSE).
+  """
   starts = [round(epoch * plan.steps_per_epoch) for epoch in milestones]
+  warmup = round(warmup_epochs * plan.steps_per_epoch)
 
   def schedule(step):
-    value = jnp.full(jnp.shape(step), base, jnp.float32)
+    taken = (jnp.asarray(step) + 1).astype(jnp.float32)
+    value = base * jnp.minimum(taken / max(warmup, 1), 1.0)
     for start in starts:
       value = jnp.where(jnp.asarray(step) >= start, value * factor, value)
     return value

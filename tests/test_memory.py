@@ -84,3 +84,19 @@ def test_ema_and_centre_keep_decay_of_the_old():
 def test_a_queue_starts_on_the_sphere():
   rows = memory.unit_rows(jax.random.key(0), 8, 5)
   assert_allclose(jnp.linalg.norm(rows, axis=1), 1.0, rtol=1e-6)
+
+
+def test_nearest_finds_the_row_of_the_smallest_angle_whatever_the_lengths():
+  queue = jnp.asarray([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
+  rows = jnp.asarray([[9.0, 8.0], [-0.1, 0.05], [0.01, 0.02]])
+  assert_array_equal(memory.nearest(queue, rows), queue[np.array([0, 2, 1])])
+
+
+def test_nearest_is_lightlys_neighbour_of_a_normalised_bank():
+  o = oracle("12_lightly_nnclr_0")
+  banks = [o["in_bank"], *o["out_bank"]]
+  for step, z in enumerate(o["in_z0"]):
+    queue = banks[step] / np.linalg.norm(banks[step], axis=1, keepdims=True)
+    expected = o["out_nn0"][step]
+    expected = expected / np.linalg.norm(expected, axis=1, keepdims=True)
+    assert_allclose(memory.nearest(queue, z), expected, rtol=1e-6)

@@ -49,6 +49,13 @@ def test_moco_drops_at_epochs_120_and_160():
   same(run(spec, plan_of(200, 3)), np.repeat(o["out_lr"], 3))
 
 
+def test_w_mse_warms_up_in_four_steps_and_drops_to_a_fifth_before_the_end():
+  spec = {"kind": "steps", "base": 2.0, "milestones": (3, 4), "factor": 0.2}
+  spec["warmup_epochs"] = 2
+  rates = [0.5, 1.0, 1.5, 2.0, 2.0, 2.0, 0.4, 0.4, 0.08, 0.08]
+  assert_allclose(run(spec, plan_of(5, 2)), rates, rtol=1e-6)
+
+
 def test_moco_v3_learning_rate_and_momentum():
   o = oracle("15_lr_mocov3_0")
   plan = plan_of(100, 5)

@@ -58,6 +58,26 @@ def invariant_spread(z: jax.Array, temperature: float) -> jax.Array:
   return -(positive + spread).mean()
 
 
+def dcl(z: jax.Array, temperature: float, sigma: float = 0.0) -> jax.Array:
+  """Decoupled NT-Xent, z [B,2,D]: the positive is left out of the denominator.
+
+  DCL (Yeh et al. 2022), eq. 6, as the mean over anchors. With `sigma` > 0 it is DCLW:
+  positives weigh 2 - w / mean(w), w = exp(cosine / sigma), without gradient.
+  """
+  batch, views, dim = z.shape
+  z = unit(z)
+  rows = z.reshape(batch * views, dim)
+  logits = jnp.matmul(rows, rows.T, precision=PRECISION) / temperature
+  logits = logits.reshape(batch, views, batch, views)
+  same = jnp.eye(batch, dtype=bool)[:, None, :, None]
+  denominator = logsumexp(jnp.where(same, -jnp.inf, logits), axis=(2, 3))
+  positive = (z[:, 0] * z[:, 1]).sum(1)
+  if sigma:
+    share = jax.nn.softmax(jax.lax.stop_gradient(positive) / sigma)
+    positive = (2 - batch * share) * positive
+  return denominator.mean() - positive.mean() / temperature
+
+
 def nt_xent_queue(
   query: jax.Array, key: jax.Array, queue: jax.Array, temperature: float
 ) -> jax.Array:
@@ -125,6 +145,17 @@ def instance_softmax(
   logits = jnp.where(padding[None], -jnp.inf, logits)
   positive = (embedding * bank[index]).sum(1) / temperature
   return (logsumexp(logits, axis=1) - positive).mean()
+
+
+def sampled_softmax(
+  embedding: jax.Array, rows: jax.Array, temperature: float
+) -> jax.Array:
+  """Cross-entropy of embedding [B,D] over unit rows [B,1+K,D], the positive first.
+
+  CMC (Tian et al. 2019), eq. 6, with sampled negatives; the official value.
+  """
+  logits = _scores(embedding, rows, temperature)
+  return (logsumexp(logits, axis=1) - logits[:, 0]).mean()
 
 
 def nce(

@@ -336,3 +336,46 @@ ROWS = unit(normal(8, 3, 5, 4))
 def test_gradients_are_finite_differences(name):
   x = jnp.asarray(normal(9, 3, 2, 4))
   check_grads(LOSSES[name], (x,), order=1, modes=["rev"], eps=1e-2, atol=3e-3)
+
+
+def split_views(o):
+  return jnp.stack([o["in_a"], o["in_b"]], 1)
+
+
+@pytest.mark.parametrize(("file", "sigma"), [("dcl", 0.0), ("dclw", 0.5)])
+def test_dcl_gives_lightlys_loss_and_gradient(file, sigma):
+  o = oracle(f"12_lightly_{file}_0")
+  assert float(o.get("hp_sigma", 0.0)) == sigma
+  step = jax.jit(jax.value_and_grad(contrastive.dcl), static_argnums=(1, 2))
+  loss, grad = step(split_views(o), float(o["hp_temperature"]), sigma)
+  assert_allclose(loss, o["out_loss"], rtol=2e-6)
+  close(grad[:, 0], o["out_grad_a"])
+  close(grad[:, 1], o["out_grad_b"])
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.7])
+def test_dcl_is_the_papers_equation(sigma):
+  z = unit(normal(0, 5, 2, 4).astype(np.float64))
+  likely = [np.exp(a @ b / sigma) if sigma else 1.0 for a, b in z]
+  total = 0.0
+  for i, view in np.ndindex(5, 2):
+    weight = 2 - likely[i] / np.mean(likely)
+    others = [np.exp(z[i, view] @ x / 0.3) for j in range(5) if j != i for x in z[j]]
+    total += -weight * (z[i, 0] @ z[i, 1]) / 0.3 + np.log(np.sum(others))
+  loss = contrastive.dcl(jnp.float32(z), 0.3, sigma)
+  assert_allclose(loss, total / 10, rtol=1e-5)
+
+
+def test_dcl_of_two_orthogonal_pictures_is_log_two_minus_one():
+  z = jnp.asarray([[[2.0, 0.0], [5.0, 0.0]], [[0.0, 1.0], [0.0, 3.0]]])
+  assert_allclose(contrastive.dcl(z, 1.0), np.log(2) - 1, rtol=1e-6)
+
+
+def test_nnclr_is_info_nce_in_the_batch_with_neighbours_as_queries():
+  o = oracle("12_solo_nnclr_0")
+  neighbour, prediction = jnp.asarray(o["in_a"]), jnp.asarray(o["in_b"])
+  step = jax.value_and_grad(contrastive.info_nce_in_batch, argnums=(0, 1))
+  loss, grads = step(neighbour, prediction, float(o["hp_temperature"]))
+  assert_allclose(loss, o["out_loss"], rtol=1e-6)
+  close(grads[0], o["out_grad_a"])
+  close(grads[1], o["out_grad_b"])

@@ -1,0 +1,50 @@
+"""NNCLR (Dwibedi et al. 2021): the positive is your nearest neighbour in a queue."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from ssljax import memory
+from ssljax.core import Aux, Method
+from ssljax.losses import contrastive
+
+
+@dataclasses.dataclass(frozen=True)
+class NNCLR(Method):
+  """Algorithm 1: a neighbour is the query, the other view's predictions are the keys.
+
+  Neighbours are looked up before the queue (the paper's support set) takes the
+  batch's first projections. lightly's NNCLR is another loss, NT-Xent: neighbours have
+  other neighbours as negatives too, predictions other predictions.
+  """
+
+  temperature: float
+  queue_size: int
+
+  def init(self, rng, batch):
+    """-> params, batch_stats, target with "queue" [K,D] of random directions."""
+    rng_net, rng_queue = jax.random.split(rng)
+    params, stats, _ = super().init(rng_net, batch)
+    row = self.output_shapes(params, stats, batch["image"][:, 0])["projection"]
+    queue = memory.unit_rows(rng_queue, self.queue_size, row.shape[-1])
+    return params, stats, {"queue": queue, "pointer": jnp.zeros((), jnp.int32)}
+
+  def loss_fn(self, params, state, batch, rng):
+    """The mean of both directions over batch["image"] [B,2,H,W,C]."""
+    online, stats = self.forward_views(
+      params, state.batch_stats, batch["image"], rng, together=False
+    )
+    p, z = online["prediction"], jax.lax.stop_gradient(online["projection"])
+    first, second = (memory.nearest(state.target["queue"], z[:, i]) for i in (0, 1))
+    loss = contrastive.info_nce_in_batch(first, p[:, 1], self.temperature)
+    loss += contrastive.info_nce_in_batch(second, p[:, 0], self.temperature)
+    key = contrastive.unit(z[:, 0])
+    metrics = {"neighbour_similarity": (key * first).sum(1).mean()}
+    return loss / 2, Aux(stats, key, online, metrics)
+
+  def after_update(self, params, state, carry):
+    """The queue takes the first view's projections."""
+    target = state.target
+    queue, pointer = memory.enqueue(target["queue"], target["pointer"], carry)
+    return params, {"queue": queue, "pointer": pointer}

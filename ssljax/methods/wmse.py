@@ -1,0 +1,35 @@
+"""W-MSE (Ermolov et al. 2021): whitened embeddings of two views agree."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from ssljax.core import Aux, Method
+from ssljax.losses import redundancy
+
+
+@dataclasses.dataclass(frozen=True)
+class WMSE(Method):
+  """Section 3, with two views.
+
+  The batch is dealt at random to sub-batches of `sub_batch` examples, `iterations`
+  times. An example's place is drawn by its index, so that a deal depends neither on
+  the order of the batch nor on the devices; between these go projections, once, and
+  no picture. Views pass alone; the official code puts both through one head at once.
+  """
+
+  sub_batch: int
+  iterations: int
+
+  def loss_fn(self, params, state, batch, rng):
+    """Over the two views in batch["image"] [B,2,H,W,C]."""
+    rng_net, rng_deal = jax.random.split(rng)
+    online, stats = self.forward_views(
+      params, state.batch_stats, batch["image"], rng_net, together=False
+    )
+    keys = jax.vmap(lambda index: jax.random.fold_in(rng_deal, index))(batch["index"])
+    places = jax.vmap(lambda key: jax.random.uniform(key, (self.iterations,)))(keys)
+    order = jnp.argsort(places, axis=0).T
+    loss = redundancy.w_mse(online["projection"], order, self.sub_batch)
+    return loss, Aux(stats, (), online, {})
