@@ -7,18 +7,24 @@ from collections.abc import Mapping
 from ssljax import nets, schedules
 from ssljax.core import Method
 from ssljax.fields import check_choice, check_names
+from ssljax.methods.barlow import BarlowTwins
 from ssljax.methods.byol import BYOL
+from ssljax.methods.dcl import DCL
 from ssljax.methods.dino import DINO
 from ssljax.methods.instdisc import InstDisc
 from ssljax.methods.invaspread import InvaSpread
 from ssljax.methods.metric_learning import MetricLearning
 from ssljax.methods.moco import MoCo
 from ssljax.methods.moco_v3 import MoCoV3
+from ssljax.methods.nnclr import NNCLR
 from ssljax.methods.simclr import SimCLR
 from ssljax.methods.simclr_v2 import SimCLRV2
 from ssljax.methods.simsiam import SimSiam
-from ssljax.methods.swav import SwAV
 from ssljax.methods.supcon import SupCon, SupConMoCo
+from ssljax.methods.swav import SwAV
+from ssljax.methods.tico import TiCo
+from ssljax.methods.vicreg import VICReg
+from ssljax.methods.wmse import WMSE
 
 METHODS: dict[str, type[Method]] = {
   "metric_learning": MetricLearning,  # from Hadsell et al. 2006 on
@@ -33,7 +39,13 @@ METHODS: dict[str, type[Method]] = {
   "swav": SwAV,
   "simsiam": SimSiam,
   "moco_v3": MoCoV3,
+  "barlow": BarlowTwins,
   "dino": DINO,
+  "nnclr": NNCLR,
+  "wmse": WMSE,
+  "vicreg": VICReg,
+  "tico": TiCo,
+  "dcl": DCL,
 }
 FILLED = ("net", *schedules.Plan._fields)  # fields that no config sets
 
