@@ -17,10 +17,11 @@ every_method = pytest.mark.parametrize("name", methods.METHODS)
 # asked for by index, and each answer is one) and of labels. A new method gets one.
 GATHERS = {
   "metric_learning": 2,
+  "cpc_image": 6,  # each step's predictions, forward and again, and their denominators
   "simclr": 1,
   "supcon": 2,
   "supcon_moco": 2,
-  "cmc": 4,
+  "cmc": 2,  # the embeddings and their numbers, for the banks
   "moco": 1,
   "instdisc": 8,
   "byol": 0,

@@ -9,6 +9,7 @@ from ssljax.core import Method
 from ssljax.fields import check_choice, check_names
 from ssljax.methods.barlow import BarlowTwins
 from ssljax.methods.byol import BYOL
+from ssljax.methods.cpc import ImageCPC
 from ssljax.methods.dcl import DCL
 from ssljax.methods.dino import DINO
 from ssljax.methods.instdisc import InstDisc
@@ -29,6 +30,7 @@ from ssljax.methods.wmse import WMSE
 METHODS: dict[str, type[Method]] = {
   "metric_learning": MetricLearning,  # from Hadsell et al. 2006 on
   "instdisc": InstDisc,
+  "cpc_image": ImageCPC,
   "invaspread": InvaSpread,
   "moco": MoCo,
   "simclr": SimCLR,

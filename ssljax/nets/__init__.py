@@ -8,9 +8,12 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from ssljax.fields import check_choice, check_names
+from ssljax.nets.audio import Waveform
+from ssljax.nets.autoregressive import GRU, Contextual, Forecast, PixelCNN
 from ssljax.nets.heads import MLP, Classifier, Network, Prototypes
 from ssljax.nets.preact import ResNet20v2
 from ssljax.nets.resnet import ResNet18, ResNet34, ResNet50, ResNet101, ResNet152
+from ssljax.nets.text import Sentence
 from ssljax.nets.vit import ViT_B, ViT_L, ViT_S, ViT_Ti
 
 ENCODERS = {
@@ -24,6 +27,8 @@ ENCODERS = {
   "vit_s": ViT_S,
   "vit_b": ViT_B,
   "vit_l": ViT_L,
+  "waveform": Waveform,
+  "sentence": Sentence,
 }
 FIXED = ("parent", "name", "dtype")  # fields of modules that are not for configs
 HEADS = {  # a part of a network -> what it is
@@ -31,9 +36,12 @@ HEADS = {  # a part of a network -> what it is
   "predictor": MLP,
   "prototypes": Prototypes,
   "classifier": Classifier,
+  "gru": GRU,
+  "pixelcnn": PixelCNN,
+  "forecast": Forecast,
 }
 
-__all__ = ["ENCODERS", "HEADS", "Network", "build", "build_head"]
+__all__ = ["ENCODERS", "HEADS", "Contextual", "Network", "build", "build_head"]
 
 
 def build(config: Mapping[str, Any], dtype: Any = jnp.float32) -> nn.Module:

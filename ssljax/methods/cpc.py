@@ -1,0 +1,143 @@
+"""CPC (van den Oord et al. 2018): predict the latents of what comes next."""
+
+import dataclasses
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ssljax.core import Aux, Method
+from ssljax.losses import sequence
+from ssljax.nets import Contextual
+
+
+@dataclasses.dataclass(frozen=True)
+class CPC(Method):
+  """Section 2. One class for each kind of input below.
+
+  The loss is the mean over the steps ahead. Negatives are all other latents of the
+  batch, or with `negatives` that many, drawn for each example from all latents of the
+  batch. (The paper draws from the examples of one GPU.)
+  """
+
+  net: Contextual
+  negatives: int = 0  # 0: all
+  views: ClassVar[int] = 1
+  features: ClassVar[str] = "latents"  # the output whose mean is judged
+
+  def loss_fn(self, params, state, batch, rng):
+    """InfoNCE (eq. 4) of every step ahead, over one view of each example."""
+    rng_cut, rng_negatives = jax.random.split(rng)
+    x = self.cut(batch[self.input][:, 0], keys(rng_cut, batch["index"]))
+    outputs, stats = self.forward(params, state.batch_stats, x)
+    latents, negatives = outputs["latents"], None
+    if self.negatives:
+      positions = latents[0, ..., 0].size
+      negatives = draw(rng_negatives, batch["index"], positions, self.negatives)
+    losses = sequence.cpc(outputs["predictions"], latents, negatives)
+    seen = {  # the latents are what the loss compares, each as if it were a view
+      "features": self.pool(outputs)[:, None],
+      "projection": latents.reshape(latents.shape[0], -1, latents.shape[-1]),
+    }
+    metrics = {"loss_next": losses[0], "loss_farthest": losses[-1]}
+    return losses.mean(), Aux(stats, (), seen, metrics)
+
+  def cut(self, x, keys=None):
+    """Input [B,...] -> what the network sees; `keys` [B] for what is random."""
+    return x
+
+  def pool(self, outputs):
+    """-> features [B,D]: the mean over positions."""
+    x = outputs[self.features]
+    return x.mean(tuple(range(1, x.ndim - 1)))
+
+  def init_net(self, rng, x):
+    """Input [B,...] -> params, batch_stats."""
+    return super().init_net(rng, self.cut(x))
+
+  def embed(self, state, x):
+    """Input [B,...] -> features [B,D] f32, nothing random."""
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    return self.pool(self.net.apply(variables, self.cut(x), train=False))
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageCPC(CPC):
+  """Section 3.2: rows of a grid of overlapping patches, from the top down.
+
+  In training a patch keeps a random `patch_crop` square of itself, in the middle of
+  zeros. What is judged is the mean of the latents.
+  """
+
+  patch_size: int = 64
+  patch_stride: int = 32
+  patch_crop: int = 60
+
+  def cut(self, x, keys=None):
+    """Pictures [B,H,W,C] -> patches [B,R,S,size,size,C]."""
+    grid = patches(x, self.patch_size, self.patch_stride)
+    if keys is None:
+      return grid
+    shape, slack = (*grid.shape[1:3], 2), self.patch_size - self.patch_crop
+    draw = jax.vmap(lambda key: jax.random.randint(key, shape, 0, slack + 1))
+    return subcrop(grid, draw(keys), self.patch_crop)
+
+
+@dataclasses.dataclass(frozen=True)
+class AudioCPC(CPC):
+  """Section 3.1: raw sound. What is judged is the mean of the context."""
+
+  input: ClassVar[str] = "audio"
+  features: ClassVar[str] = "context"
+
+
+@dataclasses.dataclass(frozen=True)
+class TextCPC(CPC):
+  """Section 3.3: sentences that follow one another. Judged is what each encodes to."""
+
+  input: ClassVar[str] = "text"
+
+
+def patches(image: jax.Array, size: int, stride: int) -> jax.Array:
+  """Image [B,H,W,C] -> patches [B,R,S,size,size,C]; what does not fit is left out."""
+  if size > min(image.shape[1:3]):
+    raise ValueError(
+      f"patch_size={size} is larger than the picture of {image.shape[1]} x "
+      f"{image.shape[2]} pixels; try {min(image.shape[1:3]) // 4}"
+    )
+  rows, columns = (
+    np.arange(0, side - size + 1, stride)[:, None] + np.arange(size)[None]
+    for side in image.shape[1:3]
+  )
+  return image[:, rows][:, :, :, columns].swapaxes(2, 3)
+
+
+def subcrop(patch: jax.Array, corner: jax.Array, size: int) -> jax.Array:
+  """A square of each patch [...,h,w,C] at `corner` i32 [...,2], amid zeros."""
+  h, w, c = patch.shape[-3:]
+
+  def one(patch, corner):
+    return jax.lax.dynamic_slice(patch, (corner[0], corner[1], 0), (size, size, c))
+
+  square = jax.vmap(one)(patch.reshape(-1, h, w, c), corner.reshape(-1, 2))
+  top, left = (h - size) // 2, (w - size) // 2
+  pad = (0, 0), (top, h - size - top), (left, w - size - left), (0, 0)
+  return jnp.pad(square, pad).reshape(patch.shape)
+
+
+def draw(rng: jax.Array, index: jax.Array, positions: int, count: int) -> jax.Array:
+  """For each example `count` of the batch's B * positions latents: i32 [B,count].
+
+  What an example draws is a position of the example of some rank by index: the same
+  latents in whatever order the batch comes, and on whatever devices.
+  """
+  total = len(index) * positions
+  ranked = jax.vmap(lambda key: jax.random.randint(key, (count,), 0, total))
+  number = ranked(keys(rng, index))
+  return jnp.argsort(index)[number // positions] * positions + number % positions
+
+
+def keys(rng: jax.Array, index: jax.Array) -> jax.Array:
+  """A key for each example, [B]."""
+  return jax.vmap(lambda i: jax.random.fold_in(rng, i))(index)
