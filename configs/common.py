@@ -33,6 +33,11 @@ def base() -> ConfigDict:
   c.optimizer = ConfigDict()
   c.watch = ()  # paths of parameters whose gradient's norm is logged
 
+  c.pretrained = ConfigDict()
+  c.pretrained.checkpoint = ""  # a run's folder to start from
+  c.pretrained.into = "params"  # or "teacher", of a method that has one
+  c.pretrained.take = ("^encoder/",)  # paths of the parameters taken
+
   c.checkpoint = ConfigDict()
   c.checkpoint.every_steps = 1000
   c.checkpoint.keep = 2

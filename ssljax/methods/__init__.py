@@ -69,6 +69,8 @@ def build(config: Mapping, encoder, plan: schedules.Plan, dtype) -> Method:
   for name in spec:
     if types[name] == schedules.Schedule:
       spec[name] = schedules.build(spec[name], plan)
+    elif types[name] == nets.Network:
+      spec[name] = _build_network(nets.Network, spec[name], plan, dtype)
   return cls(net=_network(cls)(encoder, **heads), **spec, **_known(cls, plan))
 
 
