@@ -126,6 +126,7 @@ def smoke(c: ConfigDict) -> None:
   c.data.update(name="digits", size=16, in_memory=True)
   c.data.update(dir="", train_split="", eval_split="")
   c.augment.size = 16
+  c.pretrained.checkpoint = ""  # nothing to start from
   if c.encoder.name.startswith("vit"):
     c.encoder.update(width=32, heads=2, depth=2)
   elif c.encoder.name.startswith("resnet"):

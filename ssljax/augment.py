@@ -101,6 +101,7 @@ _MAE = dataclasses.replace(_CMC, interpolation="bicubic")
 _CLIP = View(interpolation="bicubic", crop_min=0.9, flip=0.0, jitter_p=0.0, gray_p=0.0)
 
 RECIPES = {
+  "supervised": Recipe((_CMC,)),  # crop and flip, as CMC
   "instdisc": Recipe((_INSTDISC,)),  # Wu et al. 2018
   "cpc": Recipe(  # van den Oord et al. 2018
     (_CPC,), colour="gray", mean=(0.5,), std=(0.5,)

@@ -37,7 +37,9 @@ def start(config: ConfigDict, state: TrainState, mesh: Mesh) -> TrainState:
       f"pretrained.into='teacher', but method {config.method.name!r} has none; use "
       "'params'"
     )
-  teacher = _replace(state.target["teacher"], given, group.copy_and_resolve_references())
+  teacher = _replace(
+    state.target["teacher"], given, group.copy_and_resolve_references()
+  )
   return state.replace(target={**state.target, "teacher": teacher})
 
 

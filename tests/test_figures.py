@@ -46,7 +46,10 @@ def test_lines_of_pictures_are_drawn_at_their_relative_size(tmp_path):
 
 
 def test_floats_out_of_range_are_clipped(tmp_path):
-  lines = {"original": solid(BLUE, 1, 4, 4), "view": np.float32(solid(RED, 1, 4, 4)) * 9}
+  lines = {
+    "original": solid(BLUE, 1, 4, 4),
+    "view": np.float32(solid(RED, 1, 4, 4)) * 9,
+  }
   figures.pictures(lines, "Pictures", tmp_path / "views.png")
   assert share_of(RED, tmp_path / "views.png") > 0.05
 
