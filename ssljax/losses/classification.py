@@ -22,11 +22,11 @@ def accuracy(logits: jax.Array, label: jax.Array) -> jax.Array:
 def distillation(
   student_logits: jax.Array, teacher_logits: jax.Array, temperature: float
 ) -> jax.Array:
-  """Cross-entropy of student [B,C] with teacher [B,C] at a temperature, times its square.
+  """Cross-entropy of student [B,C] with teacher [B,C], times the temperature squared.
 
-  Hinton et al. 2015, section 2; SimCLR v2 (Chen et al. 2020b), eq. 2, where the square
-  is the official code's: gradients keep their size. Averaged over the batch. The
-  caller stops the teacher's gradient.
+  Both are softened by the temperature. Hinton et al. 2015, section 2; SimCLR v2 (Chen
+  et al. 2020b), eq. 2, where the square is the official code's: gradients keep their
+  size. Averaged over the batch. The caller stops the teacher's gradient.
   """
   p = jax.nn.softmax(teacher_logits.astype(jnp.float32) / temperature)
   log_q = jax.nn.log_softmax(student_logits.astype(jnp.float32) / temperature)

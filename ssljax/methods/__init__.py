@@ -18,9 +18,9 @@ from ssljax.methods.moco_v3 import MoCoV3
 from ssljax.methods.simclr import SimCLR
 from ssljax.methods.simclr_v2 import SimCLRV2
 from ssljax.methods.simsiam import SimSiam
-from ssljax.methods.swav import SwAV
 from ssljax.methods.supcon import SupCon, SupConMoCo
 from ssljax.methods.supervised import Supervised
+from ssljax.methods.swav import SwAV
 
 METHODS: dict[str, type[Method]] = {
   "supervised": Supervised,

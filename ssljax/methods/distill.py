@@ -1,4 +1,4 @@
-"""Distillation (SimCLR v2, Chen et al. 2020b): learn a teacher's classes, unlabelled."""
+"""Distillation (SimCLR v2, Chen et al. 2020b): a teacher's classes, no labels."""
 
 import dataclasses
 
