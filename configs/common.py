@@ -105,7 +105,7 @@ SMOKE = {  # field -> its value in a smoke run, in whatever group it stands
   "width": 8,
   "depth": 2,
   "hidden": 32,
-  "out": 16,
+  "out": 32,
   "num": 32,
   "patch_size": 4,
   "local_size": 8,

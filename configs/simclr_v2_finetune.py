@@ -60,7 +60,4 @@ def get_config(variant: str = ""):
     c.encoder.width = width
     c.optimizer.learning_rate = dict(kind="cosine", base=1e-3)
     c.evals.every_epochs = 0
-  c = common.finish(c, variant, "10pct", "cpu", "cpu_1pct")
-  if variant == "smoke":  # as wide as the hidden layers of the first stage's
-    c.method.projector.out = common.SMOKE["hidden"]
-  return c
+  return common.finish(c, variant, "10pct", "cpu", "cpu_1pct")

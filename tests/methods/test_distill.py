@@ -86,7 +86,7 @@ def test_fine_tuning_starts_from_the_weights_of_the_first_stage(stages, tmp_path
   config = smoke(
     "simclr_v2_finetune", **{"pretrained.checkpoint": str(stages[0]), "steps": 1}
   )
-  config.optimizer.learning_rate = 0.0
+  config.optimizer = {"name": "sgd", "learning_rate": 0.0}
   ssljax.train_and_evaluate(config, tmp_path)
   before, after = restored(stages[0]), restored(tmp_path)
   jax.tree.map(assert_array_equal, after.params["encoder"], before.params["encoder"])
