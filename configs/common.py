@@ -33,6 +33,11 @@ def base() -> ConfigDict:
   c.optimizer = ConfigDict()
   c.watch = ()  # paths of parameters whose gradient's norm is logged
 
+  c.pretrained = ConfigDict()
+  c.pretrained.checkpoint = ""  # a run's folder to start from
+  c.pretrained.into = "params"  # or "teacher", of a method that has one
+  c.pretrained.take = ("^encoder/",)  # paths of the parameters taken
+
   c.checkpoint = ConfigDict()
   c.checkpoint.every_steps = 1000
   c.checkpoint.keep = 2
@@ -100,7 +105,7 @@ SMOKE = {  # field -> its most in a smoke run, in whatever group it stands
   "width": 8,
   "depth": 2,
   "hidden": 32,
-  "out": 16,
+  "out": 32,
   "num": 32,
   "patch_size": 4,
   "patch_stride": 2,
@@ -128,6 +133,7 @@ def smoke(c: ConfigDict) -> None:
   c.data.update(name="digits", size=16, in_memory=True)
   c.data.update(dir="", train_split="", eval_split="")
   c.augment.size = 16
+  c.pretrained.checkpoint = ""  # nothing to start from
   if c.encoder.name.startswith("vit"):
     c.encoder.update(width=32, heads=2, depth=2)
   elif c.encoder.name.startswith("resnet"):

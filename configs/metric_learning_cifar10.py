@@ -2,14 +2,15 @@
 
     python run.py --config configs/metric_learning_cifar10.py
     python run.py --config configs/metric_learning_cifar10.py --config.method.loss=nce
-    python run.py --config configs/metric_learning_cifar10.py:cpu   # reduced, no GPU
+    python run.py --config configs/metric_learning_cifar10.py:cpu  # without a GPU
 
-`method.loss` is margin, triplet (`method.mining` all, hard or semi_hard), n_pair,
-info_nce, nce or logistic. Positives share a label; with `method.labels=False` they are
-views of one picture. Recipes of one view, as `augment.recipe=instdisc`, do as well.
-Not from a paper. Table 4 of SimCLR's compares some of the losses on ImageNet, without
-labels: linear 50.9 with triplets, 57.5 with semi-hard ones, 51.6 with the logistic
-loss and 63.9 with InfoNCE. Ours: not yet run.
+`method.loss` is info_nce, n_pair, nce, logistic, margin, or triplet with
+`method.mining` all, hard or semi_hard. Positives share a label; with
+`method.labels=False` they are views of one picture. With labels, recipes of one view
+such as `augment.recipe=instdisc` do as well. Not from a paper. Table 4 of SimCLR's
+compares some of the losses on ImageNet, without labels: linear 50.9 with triplets,
+57.5 with semi-hard ones, 51.6 with the logistic loss and 63.9 with InfoNCE.
+Ours: not yet run.
 """
 
 from configs import common, simclr_cifar10
@@ -19,7 +20,7 @@ def get_config(variant: str = ""):
   c = simclr_cifar10.get_config()
   c.epochs = 200
   c.method.name = "metric_learning"
-  c.method.loss = "triplet"
+  c.method.loss = "info_nce"
   c.method.labels = True
   c.method.margin = 0.5
   c.method.mining = "semi_hard"

@@ -10,7 +10,7 @@ from configs import common, supcon_cifar10
 
 
 def get_config(variant: str = ""):
-  c = supcon_cifar10.get_config("simclr" if variant == "simclr" else "")
+  c = supcon_cifar10.get_config(variant if variant == "simclr" else "")
   c.data.name = "cifar100"
   c.augment.mean = (0.5071, 0.4867, 0.4408)
   c.augment.std = (0.2675, 0.2565, 0.2761)

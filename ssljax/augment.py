@@ -96,11 +96,13 @@ _DINO_LOCAL = dataclasses.replace(
   _BYOL, size=96, crop_min=0.05, crop_max=0.4, blur_p=0.5
 )
 
-_CMC = View(crop_min=0.2, jitter_p=0.0, gray_p=0.0)
+_SUPERVISED = View(jitter_p=0.0, gray_p=0.0)
+_CMC = dataclasses.replace(_SUPERVISED, crop_min=0.2)
 _MAE = dataclasses.replace(_CMC, interpolation="bicubic")
 _CLIP = View(interpolation="bicubic", crop_min=0.9, flip=0.0, jitter_p=0.0, gray_p=0.0)
 
 RECIPES = {
+  "supervised": Recipe((_SUPERVISED,)),  # PyTorch's ImageNet example
   "instdisc": Recipe((_INSTDISC,)),  # Wu et al. 2018
   "cpc": Recipe(  # van den Oord et al. 2018
     (_CPC,), colour="gray", mean=(0.5,), std=(0.5,)

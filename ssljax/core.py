@@ -76,13 +76,28 @@ class Method(abc.ABC):
 
   def embed(self, state: TrainState, x: jax.Array) -> jax.Array:
     """One view [B,...] of `input`, nothing random -> features [B,D] f32, to judge."""
-    variables = {"params": state.params, "batch_stats": state.batch_stats}
-    return self.net.apply(variables, x, train=False)["features"].astype(jnp.float32)
+    return self.apply(state, x)["features"].astype(jnp.float32)
+
+  def classify(self, state: TrainState, x: jax.Array) -> jax.Array | None:
+    """As `embed` -> scores of the classes [B,C] f32; None where it has no classes."""
+    return None
+
+  def show(self, state: TrainState, batch: Batch, rng: jax.Array) -> Metrics:
+    """Pictures that tell how it works: title -> [B,H,W,C], normalised as its views.
+
+    `batch` has one view, nothing in it random. Default: none.
+    """
+    return {}
 
   def init_net(self, rng: jax.Array, x: Any) -> tuple[Any, Any]:
     """Input [B,...] -> params, batch_stats (`{}` where the network keeps none)."""
     variables = self.net.init({"params": rng}, x, train=False)
     return variables["params"], variables.get("batch_stats", {})
+
+  def apply(self, state: TrainState, x: Any) -> dict[str, jax.Array]:
+    """The network as it is judged: input [B,...] -> outputs, nothing random."""
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    return self.net.apply(variables, x, train=False)
 
   def output_shapes(self, params: Any, batch_stats: Any, x: Any) -> Any:
     """Shapes of the network's outputs for input [B,...], without computing them."""

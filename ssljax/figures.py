@@ -30,38 +30,35 @@ STYLE = {
 PERCENT = {  # what `curves` draws: its name in words, and what makes it a percentage
   "knn": ("kNN", 1),
   "probe_accuracy": ("probe on training views", 100),
+  "accuracy": ("accuracy", 1),
 }
-HEADINGS = {"knn": "kNN"}
+HEADINGS = {"knn": "kNN", "accuracy_top5": "top 5"}
 MOST_POINTS = 1500  # t-SNE's time grows faster than its picture
 FEWEST_POINTS = 100  # below, t-SNE has no neighbourhoods to draw
 
 
 @matplotlib.rc_context(STYLE)
-def views_grid(
-  originals: np.ndarray,
-  views: np.ndarray,
-  path: str | os.PathLike,
-  local: np.ndarray | None = None,
+def pictures(
+  lines: Mapping[str, np.ndarray], title: str, path: str | os.PathLike
 ) -> None:
-  """Under each original [N,H,W,3] its views [N,V,h,w,3] and local ones [N,L,h,w,3].
+  """A line of pictures [N,H,W,3 or 1] under each name, the same N on all.
 
-  Pictures are uint8, or float in [0,1] (clipped there). Local views are drawn at
-  their size relative to the views.
+  Pictures are uint8, or float in [0,1] (clipped there). From the second line on they
+  are drawn at their size relative to that line.
   """
-  lines = [("original", originals, 1.0), *_lines("view", views, 1.0)]
-  if local is not None:
-    lines += _lines("local", local, local.shape[2] / views.shape[2])
-  titles, pictures, heights = zip(*lines, strict=True)
-  shape = (len(lines), len(originals))
-  fig = Figure(figsize=(1.1 * shape[1] + 0.6, 1.1 * sum(heights) + 0.4))
-  fig.suptitle("Pictures and their views", x=0.01, ha="left", weight="bold", size=12)
+  sizes = [x.shape[1] for x in lines.values()]
+  heights = [1.0, *(size / sizes[1] for size in sizes[1:])]
+  count = len(next(iter(lines.values())))
+  fig = Figure(figsize=(1.1 * count + 0.6, 1.1 * sum(heights) + 0.4))
+  fig.suptitle(title, x=0.01, ha="left", weight="bold", size=12)
+  shape = (len(lines), count)
   axes = fig.subplots(*shape, squeeze=False, gridspec_kw={"height_ratios": heights})
-  for (line, i), ax in np.ndenumerate(axes):
-    ax.imshow(_displayable(pictures[line][i]), interpolation="nearest")
-    ax.set_axis_off()
-    ax.set_anchor("W")
-  for ax, title in zip(axes[:, 0], titles, strict=True):
-    ax.text(-0.1, 0.5, title, ha="right", va="center", transform=ax.transAxes)
+  for row, (name, images) in zip(axes, lines.items(), strict=True):
+    for ax, image in zip(row, images, strict=True):
+      ax.imshow(_displayable(image), interpolation="nearest", cmap="gray")
+      ax.set_axis_off()
+      ax.set_anchor("W")
+    row[0].text(-0.1, 0.5, name, ha="right", va="center", transform=row[0].transAxes)
   fig.savefig(path)
 
 
@@ -164,10 +161,6 @@ def _series(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
   """[n,2] of step and value, from the rows that hold `name`."""
   pairs = [(row["step"], float(row[name])) for row in rows if name in row]
   return np.array(pairs, np.float64).reshape(-1, 2)
-
-
-def _lines(name: str, views: np.ndarray, height: float) -> list[tuple]:
-  return [(f"{name} {i + 1}", views[:, i], height) for i in range(views.shape[1])]
 
 
 def _displayable(image: np.ndarray) -> np.ndarray:

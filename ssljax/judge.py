@@ -34,7 +34,8 @@ class Judge:
     """
     self.config, self.splits, self.mesh = config, splits, mesh
     self.num_classes = splits.train.num_classes
-    self._embed = jax.jit(parts.embed)
+    self.raw, self._raw = features.RAW[parts.method.input]
+    self._embed, self._classify = jax.jit(parts.embed), jax.jit(parts.classify)
     self.numbers = {name: dict(config.evals.get(name, {})) for name in evals.EVALUATORS}
     self.possible = self.num_classes > 0 and splits.eval is not None
     if self.possible and splits.eval[0]["label"] < 0:  # as in ImageNet's "test"
@@ -46,11 +47,19 @@ class Judge:
       self.numbers["knn"]["k"] = n
 
   def features(self, state: TrainState | None) -> FeatureSet:
-    """Both splits under `state`, on every process; None: the pixels, centred."""
+    """Both splits under `state`, on every process; None: the input itself, centred."""
     if state is None:
-      return features.centred(self._collect(features.raw_pixels))
+      return features.centred(self._collect(self._raw))
     state = state.replace(opt_state=None)
-    return self._collect(lambda batch: self._embed(state, batch))
+    seen = self._collect(lambda batch: self._embed(state, batch))
+    size, test = self.config.data.size, self.splits.eval
+    blank = data.zeros(test.spec(size), self.config.batch_size)
+    if jax.eval_shape(self._classify, state, blank) is None:
+      return seen
+    scores, _ = features.extract(
+      lambda batch: self._classify(state, batch), self._batches(test), self.mesh
+    )
+    return seen._replace(test_scores=scores)
 
   def scores(self, seen: FeatureSet, *names: str) -> Scores:
     """What the evaluators called `names` say, with the config's numbers for each."""
@@ -80,13 +89,13 @@ class Judge:
 def compare(
   judge: Judge, states: dict[str, TrainState], *names: str
 ) -> tuple[dict[str, Scores], FeatureSet]:
-  """Raw pixels, then each of `states`, under the evaluators called `names`.
+  """The input itself, then each of `states`, under the evaluators called `names`.
 
   -> {row: {name: value}}, and the features of the last state. Pixels are centred by
   the mean train picture, as their row says: on CIFAR-10 that is worth ten points.
   """
   rows: dict[str, Scores] = {}
-  for row, state in {"raw pixels, centred": None, **states}.items():
+  for row, state in {judge.raw: None, **states}.items():
     seen = judge.features(state)
     rows[row] = judge.scores(seen, *names)
   return rows, seen

@@ -27,8 +27,9 @@ DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 FIELDS = {
   "": (
     "seed batch_size epochs steps dtype steps_per_dispatch log_every data augment "
-    "encoder method optimizer watch checkpoint evals"
+    "encoder method optimizer watch pretrained checkpoint evals"
   ),
+  "pretrained": "checkpoint into take",
   "checkpoint": "every_steps keep",
   "evals": "every_epochs crop knn probe few_label",
   "evals.knn": "k temperature",
@@ -70,6 +71,16 @@ class Recipe(NamedTuple):
     """Examples as the host gives them -> features [B,D] f32, nothing random."""
     batch = self.eval_views(jax.random.key(0), batch)
     return self.method.embed(state, batch[self.method.input][:, 0])
+
+  def classify(self, state: TrainState, batch: core.Batch) -> jax.Array | None:
+    """Likewise -> scores of the classes [B,C], where the method classifies."""
+    batch = self.eval_views(jax.random.key(0), batch)
+    return self.method.classify(state, batch[self.method.input][:, 0])
+
+  def show(self, state: TrainState, batch: core.Batch) -> core.Metrics:
+    """What the method has to show of these examples: title -> pictures [B,H,W,C]."""
+    rng_views, rng = jax.random.split(jax.random.key(self.seed))
+    return self.method.show(state, self.eval_views(rng_views, batch), rng)
 
 
 def check(config: ConfigDict) -> None:

@@ -4,12 +4,14 @@ import json
 import pathlib
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from ssljax import augment, data, figures
 from ssljax import writer as writers
 from ssljax.core import TrainState
 from ssljax.judge import Judge, Scores, compare
+from ssljax.recipe import Recipe
 from ssljax.writer import Writer
 
 PICTURED = 8  # examples in the grid of views
@@ -19,22 +21,48 @@ def picture_views(
   config: ConfigDict, source: data.Source, workdir: pathlib.Path
 ) -> None:
   """figures/views.png: some pictures beside the views that the method is shown."""
-  if jax.process_index():
+  recipe = augment.configure(config.augment)
+  if jax.process_index() or recipe.input != "image":
     return
-  shown = next(
+  shown = _examples(config, source)
+  views = jax.jit(augment.build(config.augment, normalise=False))
+  batch = jax.device_get(views(jax.random.key(config.seed), shown))
+  lines = {"original": shown["image"][..., :3]}
+  for title, stack in (("view", batch["image"]), ("local", batch.get("local"))):
+    for i in range(0 if stack is None else stack.shape[1]):
+      lines[f"{title} {i + 1}"] = stack[:, i, ..., :3]
+  _draw(lines, "Pictures and their views", workdir / "figures" / "views.png")
+
+
+def picture_method(
+  config: ConfigDict, parts: Recipe, judge: Judge, state: TrainState, folder
+) -> None:
+  """figures/method.png: what the method itself has to show, if anything."""
+  recipe = augment.configure(config.augment)
+  shown = _examples(config, judge.splits.eval or judge.splits.train)
+  pictures = jax.device_get(jax.jit(parts.show)(state.replace(opt_state=None), shown))
+  if pictures and jax.process_index() == 0:
+    mean, std = np.float32(recipe.mean), np.float32(recipe.std)
+    lines = {title: x * std + mean for title, x in pictures.items()}
+    _draw(lines, "What the method makes of pictures", folder / "method.png")
+
+
+def _examples(config: ConfigDict, source: data.Source) -> dict[str, np.ndarray]:
+  return next(
     data.eval_batches(
       source, PICTURED, size=config.data.size, in_memory=False, workers=1
     )
   )
-  views = jax.jit(augment.build(config.augment, normalise=False))
-  batch = jax.device_get(views(jax.random.key(config.seed), shown))
-  path = workdir / "figures" / "views.png"
+
+
+def _draw(lines: dict[str, np.ndarray], title: str, path: pathlib.Path) -> None:
   path.parent.mkdir(exist_ok=True)
-  figures.views_grid(shown["image"], batch["image"], path, batch.get("local"))
+  figures.pictures(lines, title, path)
 
 
 def finish(
   config: ConfigDict,
+  parts: Recipe,
   judge: Judge,
   first: TrainState,
   last: TrainState,
@@ -47,16 +75,17 @@ def finish(
   """
   rows: dict[str, Scores] = {}
   if judge.possible:
-    writer.say("Judging raw pixels, the random and the trained encoder.")
-    names = ["knn"]
+    writer.say("Judging the random and the trained encoder beside the raw input.")
+    names = ["classifier", "knn"]
     if config.evals.few_label.labels_per_class:
       names.append("few_label")
     states = {"random encoder": first, "trained encoder": last}
     rows, seen = compare(judge, states, *names)
     writer.write(int(last.step), rows["trained encoder"])
     writer.say(figures.table(rows))
+  folder = workdir / "figures"
+  picture_method(config, parts, judge, last, folder)
   if jax.process_index() == 0:
-    folder = workdir / "figures"
     figures.curves(writers.read(workdir), folder / "curves.png")
     if rows:
       (workdir / "results.json").write_text(json.dumps(rows, indent=2) + "\n")

@@ -11,7 +11,15 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from ssljax import data, diagnostics, dispatch, recipe, report, sharding
+from ssljax import (
+  data,
+  diagnostics,
+  dispatch,
+  pretrained,
+  recipe,
+  report,
+  sharding,
+)
 from ssljax.checkpoint import Checkpoints
 from ssljax.core import Metrics, TrainState
 from ssljax.fields import ConfigError, config_errors
@@ -67,7 +75,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str | pathlib.Path) -> dict:
     loader = open_loader(config, splits.train)
     run = Run(config, parts, plan, mesh, judge, loader, checkpoints, writer)
     init = dispatch.compile_init(parts.init, blank, mesh)
-    state = run.train(run.restored(shapes) or init())
+    state = run.restored(shapes) or pretrained.start(config, init(), mesh)
+    state = run.train(state)
     if loader.unreadable:
       reasons = "\n  ".join(loader.unreadable.values())
       writer.say(
@@ -77,7 +86,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | pathlib.Path) -> dict:
     if int(state.step) < plan.total_steps:
       writer.say(f"Stopped at step {state.step} and saved; the same line continues.")
       return {}
-    return report.finish(config, judge, init(), state, writer, workdir)
+    return report.finish(config, parts, judge, init(), state, writer, workdir)
 
 
 def check_same_run(config: ConfigDict, workdir: pathlib.Path) -> None:
@@ -223,7 +232,8 @@ class Run:
     self.check_finite(done, jax.device_get(metrics))
     end = done == self.plan.total_steps
     if done % self.eval_every == 0 and not end:
-      scores = self.judge.scores(self.judge.features(state), "knn")
+      seen = self.judge.features(state)
+      scores = self.judge.scores(seen, "classifier", "knn")
       self.writer.write(done, scores)
       self.writer.say(f"step {done}: kNN {scores['knn']:.1f} %")
     if stop or end or self.checkpoints.is_due(done):

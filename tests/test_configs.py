@@ -19,6 +19,7 @@ DATA = {  # data.name -> training pictures, classes
   "imagenet2012": (1_281_167, 1000),
   "digits": (1437, 10),
   "folder": (3000, 0),
+  "captions": (3_000_000, 0),
 }
 
 
@@ -41,8 +42,10 @@ def test_a_config_fits_its_data_and_its_parts_fit_together(name, variant):
   plan = recipe.make_plan(config, num_examples, num_classes)
   parts = recipe.build(config, plan)
   spec = data.spec(data.Pictures(config.data.size))
+  if "context" in config.data:
+    spec["text"] = (config.data.context,), "int32"
   state = recipe.trace(parts, data.zeros(spec, config.batch_size))
-  assert state.params.keys() - {"probe"} >= {"encoder"}
+  assert state.params.keys() & {"encoder", "view0"}
 
 
 @pytest.mark.parametrize("name", [*NAMES, "eval/knn", "eval/linear"])

@@ -29,24 +29,29 @@ def _leaves_matplotlib_as_it_was():
   assert dict(matplotlib.rcParams) == before
 
 
-def test_each_picture_is_shown_with_its_views_and_local_views_are_smaller(tmp_path):
+def test_lines_of_pictures_are_drawn_at_their_relative_size(tmp_path):
   path = tmp_path / "views.png"
-  figures.views_grid(
-    solid(RED, 2, 16, 16),
-    solid(GREEN, 2, 2, 8, 8) / 255,
-    path,
-    local=solid(BLUE, 2, 2, 4, 4) / 255,
-  )
+  lines = {
+    "original": solid(RED, 2, 16, 16),
+    "view 1": solid(GREEN, 2, 8, 8) / 255,
+    "view 2": solid(GREEN, 2, 8, 8) / 255,
+    "local 1": solid(BLUE, 2, 4, 4) / 255,
+    "local 2": solid(BLUE, 2, 4, 4) / 255,
+  }
+  figures.pictures(lines, "Pictures and their views", path)
   red, green, blue = (share_of(c, path) for c in (RED, GREEN, BLUE))
   assert red > 0.1
   assert green == pytest.approx(2 * red, rel=0.1)
   assert blue == pytest.approx(green / 4, rel=0.2)
 
 
-def test_floats_outside_0_1_are_clipped(tmp_path):
-  views = np.full((1, 1, 4, 4, 3), [7.0, -2.0, -0.1])
-  figures.views_grid(solid(BLUE, 1, 4, 4), views, tmp_path / "views.png")
-  assert share_of(RED, tmp_path / "views.png") > 0.1
+def test_floats_out_of_range_are_clipped(tmp_path):
+  lines = {
+    "original": solid(BLUE, 1, 4, 4),
+    "view": np.float32(solid(RED, 1, 4, 4)) * 9,
+  }
+  figures.pictures(lines, "Pictures", tmp_path / "views.png")
+  assert share_of(RED, tmp_path / "views.png") > 0.05
 
 
 def test_curves_gain_a_panel_when_there_is_an_accuracy(tmp_path):

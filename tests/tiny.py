@@ -63,6 +63,7 @@ def batch() -> dict[str, np.ndarray]:
     "aspect": np.ones(BATCH, np.float32),
     "label": np.int32(label[:BATCH]),
     "index": np.int32(3 * np.arange(BATCH) % BATCH),
+    "text": np.int32([[1, 3 + n, 2, 0] for n in label[:BATCH]]),
   }
 
 

@@ -1,9 +1,10 @@
 """Host side: where examples come from, and batches of them. Knows no JAX."""
 
 import functools
+import pathlib
 
 from ssljax import fields
-from ssljax.data import audio, digits, folder, tfds, tones
+from ssljax.data import audio, captions, digits, folder, tfds, tones
 from ssljax.data.codec import Spec
 from ssljax.data.decode import Pictures
 from ssljax.data.loader import Loader, eval_batches, make_loader, prefetch
@@ -31,19 +32,26 @@ SOURCES = {  # other names are TFDS's
   "tones": tones.splits,
   "folder": folder.splits,
   "audio": audio.splits,
+  "captions": captions.splits,
 }
 
 
-def build(data) -> Splits:
+def build(data, run: pathlib.Path | None = None) -> Splits:
   """The sources that the config group `data` names.
 
   `name`: one in SOURCES, or a data set of the TFDS catalogue. The fields of a source
-  are the keywords of its function; None and "" stand for the default of each. Raises
+  are the keywords of its function and, for pictures with captions, those of
+  `captions.add`; None and "" stand for the default of each. `run` is the folder of a
+  run that goes on or is judged: what `Source.save` left there is taken up. Raises
   ValueError in one sentence.
   """
   name = data.name
   source = SOURCES.get(name) or functools.partial(tfds.splits, name)
-  own = fields.keywords(source)
+  own, text = fields.keywords(source), fields.keywords(captions.add)
   given = {k: v for k, v in data.items() if v not in (None, "")}
-  fields.check_names(f"data.name={name!r}", given, ("name", *READING, *own))
-  return source(**{k: v for k, v in given.items() if k in own})
+  fields.check_names(f"data.name={name!r}", given, ("name", *READING, *own, *text))
+  sources = source(**{k: v for k, v in given.items() if k in own})
+  if name == "captions" or given.get("captions"):
+    spoken = {k: v for k, v in given.items() if k in text}
+    sources = captions.add(sources, run, **spoken)
+  return sources

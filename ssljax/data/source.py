@@ -1,6 +1,7 @@
 """What a data set is here: N examples by number."""
 
 import abc
+import os
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -35,6 +36,9 @@ class Source(abc.ABC):
   def spec(self, size: int) -> Spec:
     """The arrays of its batches at `data.size`, without the batch axis."""
     return spec(*self.codecs(size))
+
+  def save(self, folder: str | os.PathLike) -> None:  # noqa: B027, mostly nothing
+    """Leaves in a run's folder what opening it again for that run needs."""
 
   @abc.abstractmethod
   def __len__(self) -> int: ...

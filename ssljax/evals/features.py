@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
@@ -12,6 +13,8 @@ from jax.sharding import Mesh
 from ssljax import sharding
 
 RAW_SIDE = 32  # pixels
+SPECTRUM_BANDS = 256
+TOKEN_BUCKETS = 4096
 IN_FLIGHT = 2  # batches the host runs ahead of the device
 
 
@@ -23,6 +26,7 @@ class FeatureSet(NamedTuple):
   test_x: np.ndarray  # f32 [M,D]
   test_y: np.ndarray  # i32 [M]
   num_classes: int
+  test_scores: np.ndarray | None = None  # f32 [M,C], of an encoder that classifies
 
 
 def extract(
@@ -90,6 +94,38 @@ def raw_pixels(batch: dict[str, jax.Array]) -> jax.Array:
     shape = (b, RAW_SIDE, RAW_SIDE, channels)
     image = jax.image.resize(image, shape, "linear")
   return image.reshape(b, -1)
+
+
+@jax.jit
+def log_spectrum(batch: dict[str, jax.Array]) -> jax.Array:
+  """Audio int16 [B,L] -> f32 [B,256], log magnitudes of its spectrum in even bands.
+
+  Without phase, as an ear: raw samples of two recordings are never alike.
+  """
+  samples = batch["audio"].astype(np.float32) / 32768
+  magnitude = jnp.abs(jnp.fft.rfft(samples))
+  bands = jax.image.resize(magnitude, (len(samples), SPECTRUM_BANDS), "linear")
+  return jnp.log(bands + 1e-3)
+
+
+@jax.jit
+def token_counts(batch: dict[str, jax.Array]) -> jax.Array:
+  """Text i32 [B,...] -> f32 [B,4096], how often each token id occurs, modulo 4096.
+
+  0 is padding and not counted.
+  """
+  text = batch["text"].reshape(len(batch["text"]), -1)
+  rows = jnp.broadcast_to(jnp.arange(len(text))[:, None], text.shape)
+  counts = jnp.zeros((len(text), TOKEN_BUCKETS))
+  return counts.at[rows, text % TOKEN_BUCKETS].add((text > 0).astype(np.float32))
+
+
+# By what an encoder sees: what stands beside it, and the encoder that does nothing.
+RAW = {
+  "image": ("raw pixels, centred", raw_pixels),
+  "audio": ("log spectrum, centred", log_spectrum),
+  "text": ("token counts, centred", token_counts),
+}
 
 
 def centred(features: FeatureSet) -> FeatureSet:

@@ -9,11 +9,15 @@ from ssljax.core import Method
 from ssljax.fields import check_choice, check_names
 from ssljax.methods.barlow import BarlowTwins
 from ssljax.methods.byol import BYOL
+from ssljax.methods.clip import CLIP
+from ssljax.methods.cmc import CMC
 from ssljax.methods.cpc import ImageCPC
 from ssljax.methods.dcl import DCL
 from ssljax.methods.dino import DINO
+from ssljax.methods.distill import Distill
 from ssljax.methods.instdisc import InstDisc
 from ssljax.methods.invaspread import InvaSpread
+from ssljax.methods.mae import MAE
 from ssljax.methods.metric_learning import MetricLearning
 from ssljax.methods.moco import MoCo
 from ssljax.methods.moco_v3 import MoCoV3
@@ -22,24 +26,29 @@ from ssljax.methods.simclr import SimCLR
 from ssljax.methods.simclr_v2 import SimCLRV2
 from ssljax.methods.simsiam import SimSiam
 from ssljax.methods.supcon import SupCon, SupConMoCo
+from ssljax.methods.supervised import Supervised
 from ssljax.methods.swav import SwAV
 from ssljax.methods.tico import TiCo
 from ssljax.methods.vicreg import VICReg
 from ssljax.methods.wmse import WMSE
 
 METHODS: dict[str, type[Method]] = {
+  "supervised": Supervised,
   "metric_learning": MetricLearning,  # from Hadsell et al. 2006 on
   "instdisc": InstDisc,
   "cpc_image": ImageCPC,
   "invaspread": InvaSpread,
+  "cmc": CMC,
   "moco": MoCo,
   "simclr": SimCLR,
   "supcon": SupCon,
   "supcon_moco": SupConMoCo,
   "byol": BYOL,
   "simclr_v2": SimCLRV2,
+  "distill": Distill,
   "swav": SwAV,
   "simsiam": SimSiam,
+  "clip": CLIP,
   "moco_v3": MoCoV3,
   "barlow": BarlowTwins,
   "dino": DINO,
@@ -48,6 +57,7 @@ METHODS: dict[str, type[Method]] = {
   "vicreg": VICReg,
   "tico": TiCo,
   "dcl": DCL,
+  "mae": MAE,
 }
 FILLED = ("net", *schedules.Plan._fields)  # fields that no config sets
 
@@ -61,29 +71,43 @@ def check(config: Mapping) -> None:
   cls = METHODS[name]
   own = [f for f in dataclasses.fields(cls) if f.name not in FILLED]
   needed = [f.name for f in own if f.default is dataclasses.MISSING]
-  allowed = ("name", *(f.name for f in own), *_heads(cls))
+  allowed = ("name", *(f.name for f in own), *_heads(_network(cls)))
   check_names(f"method {name!r}", config, allowed, needed)
 
 
 def build(config: Mapping, encoder, plan: schedules.Plan, dtype) -> Method:
   """A checked group `method` of a config, around an encoder -> the method.
 
-  Heads become parts of its network, whose class is the type of the field `net`; a
-  field typed `Schedule` becomes a function of the step; a field of method or head
-  that `Plan` knows (`num_examples`, `num_classes`) is filled from it.
+  Heads become parts of its network, whose class is the type of the field `net`. A
+  field typed `Schedule` becomes a function of the step, one typed `Network` a second
+  network; a field of method or head that `Plan` knows (`num_examples`,
+  `num_classes`) is filled from it.
   """
   spec = dict(config)
   cls = METHODS[spec.pop("name")]
-  heads = {}
-  for role in _heads(cls):
-    if role in spec:
-      filled = _known(nets.HEADS[role], plan)
-      heads[role] = nets.build_head(role, {**spec.pop(role), **filled}, dtype)
+  heads = {role: spec.pop(role) for role in _heads(_network(cls)) if role in spec}
   types = typing.get_type_hints(cls)
-  for name in spec:
+  for name, value in spec.items():
     if types[name] == schedules.Schedule:
-      spec[name] = schedules.build(spec[name], plan)
-  return cls(net=_network(cls)(encoder, **heads), **spec, **_known(cls, plan))
+      spec[name] = schedules.build(value, plan)
+    elif types[name] == nets.Network:
+      own = dict(value)
+      second = nets.build(own.pop("encoder", {}), dtype)
+      spec[name] = _assemble(nets.Network, second, own, plan, dtype)
+  net = _assemble(_network(cls), encoder, heads, plan, dtype)
+  return cls(net=net, **spec, **_known(cls, plan))
+
+
+def _assemble(network: type, encoder, heads: Mapping, plan: schedules.Plan, dtype):
+  """Encoder and the configs of its heads -> network."""
+  check_names(f"a {network.__name__}", heads, _heads(network))
+  return network(
+    encoder,
+    **{
+      role: nets.build_head(role, {**head, **_known(nets.HEADS[role], plan)}, dtype)
+      for role, head in heads.items()
+    },
+  )
 
 
 def _network(cls: type[Method]) -> type:
@@ -92,9 +116,9 @@ def _network(cls: type[Method]) -> type:
   return nets.Network if network == typing.get_type_hints(Method)["net"] else network
 
 
-def _heads(cls: type[Method]) -> list[str]:
+def _heads(network: type) -> list[str]:
   """What a config may put on the encoder."""
-  return [f.name for f in dataclasses.fields(_network(cls)) if f.name in nets.HEADS]
+  return [f.name for f in dataclasses.fields(network) if f.name in nets.HEADS]
 
 
 def _known(cls: type, plan: schedules.Plan) -> dict[str, int]:

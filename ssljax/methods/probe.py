@@ -4,10 +4,10 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from ssljax import core
 from ssljax.core import Method
+from ssljax.losses import classification
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,19 +45,12 @@ class Probed(Method):
     loss, aux = self.method.loss_fn(inner, state, batch, rng)
     features = jax.lax.stop_gradient(aux.outputs["features"][:, 0])
     logits = features.astype(jnp.float32) @ probe["kernel"] + probe["bias"][None]
-    label = batch["label"]
-    known = (label >= 0).astype(jnp.float32)
-    count = jnp.maximum(known.sum(), 1.0)
-    entropy = optax.softmax_cross_entropy_with_integer_labels(
-      logits, jnp.maximum(label, 0)
-    )
-    probe_loss = (entropy * known).sum() / count
-    hits = (logits.argmax(1) == label).astype(jnp.float32).sum() / count
+    probe_loss = classification.cross_entropy(logits, batch["label"])
     metrics = {
       **aux.metrics,
       "loss": loss,  # the method's alone, as without a probe
       "probe_loss": probe_loss,
-      "probe_accuracy": hits,
+      "probe_accuracy": classification.accuracy(logits, batch["label"]),
     }
     return loss + probe_loss, aux._replace(metrics=metrics)
 
@@ -67,10 +60,23 @@ class Probed(Method):
     inner, target = self.method.after_update(inner, state, carry)
     return {**inner, "probe": probe}, target
 
-  def embed(self, state, image):
+  def embed(self, state, x):
     """The method's features."""
-    params = None if state.params is None else split(state.params)[1]
-    return self.method.embed(state.replace(params=params), image)
+    return self.method.embed(without_probe(state), x)
+
+  def classify(self, state, x):
+    """The method's own classes, if any: the probe's are `probe_accuracy`."""
+    return self.method.classify(without_probe(state), x)
+
+  def show(self, state, batch, rng):
+    """The method's pictures."""
+    return self.method.show(without_probe(state), batch, rng)
+
+
+def without_probe(state):
+  """The state as the method knows it."""
+  params = None if state.params is None else split(state.params)[1]
+  return state.replace(params=params)
 
 
 def split(params):

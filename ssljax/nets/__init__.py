@@ -10,10 +10,12 @@ from flax import linen as nn
 from ssljax.fields import check_choice, check_names
 from ssljax.nets.audio import Waveform
 from ssljax.nets.autoregressive import GRU, Contextual, Forecast, PixelCNN
+from ssljax.nets.decoder import Decoder, MaskedAutoencoder
 from ssljax.nets.heads import MLP, Classifier, Network, Prototypes
+from ssljax.nets.multiview import MultiView
 from ssljax.nets.preact import ResNet20v2
 from ssljax.nets.resnet import ResNet18, ResNet34, ResNet50, ResNet101, ResNet152
-from ssljax.nets.text import Sentence
+from ssljax.nets.text import Sentence, TextTransformer, TwoTowers
 from ssljax.nets.vit import ViT_B, ViT_L, ViT_S, ViT_Ti
 
 ENCODERS = {
@@ -39,9 +41,21 @@ HEADS = {  # a part of a network -> what it is
   "gru": GRU,
   "pixelcnn": PixelCNN,
   "forecast": Forecast,
+  "text": TextTransformer,
+  "decoder": Decoder,
 }
 
-__all__ = ["ENCODERS", "HEADS", "Contextual", "Network", "build", "build_head"]
+__all__ = [
+  "ENCODERS",
+  "HEADS",
+  "Contextual",
+  "MaskedAutoencoder",
+  "MultiView",
+  "Network",
+  "TwoTowers",
+  "build",
+  "build_head",
+]
 
 
 def build(config: Mapping[str, Any], dtype: Any = jnp.float32) -> nn.Module:

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from ssljax.nets.vit import Block, layer_norm
+
 
 class Sentence(nn.Module):
   """Embedding, one convolution, ReLU, mean over tokens (van den Oord et al. 2018).
@@ -32,3 +34,77 @@ class Sentence(nn.Module):
     x = nn.relu(x).astype(jnp.float32)
     total = jnp.where(real, x, 0).sum(-2)
     return total / jnp.maximum(real.sum(-2), 1).astype(jnp.float32)
+
+
+class TextTransformer(nn.Module):
+  """CLIP's text encoder (Radford et al. 2021): causal, read off at the last token.
+
+  That is the last one that is not padding, which the tokenizer makes the end of text;
+  what stands behind it changes nothing. The activation is that of the official code,
+  x sigmoid(1.702 x), and so are the normal starts; biases start at 0. Positions are
+  learned for the length of text that it is initialised with.
+  """
+
+  vocabulary: int  # ids, 0 included
+  out: int
+  width: int = 512
+  depth: int = 12
+  heads: int = 8
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, text: jax.Array, train: bool) -> jax.Array:
+    """Ids [B,T] i32 -> [B,out] in `dtype`."""
+    normal = nn.initializers.normal
+    embed = nn.Embed(
+      self.vocabulary,
+      self.width,
+      embedding_init=normal(0.02),
+      dtype=self.dtype,
+      name="embed",
+    )
+    shape = (1, text.shape[1], self.width)
+    position = self.param("position", normal(0.01), shape)
+    x = embed(text) + position.astype(self.dtype)
+    scale = self.width**-0.5
+    for i in range(self.depth):
+      x, _ = Block(
+        self.heads,
+        mlp_ratio=4.0,
+        qkv_init=normal(scale),
+        dense_init=normal(scale * 0.5**0.5),
+        drop_path=0.0,
+        dtype=self.dtype,
+        out_init=normal(scale * (2 * self.depth) ** -0.5),
+        activation="quick_gelu",
+        causal=True,
+        name=f"block{i}",
+      )(x, train)
+    last = jnp.maximum((text > 0).sum(1) - 1, 0)
+    x = jnp.take_along_axis(x, last[:, None, None], axis=1)[:, 0]
+    project = nn.Dense(
+      self.out, use_bias=False, kernel_init=normal(scale), dtype=self.dtype, name="proj"
+    )
+    return project(layer_norm(x, "norm"))
+
+
+class TwoTowers(nn.Module):
+  """Pictures and texts in one space; what is absent from the input leaves no key.
+
+  "features" [B,D] come from the encoder of pictures, "projection" [B,out] from the
+  projector on them, "text" [B,out] from the encoder of texts.
+  """
+
+  encoder: nn.Module
+  projector: nn.Module
+  text: nn.Module
+
+  def __call__(self, x: dict[str, jax.Array], train: bool) -> dict[str, jax.Array]:
+    """{"image" [B,H,W,C], "text" i32 [B,T]} -> outputs by name, float32."""
+    outputs = {}
+    if "image" in x:
+      outputs["features"] = self.encoder(x["image"], train)
+      outputs["projection"] = self.projector(outputs["features"], train)
+    if "text" in x:
+      outputs["text"] = self.text(x["text"], train)
+    return {name: value.astype(jnp.float32) for name, value in outputs.items()}

@@ -1,18 +1,18 @@
-"""Vision transformer (Dosovitskiy et al. 2021) as MoCo v3 and DINO use it."""
+"""Vision transformer (Dosovitskiy et al. 2021) as MoCo v3, DINO and MAE use it."""
 
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 
 from ssljax.fields import check_choice
+from ssljax.nets import positions
 from ssljax.nets.conv import Conv
 from ssljax.nets.heads import ACTIVATIONS
 
-POSITIONS = ("sincos", "learned")
+POSITIONS = ("sincos", "mae", "learned")
 POOLS = ("cls", "mean")
 
 Initializer = nn.initializers.Initializer
@@ -103,9 +103,11 @@ class ViT(nn.Module):
   position="sincos" is MoCo v3's (Chen et al. 2021): a fixed 2-D table and Xavier
   kernels, those of q, k and v each by itself. "learned" is DINO's (Caron et al.
   2021): positions learned at `image_size`, interpolated for images of other sizes,
-  and normal(0.02) kernels. With `stop_grad_patch` the patch projection stays at its
-  random start (MoCo v3, section 4.2). `drop_path` grows linearly over the blocks to
-  its value and needs an rng named "drop_path". Parameters are float32.
+  and normal(0.02) kernels. "mae" is MAE's (He et al. 2022): a fixed table with the
+  columns first, and Xavier kernels, those of q, k and v as one. With `stop_grad_patch`
+  the patch projection stays at its random start (MoCo v3, section 4.2). `drop_path`
+  grows linearly over the blocks to its value and needs an rng named "drop_path".
+  Parameters are float32.
 
   The collection "intermediates" gives, block by block, "tokens" [B,1+N,D] (class
   token first, rows of the grid next, all after the final norm) and "attention"
@@ -124,9 +126,23 @@ class ViT(nn.Module):
   stop_grad_patch: bool = False
   dtype: Any = jnp.float32
 
-  @nn.compact
   def __call__(self, image: jax.Array, train: bool) -> jax.Array:
     """[B,H,W,C] -> features [B,D] float32."""
+    return self.pooled(self.tokens(image, train))
+
+  def pooled(self, tokens: jax.Array) -> jax.Array:
+    """[B,1+N,D] -> features [B,D]: the class token, or the mean of the others."""
+    return tokens[:, 0] if self.pool == "cls" else tokens[:, 1:].mean(axis=1)
+
+  @nn.compact
+  def tokens(
+    self, image: jax.Array, train: bool, keep: jax.Array | None = None
+  ) -> jax.Array:
+    """[B,H,W,C] -> tokens after the final norm [B,1+N,D] float32, class token first.
+
+    Of the patches only those `keep` i32 [B,n] are seen, by their number in the rows of
+    the grid, where that is given.
+    """
     self._validate(image.shape)
     qkv_init, dense_init, patch_init = self._initializers(image.shape[-1])
     x = Conv(
@@ -142,7 +158,7 @@ class ViT(nn.Module):
     if self.stop_grad_patch:
       x = jax.lax.stop_gradient(x)
     batch, height, width, _ = x.shape
-    cls_init = nn.initializers.normal(0.02 if self.position == "learned" else 1e-6)
+    cls_init = nn.initializers.normal(1e-6 if self.position == "sincos" else 0.02)
     cls = self.param("cls", cls_init, (1, 1, self.width))
     x = jnp.concatenate(
       [
@@ -152,6 +168,9 @@ class ViT(nn.Module):
       axis=1,
     )
     x = x + self._position(height, width).astype(x.dtype)
+    if keep is not None:
+      seen = jnp.take_along_axis(x[:, 1:], keep[..., None], axis=1)
+      x = jnp.concatenate([x[:, :1], seen], axis=1)
     norm = nn.LayerNorm(epsilon=1e-6, dtype=jnp.float32, name="norm")
     for i in range(self.depth):
       x, attention = Block(
@@ -167,19 +186,21 @@ class ViT(nn.Module):
       tokens = norm(x.astype(jnp.float32))
       self.sow("intermediates", "tokens", tokens)
       self.sow("intermediates", "attention", attention)
-    return tokens[:, 0] if self.pool == "cls" else tokens[:, 1:].mean(axis=1)
+    return tokens
 
   def _position(self, height: int, width: int) -> jax.Array:
     """Position embeddings [1,1+N,D] for a grid of height x width patches."""
-    if self.position == "sincos":
-      table = sincos(height, width, self.width)
+    if self.position != "learned":
+      mae = self.position == "mae"
+      table = positions.sincos(height, width, self.width, column_first=mae)
       return jnp.pad(table, ((1, 0), (0, 0)))[None]  # none for the class token
     grid = self.image_size // self.patch_size
     shape = (1, 1 + grid * grid, self.width)
     table = self.param("position", nn.initializers.normal(0.02), shape)
     if (height, width) == (grid, grid):
       return table
-    patches = resize_positions(table[0, 1:].reshape(grid, grid, -1), height, width)
+    patches = table[0, 1:].reshape(grid, grid, -1)
+    patches = positions.resize_positions(patches, height, width)
     return jnp.concatenate([table[:, :1], patches.reshape(1, -1, self.width)], axis=1)
 
   def _initializers(self, channels: int) -> tuple[Initializer, ...]:
@@ -192,11 +213,11 @@ class ViT(nn.Module):
         nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"),
       )
     patch_fan = channels * self.patch_size**2 + self.width
-    return (
-      _uniform((6 / (2 * self.width)) ** 0.5),  # q, k, v are D x D each
-      nn.initializers.xavier_uniform(),
-      _uniform((6 / patch_fan) ** 0.5),
-    )
+    patch_init = _uniform((6 / patch_fan) ** 0.5)
+    xavier = nn.initializers.xavier_uniform()
+    if self.position == "mae":
+      return xavier, xavier, patch_init
+    return _uniform((6 / (2 * self.width)) ** 0.5), xavier, patch_init  # q, k, v apart
 
   def _validate(self, shape: tuple[int, ...]) -> None:
     check_choice("position", self.position, POSITIONS)
@@ -208,46 +229,6 @@ class ViT(nn.Module):
           f"patch_size={self.patch_size} must divide the image's {pixels} pixels; "
           f"try images of {max(1, pixels // self.patch_size) * self.patch_size}"
         )
-
-
-def sincos(height: int, width: int, dim: int) -> jax.Array:
-  """Fixed 2-D positions [height*width, dim], row-major (MoCo v3).
-
-  Quarters of the features: sine and cosine of the row, sine and cosine of the
-  column, at wavelengths from 2 pi to 10000 * 2 pi. ValueError unless 4 divides dim.
-  """
-  if dim % 4:
-    raise ValueError(f"width={dim} must be a multiple of 4 for sincos positions")
-  omega = 10000.0 ** -(np.arange(dim // 4) / (dim // 4))
-  row = np.repeat(np.arange(height), width)[:, None] * omega
-  column = np.tile(np.arange(width), height)[:, None] * omega
-  table = [np.sin(row), np.cos(row), np.sin(column), np.cos(column)]
-  return jnp.asarray(np.concatenate(table, axis=1), jnp.float32)
-
-
-def resize_positions(table: jax.Array, height: int, width: int) -> jax.Array:
-  """Bicubic [g,g,D] -> [height,width,D] as DINO does it.
-
-  DINO asks for 0.1 patch more than it needs, and PyTorch samples with the scale it
-  is given: a plain resize to height x width gives other values.
-  """
-  rows = jnp.asarray(_bicubic(table.shape[0], height), table.dtype)
-  columns = jnp.asarray(_bicubic(table.shape[1], width), table.dtype)
-  return jnp.einsum("hi,wj,ijd->hwd", rows, columns, table)
-
-
-def _bicubic(old: int, new: int) -> np.ndarray:
-  """[new, old] weights of Keys' kernel (a = -0.75), edges repeated."""
-  centre = (np.arange(new) + 0.5) * old / (new + 0.1) - 0.5
-  first = np.floor(centre).astype(int)
-  weights = np.zeros((new, old))
-  for tap in range(-1, 3):
-    t = np.abs(centre - (first + tap))
-    near = (1.25 * t - 2.25) * t * t + 1
-    far = -0.75 * (((t - 5) * t + 8) * t - 4)
-    column = np.clip(first + tap, 0, old - 1)
-    np.add.at(weights, (np.arange(new), column), np.where(t <= 1, near, far))
-  return weights
 
 
 def _uniform(bound: float) -> Initializer:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from ssljax import sharding
 from ssljax.losses import contrastive, metric
 
 LABEL = np.array([0, 1, 0, 2, 1, 1, 3, 0])
@@ -25,7 +26,8 @@ def unit(x):
 
 
 def squares(x):
-  return [[np.sum((u - v) ** 2) for v in unit(x)] for u in unit(x)]
+  rows = unit(x)
+  return [[np.sum((u - v) ** 2) for v in rows] for u in rows]
 
 
 def margin_equation(x):
@@ -154,6 +156,17 @@ def test_a_batch_of_one_kind_has_a_finite_loss_and_gradient(name, together):
   attracts_alone = {"margin", "n_pair", "logistic"}
   if name not in attracts_alone:
     assert loss == 0
+
+
+@every_loss
+def test_eight_devices_give_the_loss_and_gradient_of_one(name):
+  rows = sharding.by_rows(sharding.make_mesh())
+  step = jax.jit(jax.value_and_grad(CASES[name][0]))
+  spread = step.lower(*jax.device_put((X, POSITIVE), rows)).compile()
+  loss, grad = spread(*jax.device_put((X, POSITIVE), rows))
+  expected, expected_grad = step(X, POSITIVE)
+  assert_allclose(loss, expected, rtol=1e-6)
+  assert_allclose(grad, expected_grad, atol=1e-6)
 
 
 def test_views_of_a_picture_belong_together_and_no_view_to_itself():

@@ -8,7 +8,7 @@ import torch_names
 from numpy.testing import assert_allclose
 from oracle_file import oracle
 
-from ssljax.nets import vit
+from ssljax.nets import positions, vit
 from ssljax.nets.vit import ViT
 
 SMALL = {"width": 24, "depth": 2, "heads": 3, "patch_size": 4}
@@ -79,17 +79,17 @@ def test_gradients_are_dinos():
 def test_positions_are_interpolated_as_dino_does():
   data = oracle("13_pos_embed_interp_0")
   table = jnp.asarray(data["in_pos_embed"][0, 1:].reshape(14, 14, 6))
-  ours = vit.resize_positions(table, 6, 6).reshape(36, 6)
+  ours = positions.resize_positions(table, 6, 6).reshape(36, 6)
   assert_allclose(ours, data["out_dino"][0, 1:], atol=1e-5)
 
 
 def test_sincos_positions_are_those_of_moco_v3():
   theirs = oracle("13_mocov3_sincos_0")["out_pos"][0, 1:]
-  assert_allclose(vit.sincos(4, 4, 16), theirs, atol=1e-6)
+  assert_allclose(positions.sincos(4, 4, 16), theirs, atol=1e-6)
 
 
 def test_sincos_rows_come_first_in_a_grid_that_is_not_square():
-  table = vit.sincos(2, 3, 8).reshape(2, 3, 8)
+  table = positions.sincos(2, 3, 8).reshape(2, 3, 8)
   assert_allclose(table[1, 2, ::2], [np.sin(1), np.cos(1), np.sin(2), np.cos(2)], 1e-6)
 
 
@@ -135,7 +135,7 @@ def test_bfloat16_keeps_parameters_and_features_in_float32():
     ({"patch_size": 3}, "patch_size=3 must divide the image's 8 pixels; try .* of 6"),
     ({"heads": 5}, "heads=5 must divide width=24"),
     ({"pool": "max"}, "pool='max' must be one of cls, mean"),
-    ({"position": "rope"}, "position='rope' must be one of sincos, learned"),
+    ({"position": "rope"}, "position='rope' must be one of sincos, mae, learned"),
   ],
 )
 def test_what_does_not_fit_is_named(fields, sentence):

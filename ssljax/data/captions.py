@@ -1,0 +1,225 @@
+"""Pictures with captions: from a table, or made of the names of classes."""
+
+import contextlib
+import csv
+import json
+import pathlib
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ssljax.data.codec import Example
+from ssljax.data.folder import CHECK_AT_MOST, EVAL_FOLDERS
+from ssljax.data.source import Source, Splits
+from ssljax.data.tokenizer import Texts, Tokenizer
+
+TABLES = ("captions.csv", "captions.jsonl")
+
+
+class Row(NamedTuple):
+  """What a line of a table says."""
+
+  file: str
+  caption: str
+  label: str  # "": none
+
+
+class Pairs(Source):
+  """The lines of a table; `class_names` are its labels, sorted, or what is given."""
+
+  def __init__(
+    self, table: pathlib.Path, rows: list[Row], classes: Sequence[str] | None = None
+  ):
+    self.name, self.root, self.rows = str(table), table.parent, rows
+    labels = {row.label for row in rows} - {""}
+    self.class_names = tuple(sorted(labels) if classes is None else classes)
+    self.captions = [row.caption for row in rows]
+    if stray := self.num_classes and sorted(labels - set(self.class_names)):
+      raise ValueError(
+        f"data.eval_split: {stray[0]!r} in {self.name!r} is none of the "
+        f"{self.num_classes} labels of the training split; correct it or leave it empty"
+      )
+    self._number = {name: i for i, name in enumerate(self.class_names)}
+
+  def __len__(self) -> int:
+    return len(self.rows)
+
+  def __getitem__(self, index: int) -> Example:
+    file, caption, label = self.rows[index]
+    number = self._number.get(label, -1)
+    return {"image": self.root / file, "caption": caption, "label": number}
+
+
+class Captioned(Source):
+  """A source whose examples also have a "text": its captions, or names of classes.
+
+  With `templates` a caption is one of them with the class's name for "{}"; which one
+  is a function of the example's number. Without a label it is empty.
+  """
+
+  def __init__(self, source: Source, templates: Sequence[str], tokenizer: Tokenizer):
+    self.source, self.templates, self.tokenizer = source, templates, tokenizer
+    self.name, self.class_names = source.name, source.class_names
+
+  def __len__(self) -> int:
+    return len(self.source)
+
+  def __getitem__(self, index: int) -> Example:
+    return self.__getitems__([index])[0]
+
+  def __getitems__(self, indices: Sequence[int]) -> list[Example]:
+    examples = self.source.__getitems__(indices)
+    if not self.templates:
+      return examples
+    pairs = zip(indices, examples, strict=True)
+    return [{**e, "caption": self._caption(i, e["label"])} for i, e in pairs]
+
+  def _caption(self, index: int, label: int) -> str:
+    if label < 0:
+      return ""
+    which = zlib.crc32(b"%d" % index) % len(self.templates)
+    return say(self.templates[which], self.class_names[label])
+
+  def codecs(self, size: int):
+    """The source's, and the caption's."""
+    return (*self.source.codecs(size), Texts(self.tokenizer))
+
+  def save(self, folder):
+    """The tokenizer, which was trained for this run."""
+    self.tokenizer.save(folder)
+
+
+def splits(*, dir: str = "", train_split: str = "", eval_split: str = "") -> Splits:
+  """The table in the folder `dir`: files, captions and, if there are any, labels.
+
+  It is captions.csv with the columns file, caption and label, which may be absent; or
+  captions.jsonl, an object with these a line. Files are named from the table's folder.
+  Every line is an example: a picture of five captions is there five times. The splits
+  are subfolders with a table each, or tables; default: "train" with "val",
+  "validation" or "test", else one table to train on. Raises ValueError.
+  """
+  root = pathlib.Path(dir).expanduser()
+  if not dir or not root.is_dir():
+    raise ValueError(
+      f"data.dir={dir!r} is no folder; name the one of {' or '.join(TABLES)}"
+    )
+  table = _table(root, "train_split", train_split, ("train", ""))
+  if not table:
+    raise ValueError(
+      f"data.dir={dir!r} holds no {' or '.join(TABLES)}; write one with the columns "
+      "file, caption and, if there are any, label"
+    )
+  train = Pairs(table, read(table))
+  table = _table(root, "eval_split", eval_split, EVAL_FOLDERS)
+  return Splits(train, Pairs(table, read(table), train.class_names) if table else None)
+
+
+def add(
+  sources: Splits,
+  folder: pathlib.Path | None,
+  *,
+  captions: Sequence[str] = (),
+  vocabulary: int = 49408,
+  context: int = 77,
+) -> Splits:
+  """The same sources with "text" i32 [context].
+
+  `captions` are templates such as "a photo of a {}." for labelled sources without
+  captions of their own. The tokenizer of at most `vocabulary` ids is that of a run's
+  `folder`; without one it is trained on what the training split can say.
+  """
+  if captions:
+    _check_templates(captions, sources.train)
+  if folder:
+    tokenizer = Tokenizer.load(folder)
+  else:
+    names = sources.train.class_names
+    said = [say(t, n) for n in names for t in captions] or sources.train.captions
+    tokenizer = Tokenizer.train(said, vocabulary, context)
+  return Splits(*(s and Captioned(s, tuple(captions), tokenizer) for s in sources))
+
+
+def say(template: str, name: str) -> str:
+  """("a photo of a {}.", "fire_truck") -> "a photo of a fire truck."."""
+  return template.replace("{}", name.replace("_", " "))
+
+
+def prompts(
+  tokenizer: Tokenizer, names: Sequence[str], templates: Sequence[str]
+) -> np.ndarray:
+  """C class names in P templates -> i32 [C,P,T]."""
+  ids = tokenizer.encode([say(t, name) for name in names for t in templates])
+  return ids.reshape(len(names), len(templates), -1)
+
+
+def read(table: pathlib.Path) -> list[Row]:
+  """All rows; ValueError names the first line that is none."""
+  try:
+    rows = [_row(table, *line) for line in _lines(table)]
+  except (csv.Error, UnicodeError) as error:
+    raise ValueError(
+      f"data.dir: {str(table)!r} is no table in UTF-8: {error}; write it anew"
+    ) from error
+  if not rows:
+    raise ValueError(f"data.dir: {str(table)!r} has no rows; it needs file, caption")
+  return rows
+
+
+def _row(table: pathlib.Path, line: int, given: dict) -> Row:
+  row = Row(*(given.get(name) or "" for name in Row._fields))
+  if not all(isinstance(value, str) for value in row):
+    wrong = "what it holds is not text"
+  elif not row.file or not row.caption.strip():
+    wrong = f"it needs file and caption and has {row.file!r} and {row.caption!r}"
+  elif line <= CHECK_AT_MOST and not (table.parent / row.file).is_file():
+    wrong = f"there is no file {row.file!r} beside the table"
+  else:
+    return row
+  raise ValueError(
+    f"data.dir: line {line} of {str(table)!r} is wrong: {wrong}; correct it or take "
+    "it out"
+  )
+
+
+def _lines(table: pathlib.Path) -> Iterator[tuple[int, dict]]:
+  """-> number of the line, its fields; none where it cannot be read."""
+  with table.open(encoding="utf-8-sig", newline="") as f:
+    if table.suffix != ".jsonl":
+      reader = csv.DictReader(f)
+      yield from ((reader.line_num, fields) for fields in reader)
+      return
+    for number, line in enumerate(f, 1):
+      fields = None
+      with contextlib.suppress(json.JSONDecodeError):
+        fields = json.loads(line)
+      yield number, fields if isinstance(fields, dict) else {}
+
+
+def _table(root, field, chosen, defaults) -> pathlib.Path | None:
+  """The table that is, or lies in the folder that is, of one of these names."""
+  for name in (chosen,) if chosen else defaults:
+    for place in (root / name, *(root / name / table for table in TABLES)):
+      if place.is_file():
+        return place
+  if chosen:
+    raise ValueError(
+      f"data.{field}={chosen!r} is neither a table in {str(root)!r} nor a folder with "
+      f"{' or '.join(TABLES)}"
+    )
+  return None
+
+
+def _check_templates(templates: Sequence[str], source: Source) -> None:
+  if not source.num_classes or isinstance(source, Pairs):
+    raise ValueError(
+      f"data.captions={templates} are for labelled data without captions, and "
+      f"{source.name!r} is not that; set data.captions to ()"
+    )
+  for template in templates:
+    if isinstance(templates, str) or template.count("{}") != 1:
+      raise ValueError(
+        f"data.captions={templates!r} must be a tuple of sentences that say {{}} once, "
+        "where the class's name goes; try ('a photo of a {}.',)"
+      )

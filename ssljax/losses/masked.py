@@ -1,0 +1,47 @@
+"""Losses on what was hidden from the network.
+
+N patches of a picture are numbered in the rows of their grid; the P = size * size * C
+numbers of one are its rows, their pixels, their channels.
+"""
+
+import jax
+import jax.numpy as jnp
+
+
+def patchify(image: jax.Array, size: int) -> jax.Array:
+  """[B,H,W,C] -> its patches [B,N,P]; `size` must divide H and W."""
+  b, height, width, c = image.shape
+  x = image.reshape(b, height // size, size, width // size, size, c)
+  return x.swapaxes(2, 3).reshape(b, -1, size * size * c)
+
+
+def unpatchify(patches: jax.Array, size: int, height: int, width: int) -> jax.Array:
+  """Patches [B,N,P] -> [B,height,width,C], the inverse of `patchify`."""
+  b = len(patches)
+  x = patches.reshape(b, height // size, width // size, size, size, -1)
+  return x.swapaxes(2, 3).reshape(b, height, width, -1)
+
+
+def moments(patches: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """Mean and deviation of each patch, [B,N,1] f32; unbiased, as in MAE's code."""
+  patches = patches.astype(jnp.float32)
+  var = patches.var(-1, keepdims=True, ddof=1)
+  return patches.mean(-1, keepdims=True), jnp.sqrt(var + 1e-6)
+
+
+def masked_mse(
+  prediction: jax.Array, target: jax.Array, mask: jax.Array, norm_pix: bool
+) -> jax.Array:
+  """Mean squared error of prediction [B,N,P] over the hidden patches of target [B,N,P].
+
+  MAE (He et al. 2022), section 3; the official value. `mask` [B,N] is 1 where a patch
+  is hidden, 0 where it was seen. With `norm_pix` the pixels of a target patch are
+  normalised by their mean and deviation.
+  """
+  target = target.astype(jnp.float32)
+  if norm_pix:
+    mean, deviation = moments(target)
+    target = (target - mean) / deviation
+  error = jnp.square(prediction.astype(jnp.float32) - target).mean(-1)
+  mask = mask.astype(jnp.float32)
+  return (error * mask).sum() / mask.sum()

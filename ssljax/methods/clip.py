@@ -1,0 +1,93 @@
+"""CLIP (Radford et al. 2021), SigLIP (Zhai et al. 2023): pictures learn from text."""
+
+import dataclasses
+import math
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from ssljax.core import Aux, Method
+from ssljax.fields import check_choice
+from ssljax.losses import paired
+from ssljax.losses.contrastive import unit
+from ssljax.nets import TwoTowers
+
+STARTS = {  # loss -> what it learns besides the network, and from where
+  "softmax": {"logit_scale": math.log(1 / 0.07)},
+  "sigmoid": {"logit_scale": math.log(10), "logit_bias": -10.0},
+}
+MOST = math.log(100)  # of the logit scale, itself the logarithm of the factor
+
+
+@dataclasses.dataclass(frozen=True)
+class CLIP(Method):
+  """Figure 3: a picture and its caption meet; the batch's other captions do not.
+
+  `loss` is "softmax" (CLIP) or "sigmoid" (SigLIP). The scale of the cosines is learned
+  and kept between 1 and 100, as in open_clip; the paper bounds it from above.
+  """
+
+  net: TwoTowers
+  loss: str = "softmax"
+  views: ClassVar[int] = 1
+
+  def __post_init__(self):
+    """Raises ConfigError."""
+    check_choice("method.loss", self.loss, STARTS)
+
+  def init(self, rng, batch):
+    """-> params with the loss's own scalars, batch_stats, {}."""
+    params, stats = self.init_net(rng, _pair(batch))
+    learned = {k: jnp.float32(start) for k, start in STARTS[self.loss].items()}
+    return {**params, **learned}, stats, {}
+
+  def loss_fn(self, params, state, batch, rng):
+    """Over view 0 of batch["image"] [B,1,H,W,C] and batch["text"] i32 [B,T]."""
+    online, stats = self.forward(params, state.batch_stats, _pair(batch), rng)
+    image, text = online["projection"], online["text"]
+    scale = jnp.exp(params["logit_scale"])
+    similar = paired.cosines(image, text)
+    metrics = {"logit_scale": scale, "pair_accuracy": paired.matched(similar)}
+    if self.loss == "softmax":
+      loss = paired.clip(similar, scale)
+    else:
+      metrics["logit_bias"] = params["logit_bias"]
+      loss = paired.siglip(similar, scale, params["logit_bias"])
+    outputs = {
+      "features": online["features"][:, None],
+      "projection": jnp.stack([image, text], 1),
+    }
+    return loss, Aux(stats, (), outputs, metrics)
+
+  def after_update(self, params, state, carry):
+    """The scale is projected back into its bounds."""
+    scale = jnp.clip(params["logit_scale"], 0.0, MOST)
+    return {**params, "logit_scale": scale}, state.target
+
+  def embed(self, state, image):
+    """Features of the picture, before the projection."""
+    return super().embed(state, {"image": image})
+
+  def name_classes(self, state, prompts):
+    """Zero-shot, section 3.1: prompts i32 [C,P,T] -> classes [C,D], unit rows.
+
+    P ways to say each class; the mean of their unit vectors, normalised again.
+    """
+    count, ways, length = prompts.shape
+    text = self._apply(state, text=prompts.reshape(count * ways, length))["text"]
+    return unit(unit(text).reshape(count, ways, -1).mean(1))
+
+  def classify(self, state, image, classes):
+    """Pictures [B,H,W,C] against unit rows classes [C,D] -> logits [B,C] f32."""
+    image = self._apply(state, image=image)["projection"]
+    logits = jnp.exp(state.params["logit_scale"]) * paired.cosines(image, classes)
+    return logits + state.params.get("logit_bias", 0.0)
+
+  def _apply(self, state, **x) -> dict[str, jax.Array]:
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    return self.net.apply(variables, x, train=False)
+
+
+def _pair(batch) -> dict[str, jax.Array]:
+  return {"image": batch["image"][:, 0], "text": batch["text"]}

@@ -1,0 +1,140 @@
+"""CMC (Tian et al. 2019): what an example's views have in common."""
+
+import dataclasses
+import functools
+import itertools
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ssljax import memory
+from ssljax.core import Aux, Method
+from ssljax.fields import check_choice
+from ssljax.losses import contrastive
+from ssljax.nets import MultiView
+
+GRAPHS = ("core", "full")
+
+
+@dataclasses.dataclass(frozen=True)
+class CMC(Method):
+  """Section 3: a picture's channels are its views, each with a network and a bank.
+
+  `channels` says how many each view has, in their order: (1, 2) of Lab are L and ab.
+  View i is told apart in the bank of view j: with `graph="core"` view 0 and each other
+  one both ways (eq. 8), with "full" any two (eq. 9). As in the official code the loss
+  is the sum over the ways and all of them share their noise. It is noise-contrastive,
+  with a constant Z a way estimated once, on the first batch, and kept in `target`;
+  with `softmax` it is the cross-entropy over the same rows.
+  """
+
+  net: MultiView
+  channels: tuple[int, ...]
+  temperature: float
+  bank_momentum: float
+  negatives: int
+  num_examples: int
+  graph: str = "core"
+  softmax: bool = False
+  views: ClassVar[int] = 1
+
+  def __post_init__(self):
+    """ConfigError on a `graph` that is neither, ValueError on a lone view."""
+    check_choice("method.graph", self.graph, GRAPHS)
+    if len(self.channels) < 2:
+      raise ValueError(
+        f"method.channels={self.channels} is one view and CMC takes two or more; try "
+        "(1, 2)"
+      )
+
+  @property
+  def ways(self) -> list[tuple[int, int]]:
+    """Pairs of a view and the view in whose bank it is told apart."""
+    pairs = itertools.combinations(range(len(self.channels)), 2)
+    kept = [(i, j) for i, j in pairs if i == 0 or self.graph == "full"]
+    return [way for i, j in kept for way in ((i, j), (j, i))]
+
+  def split(self, image):
+    """Picture [B,H,W,C] -> its views [B,H,W,C_v]."""
+    if sum(self.channels) != image.shape[-1]:
+      raise ValueError(
+        f"method.channels={self.channels} are {sum(self.channels)} in all and the "
+        f"pictures have {image.shape[-1]} channels"
+      )
+    return jnp.split(image, np.cumsum(self.channels)[:-1], axis=-1)
+
+  def init_net(self, rng, image):
+    """Picture [B,H,W,C] -> params, batch_stats."""
+    return super().init_net(rng, self.split(image))
+
+  def init(self, rng, batch):
+    """-> params, batch_stats, target "memory" [N,V,D] and, under NCE, "z" [ways].
+
+    Every device holds all banks: of a split one, whose rows are sampled by the thousand
+    for each example, all of these would travel.
+    """
+    rng_net, rng_bank = jax.random.split(rng)
+    params, stats, _ = super().init(rng_net, batch)
+    views = self.split(batch["image"][:, 0])
+    _, count, dim = self.output_shapes(params, stats, views)["projection"].shape
+    banks = [
+      memory.init_bank(key, self.num_examples, dim)
+      for key in jax.random.split(rng_bank, count)
+    ]
+    target = {"memory": jnp.stack(banks, 1)}
+    if not self.softmax:
+      target["z"] = jnp.zeros(len(self.ways))
+    return params, stats, target
+
+  def loss_fn(self, params, state, batch, rng):
+    """The sum over `ways`, for view 0 of batch["image"], by batch["index"] [B]."""
+    online, stats = self.forward(
+      params, state.batch_stats, self.split(batch["image"][:, 0])
+    )
+    z = contrastive.unit(online["projection"])
+    rows = self.rows(state.target["memory"], batch["index"], rng)
+    carry, metrics = {"index": batch["index"], "embedding": z}, {}
+    if self.softmax:
+      loss = sum(
+        contrastive.sampled_softmax(z[:, i], rows[:, :, j], self.temperature)
+        for i, j in self.ways
+      )
+    else:
+      numbers = self.temperature, self.num_examples
+      first = [
+        contrastive.nce_constant(z[:, i], rows[:, :, j], *numbers) for i, j in self.ways
+      ]
+      first = jax.lax.stop_gradient(jnp.stack(first))
+      constants = jnp.where(state.step == 0, first, state.target["z"])
+      loss = sum(
+        contrastive.nce(z[:, i], rows[:, :, j], *numbers, constants[n])
+        for n, (i, j) in enumerate(self.ways)
+      )
+      carry["z"], metrics["nce_z"] = constants, constants.mean()
+    outputs = {"features": online["features"], "projection": z}
+    return loss, Aux(stats, jax.lax.stop_gradient(carry), outputs, metrics)
+
+  def rows(self, banks, index, rng):
+    """Each example's own row of banks [N,V,D], then its `negatives`: [B,1+K,V,D]."""
+    keys = jax.vmap(functools.partial(jax.random.fold_in, rng))(index)
+    draw = functools.partial(
+      jax.random.randint, shape=(self.negatives,), minval=0, maxval=self.num_examples
+    )
+    return banks[jnp.concatenate([index[:, None], jax.vmap(draw)(keys)], 1)]
+
+  def after_update(self, params, state, carry):
+    """The batch's rows of every bank move towards its view's embeddings."""
+    banks = memory.bank_write(
+      state.target["memory"], carry["index"], carry["embedding"], self.bank_momentum
+    )
+    target = {"memory": banks}
+    if not self.softmax:
+      target["z"] = carry["z"]
+    return params, target
+
+  def embed(self, state, image):
+    """Picture [B,H,W,C] -> the features of its views, side by side: [B,V D'] f32."""
+    features = super().embed(state, self.split(image))
+    return features.reshape(len(image), -1)

@@ -1,0 +1,78 @@
+"""MAE (He et al. 2022): see a quarter of a picture and paint the rest."""
+
+import dataclasses
+import functools
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from ssljax.core import Aux, Method
+from ssljax.losses import masked
+from ssljax.nets import MaskedAutoencoder
+
+
+@dataclasses.dataclass(frozen=True)
+class MAE(Method):
+  """Section 3. The encoder sees `1 - mask_ratio` of the patches, drawn anew each time.
+
+  With `norm_pix` what is predicted are pixels normalised by patch, which learns better
+  features (table 1d).
+  """
+
+  net: MaskedAutoencoder
+  mask_ratio: float
+  norm_pix: bool
+  views: ClassVar[int] = 1
+
+  def loss_fn(self, params, state, batch, rng):
+    """Squared error of the hidden patches of batch["image"] [B,1,H,W,C]."""
+    rng_mask, rng_net = jax.random.split(rng)
+    image = batch["image"][:, 0]
+    patches = masked.patchify(image, self.net.encoder.patch_size)
+    keep, mask = self.draw(rng_mask, batch["index"], patches.shape[1])
+    outputs, stats = self.forward(params, state.batch_stats, (image, keep), rng_net)
+    loss = masked.masked_mse(outputs["pixels"], patches, mask, self.norm_pix)
+    features = outputs["features"][:, None]
+    return loss, Aux(stats, (), {"features": features, "projection": features}, {})
+
+  def draw(self, rng, index, count):
+    """For examples `index` [B] the patches to be seen, i32 [B,n], and hidden, [B,N].
+
+    Those with the least noise are seen, as in the official code.
+    """
+    seen = int(count * (1 - self.mask_ratio))
+    if not 0 < seen < count:
+      raise ValueError(
+        f"method.mask_ratio={self.mask_ratio} leaves {seen} of {count} patches to be "
+        "seen; try 0.75, or smaller patches"
+      )
+    order = jnp.argsort(noise(rng, index, count), axis=1)
+    return order[:, :seen], jnp.argsort(order, axis=1) >= seen
+
+  def show(self, state, batch, rng):
+    """What is seen of each picture, and that with what is painted: [B,H,W,C] each.
+
+    As the network sees pictures, normalised; there 0 is the mean colour. With
+    `norm_pix` the prediction takes the mean and deviation of the true patch.
+    """
+    image, size = batch["image"][:, 0], self.net.encoder.patch_size
+    patches = masked.patchify(image, size)
+    keep, mask = self.draw(rng, batch["index"], patches.shape[1])
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    painted = self.net.apply(variables, (image, keep), train=False)["pixels"]
+    if self.norm_pix:
+      mean, deviation = masked.moments(patches)
+      painted = painted * deviation + mean
+    hidden = mask[..., None]
+    shown = {
+      "masked": jnp.where(hidden, 0.0, patches),
+      "reconstruction": jnp.where(hidden, painted, patches),
+    }
+    return {k: masked.unpatchify(x, size, *image.shape[1:3]) for k, x in shown.items()}
+
+
+def noise(rng: jax.Array, index: jax.Array, count: int) -> jax.Array:
+  """Uniform [B,count], each row by its example's index alone."""
+  keys = jax.vmap(functools.partial(jax.random.fold_in, rng))(index)
+  return jax.vmap(lambda key: jax.random.uniform(key, (count,)))(keys)
