@@ -1,6 +1,7 @@
 """From a config to the parts of a run; whatever is wrong with it is said here."""
 
 import math
+import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -128,10 +129,13 @@ def check_devices(config: ConfigDict, count: int) -> None:
     )
 
 
-def open_data(config: ConfigDict) -> data.Splits:
-  """The sources that the group `data` names."""
+def open_data(config: ConfigDict, run: pathlib.Path | None = None) -> data.Splits:
+  """The sources that the group `data` names.
+
+  `run` is the folder of a run that goes on or is judged, None that of a new one.
+  """
   with config_errors():
-    return data.build(config.data)
+    return data.build(config.data, run)
 
 
 def build(config: ConfigDict, plan: schedules.Plan) -> Recipe:

@@ -11,15 +11,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from ssljax import (
-  data,
-  diagnostics,
-  dispatch,
-  pretrained,
-  recipe,
-  report,
-  sharding,
-)
+from ssljax import data, diagnostics, dispatch, pretrained, recipe, report, sharding
 from ssljax.checkpoint import Checkpoints
 from ssljax.core import Metrics, TrainState
 from ssljax.fields import ConfigError, config_errors
@@ -59,8 +51,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str | pathlib.Path) -> dict:
   sharding.start_processes()
   workdir = pathlib.Path(workdir)
   recipe.check(config)
-  check_same_run(config, workdir)
-  splits = recipe.open_data(config)
+  goes_on = check_same_run(config, workdir)
+  splits = recipe.open_data(config, workdir if goes_on else None)
   plan = recipe.make_plan(config, len(splits.train), splits.train.num_classes)
   parts = recipe.build(config, plan)
   mesh = sharding.make_mesh()
@@ -71,6 +63,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str | pathlib.Path) -> dict:
   checkpoints = Checkpoints(workdir, **config.checkpoint)
   with Writer(workdir, config, plan) as writer, checkpoints:
     writer.say(summary(config, plan, shapes, mesh, checkpoints.latest or 0))
+    if jax.process_index() == 0:
+      splits.train.save(workdir)
     report.picture_views(config, splits.train, workdir)
     loader = open_loader(config, splits.train)
     run = Run(config, parts, plan, mesh, judge, loader, checkpoints, writer)
@@ -89,14 +83,14 @@ def train_and_evaluate(config: ConfigDict, workdir: str | pathlib.Path) -> dict:
     return report.finish(config, parts, judge, init(), state, writer, workdir)
 
 
-def check_same_run(config: ConfigDict, workdir: pathlib.Path) -> None:
-  """ConfigError where `workdir` holds a run of another config, or is a file."""
+def check_same_run(config: ConfigDict, workdir: pathlib.Path) -> bool:
+  """Whether `workdir` holds this run; ConfigError if another's, or if it is a file."""
   if workdir.is_file():
     raise ConfigError(f"{workdir} is no folder; name another --workdir")
   metrics = workdir / "metrics.jsonl"
   has_metrics = metrics.exists() and metrics.stat().st_size
   if not has_metrics and not any(workdir.glob("checkpoints/[0-9]*")):
-    return  # nothing that could be lost
+    return False  # nothing that could be lost
   if not (workdir / "config.json").exists():
     raise ConfigError(
       f"{workdir} holds metrics or checkpoints but no config.json to tell whose they "
@@ -114,6 +108,7 @@ def check_same_run(config: ConfigDict, workdir: pathlib.Path) -> None:
       f"{workdir} holds a run of another config ({'; '.join(differing[:5])}); "
       "name another --workdir, or delete that one"
     )
+  return True
 
 
 def open_loader(config: ConfigDict, source: data.Source) -> data.Loader:

@@ -70,18 +70,24 @@ class CLIP(Method):
     return super().embed(state, {"image": image})
 
   def name_classes(self, state, prompts):
-    """Zero-shot, section 3.1: prompts i32 [C,P,T] -> classes [C,D], unit rows.
+    """Zero-shot, section 3.1: prompts i32 [C,P,T] -> the state that can classify.
 
-    P ways to say each class; the mean of their unit vectors, normalised again.
+    P ways to say each of C classes; a class is the mean of their unit vectors,
+    normalised again, and kept as "classes" [C,D] in `target`.
     """
     count, ways, length = prompts.shape
     text = self._apply(state, text=prompts.reshape(count * ways, length))["text"]
-    return unit(unit(text).reshape(count, ways, -1).mean(1))
+    classes = unit(unit(text).reshape(count, ways, -1).mean(1))
+    return state.replace(target={"classes": classes})
 
-  def classify(self, state, image, classes):
-    """Pictures [B,H,W,C] against unit rows classes [C,D] -> logits [B,C] f32."""
+  def classify(self, state, image):
+    """Pictures [B,H,W,C] -> logits [B,C] f32; None until the classes have names."""
+    if "classes" not in state.target:
+      return None
     image = self._apply(state, image=image)["projection"]
-    logits = jnp.exp(state.params["logit_scale"]) * paired.cosines(image, classes)
+    logits = jnp.exp(state.params["logit_scale"]) * paired.cosines(
+      image, state.target["classes"]
+    )
     return logits + state.params.get("logit_bias", 0.0)
 
   def _apply(self, state, **x) -> dict[str, jax.Array]:

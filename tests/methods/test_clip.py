@@ -74,8 +74,8 @@ def test_the_scale_stays_between_1_and_100_and_all_else_as_it_is():
 def test_a_class_is_the_direction_of_its_prompts_mean_direction():
   clip, params = method("softmax", 2)
   prompts = jnp.asarray([[[3.0, 0.0], [0.0, 1.0]], [[-2.0, 0.0], [-1.0, 0.0]]])
-  classes = clip.name_classes(state(params), prompts)
-  assert_allclose(classes, [[0.5**0.5, 0.5**0.5], [-1, 0]], atol=1e-6)
+  named = clip.name_classes(state(params), prompts)
+  assert_allclose(named.target["classes"], [[0.5**0.5, 0.5**0.5], [-1, 0]], atol=1e-6)
 
 
 @pytest.mark.parametrize(("loss", "bias"), [("softmax", 0.0), ("sigmoid", -2.0)])
@@ -85,7 +85,8 @@ def test_a_picture_s_logits_are_its_scaled_cosines_with_the_classes(loss, bias):
   if loss == "sigmoid":
     params |= {"logit_bias": jnp.float32(bias)}
   image, classes = jnp.asarray([[0.0, 7.0], [3.0, 4.0]]), jnp.eye(2)
-  logits = clip.classify(state(params), image, classes)
+  assert clip.classify(state(params), image) is None
+  logits = clip.classify(state(params).replace(target={"classes": classes}), image)
   assert_allclose(logits, 5 * np.array([[0, 1], [0.6, 0.8]]) + bias, atol=1e-5)
 
 
