@@ -35,12 +35,12 @@ def triplet(
 ) -> jax.Array:
   """Mean of max(0, d(a,p) - d(a,n) + margin) over triplets; d squared, 0 to 4.
 
-  FaceNet (Schroff et al. 2015), eq. 2. `mining` says which triplets:
+  FaceNet (Schroff et al. 2015), section 3.1. `mining` says which triplets:
 
     all        every one with a positive p and a negative n of anchor a; those that
                already hold the margin count in the mean
-    hard       one an anchor: its farthest positive, its nearest negative (Hermans et
-               al. 2017, eq. 5, who take the root of d)
+    hard       one an anchor: its farthest positive, its nearest negative ("batch
+               hard" of Hermans et al. 2017, who take the root of d)
     semi_hard  one a positive pair: the nearest negative farther than the positive,
                or, where none is, the farthest negative
   """
@@ -83,7 +83,7 @@ MINING = {
 
 
 def n_pair(x: jax.Array, positive: jax.Array, l2: float) -> jax.Array:
-  """(N+1)-tuplet loss of Sohn (2016), eq. 5: of inner products, x is not normalised.
+  """(N+1)-tuplet loss of Sohn (2016): of inner products, x is not normalised.
 
   Mean over positive pairs (a,p) of log(1 + sum over negatives n of a of
   exp(x_a.x_n - x_a.x_p)), plus `l2` times the mean squared length of the rows. Sohn
@@ -105,7 +105,7 @@ def info_nce(x: jax.Array, positive: jax.Array, temperature: float) -> jax.Array
 
 
 def nce(x: jax.Array, positive: jax.Array, temperature: float) -> jax.Array:
-  """Noise-contrastive estimation (Gutmann & Hyvarinen 2010), eq. 2 and 3, in a batch.
+  """Noise-contrastive estimation (Gutmann & Hyvarinen 2010) within a batch.
 
   Logistic regression tells data (positive pairs) from noise (negative pairs, nu for
   each positive one) by log p_model - log(nu p_noise) = cosine / temperature - log nu:
