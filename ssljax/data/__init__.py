@@ -4,12 +4,14 @@ import functools
 import pathlib
 
 from ssljax import fields
-from ssljax.data import audio, captions, digits, folder, tfds, tones
+from ssljax.data import audio, captions, digits, folder, text, tfds, tones
+from ssljax.data.captions import prompts
 from ssljax.data.codec import Spec
 from ssljax.data.decode import Pictures
 from ssljax.data.loader import Loader, eval_batches, make_loader, prefetch
 from ssljax.data.reader import zeros
 from ssljax.data.source import Source, Splits, spec
+from ssljax.data.tokenizer import Tokenizer
 
 __all__ = [
   "Loader",
@@ -17,10 +19,12 @@ __all__ = [
   "Source",
   "Spec",
   "Splits",
+  "Tokenizer",
   "build",
   "eval_batches",
   "make_loader",
   "prefetch",
+  "prompts",
   "spec",
   "zeros",
 ]
@@ -33,6 +37,8 @@ SOURCES = {  # other names are TFDS's
   "folder": folder.splits,
   "audio": audio.splits,
   "captions": captions.splits,
+  "text": text.splits,
+  "descriptions": text.descriptions,
 }
 
 
@@ -40,18 +46,18 @@ def build(data, run: pathlib.Path | None = None) -> Splits:
   """The sources that the config group `data` names.
 
   `name`: one in SOURCES, or a data set of the TFDS catalogue. The fields of a source
-  are the keywords of its function and, for pictures with captions, those of
+  are the keywords of its function and, where there is text, those of
   `captions.add`; None and "" stand for the default of each. `run` is the folder of a
   run that goes on or is judged: what `Source.save` left there is taken up. Raises
   ValueError in one sentence.
   """
   name = data.name
   source = SOURCES.get(name) or functools.partial(tfds.splits, name)
-  own, text = fields.keywords(source), fields.keywords(captions.add)
+  own, spoken = fields.keywords(source), fields.keywords(captions.add)
   given = {k: v for k, v in data.items() if v not in (None, "")}
-  fields.check_names(f"data.name={name!r}", given, ("name", *READING, *own, *text))
+  fields.check_names(f"data.name={name!r}", given, ("name", *READING, *own, *spoken))
   sources = source(**{k: v for k, v in given.items() if k in own})
-  if name == "captions" or given.get("captions"):
-    spoken = {k: v for k, v in given.items() if k in text}
-    sources = captions.add(sources, run, **spoken)
+  if given.get("captions") or hasattr(sources.train, "captions"):
+    words = {k: v for k, v in given.items() if k in spoken}
+    sources = captions.add(sources, run, **words)
   return sources

@@ -84,7 +84,8 @@ class Captioned(Source):
 
   def codecs(self, size: int):
     """The source's, and the caption's."""
-    return (*self.source.codecs(size), Texts(self.tokenizer))
+    shape = getattr(self.source, "text_shape", ())
+    return (*self.source.codecs(size), Texts(self.tokenizer, shape))
 
   def save(self, folder):
     """The tokenizer, which was trained for this run."""

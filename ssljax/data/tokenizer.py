@@ -82,19 +82,22 @@ class Tokenizer:
 
 
 class Texts(Codec):
-  """An example's "caption", a str, as "text", T ids."""
+  """An example's "caption", a str or several, as "text", T ids each."""
 
-  def __init__(self, tokenizer: Tokenizer):
-    self.tokenizer = tokenizer
+  def __init__(self, tokenizer: Tokenizer, shape: tuple[int, ...] = ()):
+    """`shape`: () for one str, (N,) for N of them."""
+    self.tokenizer, self.shape = tokenizer, shape
 
   @property
   def spec(self):
     """T is the tokenizer's context."""
-    return {"text": ((self.tokenizer.context,), "int32")}
+    return {"text": ((*self.shape, self.tokenizer.context), "int32")}
 
   def decode(self, example):
-    """-> "text" i32 [T]."""
-    return {"text": self.tokenizer.encode([example["caption"]])[0]}
+    """-> "text" i32 [T] or [N,T]."""
+    said = example["caption"]
+    ids = self.tokenizer.encode(said if self.shape else [said])
+    return {"text": ids if self.shape else ids[0]}
 
 
 def _tokenizers():
@@ -102,6 +105,6 @@ def _tokenizers():
     import tokenizers
   except ImportError as error:
     raise ValueError(
-      "captions are read with tokenizers: pip install 'ssljax[text]'"
+      "texts are read with tokenizers: pip install 'ssljax[text]'"
     ) from error
   return tokenizers
