@@ -133,6 +133,9 @@ def smoke(c: ConfigDict) -> None:
   c.data.update(name="digits", size=16, in_memory=True)
   c.data.update(dir="", train_split="", eval_split="")
   c.augment.size = 16
+  if c.augment.recipe == "audio":
+    c.data.update(name="tones", size=2000)  # samples
+    c.augment.size = 1600
   c.pretrained.checkpoint = ""  # nothing to start from
   if c.encoder.name.startswith("vit"):
     c.encoder.update(width=32, heads=2, depth=2)

@@ -86,6 +86,7 @@ def finish(
   folder = workdir / "figures"
   picture_method(config, parts, judge, last, folder)
   if jax.process_index() == 0:
+    folder.mkdir(exist_ok=True)
     figures.curves(writers.read(workdir), folder / "curves.png")
     if rows:
       (workdir / "results.json").write_text(json.dumps(rows, indent=2) + "\n")

@@ -18,6 +18,7 @@ every_method = pytest.mark.parametrize("name", methods.METHODS)
 GATHERS = {
   "metric_learning": 2,
   "cpc_image": 6,  # each step's predictions, forward and again, and their denominators
+  "cpc_audio": 2,  # the latents, and the order of the indices
   "simclr": 1,
   "supcon": 2,
   "supcon_moco": 2,

@@ -12,13 +12,14 @@ import numpy as np
 from flax import linen as nn
 from sklearn.datasets import load_digits
 
-from ssljax import dispatch, nets, recipe, schedules, sharding
+from ssljax import dispatch, methods, nets, recipe, schedules, sharding
+from ssljax.data import tones
 from ssljax.nets.heads import MLP
 from ssljax.nets.norm import BatchNorm
 
 SHAPE = re.compile(r"\w+\[([\d,]*)\]")  # of HLO, such as f32[16,8]
 ROOT = pathlib.Path(__file__).parent.parent
-BATCH, SIZE = 16, 8
+BATCH, SIZE, SOUND = 16, 8, 960
 PLAN = schedules.Plan(BATCH, num_examples=BATCH, steps_per_epoch=1, total_steps=40)
 
 
@@ -32,14 +33,17 @@ def configs() -> dict:
 
 @functools.cache
 def parts(name: str) -> recipe.Recipe:
-  """The method of this name, for pictures of 8 pixels: one residual block, SGD.
+  """The method of this name, for what `batch` holds: one residual block, SGD.
 
   SGD's momentum is the gradient itself after the first step, so that comparing
   states compares gradients too. Crops are wide: in twenty steps nobody learns more.
   """
   config = next(c for c in configs().values() if c.method.name == name)
   config = config.copy_and_resolve_references()
-  config.augment.update(size=SIZE, crop_min=0.7, flip=0.0)
+  if methods.METHODS[name].input == "image":
+    config.augment.update(size=SIZE, crop_min=0.7, flip=0.0)
+  else:
+    config.augment.size = SOUND
   config.optimizer = {"name": "sgd", "learning_rate": 0.03}
   built = recipe.build(config, PLAN)
   return with_encoder(built, stage_sizes=(1,))
@@ -55,7 +59,7 @@ def with_encoder(built: recipe.Recipe, **fields) -> recipe.Recipe:
 
 @functools.cache
 def batch() -> dict[str, np.ndarray]:
-  """Sixteen digits, as the host hands them over."""
+  """Sixteen digits, as the host hands them over, as many tones and names."""
   grey, label = load_digits(return_X_y=True)
   image = np.uint8(grey[:BATCH] * (255 / 16)).reshape(BATCH, SIZE, SIZE, 1)
   return {
@@ -63,6 +67,7 @@ def batch() -> dict[str, np.ndarray]:
     "aspect": np.ones(BATCH, np.float32),
     "label": np.int32(label[:BATCH]),
     "index": np.int32(3 * np.arange(BATCH) % BATCH),
+    "audio": np.stack([tones.Tones(0, BATCH)[i]["audio"] for i in range(BATCH)]),
     "text": np.int32([[1, 3 + n, 2, 0] for n in label[:BATCH]]),
   }
 

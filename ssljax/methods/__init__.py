@@ -11,7 +11,7 @@ from ssljax.methods.barlow import BarlowTwins
 from ssljax.methods.byol import BYOL
 from ssljax.methods.clip import CLIP
 from ssljax.methods.cmc import CMC
-from ssljax.methods.cpc import ImageCPC
+from ssljax.methods.cpc import AudioCPC, ImageCPC
 from ssljax.methods.dcl import DCL
 from ssljax.methods.dino import DINO
 from ssljax.methods.distill import Distill
@@ -37,6 +37,7 @@ METHODS: dict[str, type[Method]] = {
   "metric_learning": MetricLearning,  # from Hadsell et al. 2006 on
   "instdisc": InstDisc,
   "cpc_image": ImageCPC,
+  "cpc_audio": AudioCPC,
   "invaspread": InvaSpread,
   "cmc": CMC,
   "moco": MoCo,
