@@ -7,6 +7,9 @@ lightly: kNN 84.2 (batch 512, 200 epochs, k = 200, temperature 0.1, best of all
 epochs), 88.4 after 800 epochs. There each view passes BatchNorm alone and Adam's
 decay is part of the gradient; here the views share it, as in SwAV's own code, whose
 jitter is stronger too. Ours: not yet run.
+
+`:cpu` takes the official README's advice against collapse in the first steps, a smaller
+epsilon and frozen prototypes: frozen throughout, for the official runs' one epoch.
 """
 
 from configs import common
@@ -39,4 +42,6 @@ def get_config(variant: str = ""):
   if variant == "cpu":
     common.cpu(c, batch_size=128, epochs=1)
     c.augment.crop_min = 0.2
+    c.method.epsilon = 0.03
+    c.optimizer.freeze_until = {"prototypes": 1}  # epochs
   return common.finish(c, variant, "cpu")

@@ -61,8 +61,8 @@ def entropy(assignment: jax.Array) -> jax.Array:
 
   0: every crop on one prototype. 1: the same for all. Either end can be collapse.
   """
-  bits = jax.scipy.special.entr(assignment).sum(-1).mean()
-  return bits / jnp.log(float(assignment.shape[-1]))
+  nats = jax.scipy.special.entr(assignment).sum(-1).mean()
+  return nats / jnp.log(float(assignment.shape[-1]))
 
 
 def usage(assignment: jax.Array) -> jax.Array:

@@ -36,6 +36,7 @@ class MLP(nn.Module):
                        first layer: layers=1, out=2048, out_bias=False,
                        last_norm="affine", last_activation=True
     BYOL               layers=2, hidden=4096, out=256, out_bias=False
+    SwAV               layers=2, hidden=2048, out=128
     SimSiam            layers=3, hidden=2048, out=2048, hidden_bias=False,
                        out_bias=False, last_norm="plain"; its predictor: layers=2,
                        hidden=512, out=2048, hidden_bias=False
