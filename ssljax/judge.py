@@ -2,9 +2,12 @@
 
 import json
 import pathlib
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from absl import logging
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -12,7 +15,7 @@ from ml_collections import ConfigDict
 from ssljax import data, dispatch, encoder, evals, fields, figures, recipe, sharding
 from ssljax.core import TrainState
 from ssljax.data import Splits
-from ssljax.evals import features
+from ssljax.evals import classifier, features
 from ssljax.evals.features import FeatureSet
 from ssljax.fields import ConfigError
 from ssljax.recipe import Recipe
@@ -33,6 +36,7 @@ class Judge:
     `possible` says whether there are labels, and pictures to evaluate on.
     """
     self.config, self.splits, self.mesh = config, splits, mesh
+    self.method = parts.method
     self.num_classes = splits.train.num_classes
     self.raw, self._raw = features.RAW[parts.method.input]
     self._embed, self._classify = jax.jit(parts.embed), jax.jit(parts.classify)
@@ -56,10 +60,12 @@ class Judge:
     blank = data.zeros(test.spec(size), self.config.batch_size)
     if jax.eval_shape(self._classify, state, blank) is None:
       return seen
-    scores, _ = features.extract(
-      lambda batch: self._classify(state, batch), self._batches(test), self.mesh
-    )
-    return seen._replace(test_scores=scores)
+    return seen._replace(test_scores=self.classified(state)[0])
+
+  def classified(self, state: TrainState) -> tuple[np.ndarray, np.ndarray]:
+    """Scores [M,C] and labels [M] of the evaluation split, on every process."""
+    batches = self._batches(self.splits.eval)
+    return features.extract(lambda b: self._classify(state, b), batches, self.mesh)
 
   def scores(self, seen: FeatureSet, *names: str) -> Scores:
     """What the evaluators called `names` say, with the config's numbers for each."""
@@ -101,6 +107,43 @@ def compare(
   return rows, seen
 
 
+def zero_shot(
+  judge: Judge,
+  states: dict[str, TrainState],
+  run: pathlib.Path,
+  *,
+  templates: Sequence[str],
+  names: str = "",
+) -> dict[str, Scores]:
+  """Each of `states` by what the names of the classes mean to it.
+
+  A class is said in every one of `templates`. `names` is a file with a name a line,
+  in the order of the labels; default: the data's own.
+  """
+  tokenizer, known = data.Tokenizer.load(run), judge.splits.train.class_names
+  if names:
+    file = pathlib.Path(names).expanduser()
+    known = file.read_text().splitlines() if file.is_file() else ()
+    if len(known) != judge.num_classes:
+      raise ConfigError(
+        f"zero_shot.names={names!r} must be a file of {judge.num_classes} lines, one "
+        f"for each class, and has {len(known)}"
+      )
+  elif all(re.fullmatch(r"n\d{8}", name) for name in known):
+    raise ConfigError(
+      f"the classes of data.name={judge.config.data.name} are called {known[0]} and so "
+      "on, which says nothing; write their names, one a line, into a file: "
+      "--config.zero_shot.names=names.txt"
+    )
+  prompts = data.prompts(tokenizer, known, templates)
+  name_classes = jax.jit(judge.method.name_classes)
+  rows = {}
+  for row, state in states.items():
+    named = name_classes(state.replace(opt_state=None), prompts)
+    rows[row] = classifier.accuracies(*judge.classified(named))
+  return rows
+
+
 def evaluate(config: ConfigDict, folder: str | pathlib.Path | None = None) -> dict:
   """The config of an offline evaluation: `checkpoint` (a workdir) and `evaluator`.
 
@@ -108,19 +151,20 @@ def evaluate(config: ConfigDict, folder: str | pathlib.Path | None = None) -> di
   `folder`/<evaluator>.json; default: `checkpoint`/evals.
   """
   sharding.start_processes()
-  groups = ("data", *evals.EVALUATORS)
+  known = {**evals.EVALUATORS, "zero_shot": zero_shot}
+  groups = ("data", *known)
   fields.check_names("the config", config, ("evaluator", "checkpoint", *groups))
   fields.check_names("data", config.data, DATA)
   if not config.checkpoint:
     raise ConfigError(
       "config.checkpoint is empty; name a run's folder: --config.checkpoint=runs/..."
     )
-  fields.check_choice("evaluator", config.evaluator, evals.EVALUATORS)
-  evaluator = evals.EVALUATORS[config.evaluator]
+  fields.check_choice("evaluator", config.evaluator, known)
+  evaluator, run = known[config.evaluator], pathlib.Path(config.checkpoint)
   numbers = config.get(config.evaluator, {})
   fields.check_keywords(config.evaluator, numbers, evaluator)
   mesh = sharding.make_mesh()
-  trained, parts, state, spec = encoder.restore(config.checkpoint, mesh)
+  trained, parts, state, spec = encoder.restore(run, mesh)
   with trained.unlocked():
     trained.evals[config.evaluator] = ConfigDict(numbers)
     if config.data.name:  # the run's folder and splits are not those of other data
@@ -128,7 +172,7 @@ def evaluate(config: ConfigDict, folder: str | pathlib.Path | None = None) -> di
     for name in DATA:
       if config.data[name]:
         trained.data[name] = config.data[name]
-  judge = Judge(trained, parts, recipe.open_data(trained), mesh)
+  judge = Judge(trained, parts, recipe.open_data(trained, run), mesh)
   if not judge.possible:
     raise ConfigError(
       f"data.name={trained.data.name} has no labels or nothing to evaluate on; name a "
@@ -138,10 +182,13 @@ def evaluate(config: ConfigDict, folder: str | pathlib.Path | None = None) -> di
   init = dispatch.compile_init(parts.init, blank, mesh)
   states = {"random encoder": init(), "trained encoder": state}
   with fields.config_errors():
-    rows, _ = compare(judge, states, config.evaluator)
+    if evaluator is zero_shot:
+      rows = zero_shot(judge, states, run, **numbers)
+    else:
+      rows, _ = compare(judge, states, config.evaluator)
   if jax.process_index() == 0:
     print(figures.table(rows))
-    folder = pathlib.Path(folder or pathlib.Path(config.checkpoint) / "evals")
+    folder = pathlib.Path(folder or run / "evals")
     folder.mkdir(parents=True, exist_ok=True)
     report = {
       "checkpoint": str(config.checkpoint),

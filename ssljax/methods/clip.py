@@ -18,6 +18,7 @@ STARTS = {  # loss -> what it learns besides the network, and from where
   "sigmoid": {"logit_scale": math.log(10), "logit_bias": -10.0},
 }
 MOST = math.log(100)  # of the logit scale, itself the logarithm of the factor
+AT_ONCE = 64  # classes whose prompts are read together
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,24 +76,22 @@ class CLIP(Method):
     P ways to say each of C classes; a class is the mean of their unit vectors,
     normalised again, and kept as "classes" [C,D] in `target`.
     """
-    count, ways, length = prompts.shape
-    text = self._apply(state, text=prompts.reshape(count * ways, length))["text"]
-    classes = unit(unit(text).reshape(count, ways, -1).mean(1))
+
+    def name(ways):
+      return unit(unit(self.apply(state, {"text": ways})["text"]).mean(0))
+
+    classes = jax.lax.map(name, prompts, batch_size=AT_ONCE)
     return state.replace(target={"classes": classes})
 
   def classify(self, state, image):
     """Pictures [B,H,W,C] -> logits [B,C] f32; None until the classes have names."""
     if "classes" not in state.target:
       return None
-    image = self._apply(state, image=image)["projection"]
+    image = self.apply(state, {"image": image})["projection"]
     logits = jnp.exp(state.params["logit_scale"]) * paired.cosines(
       image, state.target["classes"]
     )
     return logits + state.params.get("logit_bias", 0.0)
-
-  def _apply(self, state, **x) -> dict[str, jax.Array]:
-    variables = {"params": state.params, "batch_stats": state.batch_stats}
-    return self.net.apply(variables, x, train=False)
 
 
 def _pair(batch) -> dict[str, jax.Array]:

@@ -68,6 +68,11 @@ class Probed(Method):
     """The method's own classes, if any: the probe's are `probe_accuracy`."""
     return self.method.classify(without_probe(state), x)
 
+  def name_classes(self, state, prompts):
+    """As the method names them, where it can."""
+    named = self.method.name_classes(without_probe(state), prompts)
+    return state.replace(target=named.target)
+
   def show(self, state, batch, rng):
     """The method's pictures."""
     return self.method.show(without_probe(state), batch, rng)
