@@ -9,6 +9,7 @@ from PIL import Image
 
 from ssljax import augment, sharding
 from ssljax import image as ops
+from tests.oracle_file import oracle
 
 LEVEL = 1 / 255
 
@@ -169,7 +170,7 @@ def test_an_override_reaches_every_view_and_local_ones_have_their_own_size():
 @pytest.mark.parametrize(
   ("config", "sentence"),
   [
-    ({"recipe": "simclear"}, "augment.recipe='simclear' must be one of instdisc"),
+    ({"recipe": "simclear"}, "augment.recipe='simclear' must be one of "),
     (
       {"recipe": "byol", "blurp": 1},
       "'byol' has no field blurp=1; it has size",
@@ -219,3 +220,67 @@ def test_silence_follows_a_recording_that_is_too_short():
   views = augment.build({"recipe": "audio", "size": 12})
   audio = 32768 * views(jax.random.key(0), batch)["audio"]
   np.testing.assert_array_equal(audio, [[[1] * 8 + [0] * 4]])
+
+
+def test_a_view_in_lab_is_the_rgb_view_converted_and_normalised():
+  config = {"recipe": "cmc", "size": 12}
+  batch = batch_of(3, 16)
+  rgb = augment.build(config, normalise=False)(jax.random.key(1), batch)["image"]
+  ours = augment.build(config)(jax.random.key(1), batch)["image"]
+  o = oracle("10_cmc_color_Lab_0")
+  assert augment.RECIPES["cmc"].mean == pytest.approx(o["hp_mean"])
+  assert augment.RECIPES["cmc"].std == pytest.approx(o["hp_std"])
+  for x, y in zip(np.asarray(rgb[:, 0]), np.asarray(ours[:, 0]), strict=True):
+    lab = np.moveaxis(np.asarray(ops.rgb_to_lab(np.moveaxis(x, 2, 0))), 0, 2)
+    np.testing.assert_allclose(y, (lab - o["hp_mean"]) / o["hp_std"], atol=1e-4)
+
+
+def test_ycbcr_is_normalised_by_the_official_ranges():
+  o = oracle("10_cmc_color_YCbCr_1")
+  recipe = augment.RECIPES["cmc_ycbcr"]
+  assert recipe.mean == pytest.approx(o["hp_mean"])
+  assert recipe.std == pytest.approx(o["hp_std"])
+  whole = {"recipe": "cmc_ycbcr", "size": 12, "crop_min": 1.0, "flip": 0.0}
+  side = {"image": o["in_rgb"][None, :10], "index": np.zeros(1, np.int32)}
+  x = augment.build(whole | {"size": 10})(jax.random.key(0), side)["image"][0, 0]
+  expected = np.moveaxis(o["out_normalized"], 0, 2)[:10]
+  np.testing.assert_allclose(x, expected, atol=1e-4)
+
+
+def test_evaluation_sees_the_colours_of_training():
+  config = {"recipe": "cmc", "size": 8}
+  evaluated = augment.configure(augment.evaluation(config, 1.0))
+  trained = augment.configure(config)
+  for name in ("colour", "mean", "std"):
+    assert getattr(evaluated, name) == getattr(trained, name)
+
+
+def test_pictures_may_have_other_channels_than_three():
+  """Each channel is cropped as the others are, and normalised by its own numbers."""
+  mean, std = (0.0, 0.1, 0.2, 0.3, 0.4), (1.0, 0.5, 0.5, 0.5, 0.25)
+  config = {"recipe": "cmc", "size": 8, "colour": "rgb", "mean": mean, "std": std}
+  batch = batch_of(2, 16)
+  deep = np.concatenate([batch["image"], batch["image"][..., :2]], 3)
+  x = augment.build(config)(jax.random.key(0), {**batch, "image": deep})["image"]
+  plain = config | {"mean": (0.0,), "std": (1.0,)}
+  y = augment.build(plain)(jax.random.key(0), batch)["image"]
+  expected = (np.concatenate([y, y[..., :2]], 4) - np.float32(mean)) / np.float32(std)
+  np.testing.assert_allclose(x, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+  ("config", "sentence"),
+  [
+    ({"recipe": "cmc"}, "augment.mean=.* pictures' 5 channels"),
+    ({"recipe": "cmc", "mean": (0,), "std": (1,)}, "colour='lab', .* have 5 channels"),
+    ({"recipe": "moco_v2", "mean": (0,), "std": (1,)}, "jitter_p .* have 5 channels"),
+    (
+      {"recipe": "cmc", "colour": "hsv"},
+      "augment.colour='hsv' must be one of rgb, ",
+    ),
+  ],
+)
+def test_colours_need_red_green_and_blue(config, sentence):
+  batch = {"image": np.zeros((1, 4, 4, 5), np.uint8), "index": np.zeros(1, np.int32)}
+  with pytest.raises(ValueError, match=sentence):
+    augment.build({"size": 4, **config})(jax.random.key(0), batch)

@@ -164,3 +164,23 @@ def test_crops_of_a_squeezed_picture_follow_the_law_of_the_picture(aspect):
     )
   free = (w < side) & (h < side)
   assert abs((left / np.maximum(side - w, 1))[free].mean() - 0.5) < 0.03
+
+
+@pytest.mark.parametrize(
+  ("file", "convert"),
+  [("Lab_0", ops.rgb_to_lab), ("YCbCr_1", ops.rgb_to_ycbcr)],
+)
+def test_colour_spaces_are_scikit_images(file, convert):
+  o = oracle(f"10_cmc_color_{file}")
+  x = jax.jit(convert)(planes(o["in_rgb"] * np.float32(LEVEL)))
+  np.testing.assert_allclose(channels_last(x), o["out_converted"], atol=3e-4)
+
+
+def test_black_white_and_grays_have_no_colour():
+  x = jnp.broadcast_to(jnp.array([0.0, 0.2, 1.0])[None, None], (3, 1, 3))
+  lightness, a, b = ops.rgb_to_lab(x)
+  np.testing.assert_allclose(lightness[0, ::2], [0, 100], atol=1e-3)
+  np.testing.assert_allclose(np.stack([a, b]), 0, atol=0.02)  # D65 has five digits
+  luma, cb, cr = ops.rgb_to_ycbcr(x)
+  np.testing.assert_allclose(luma[0, ::2], [16, 235], atol=1e-3)
+  np.testing.assert_allclose(np.stack([cb, cr]), 128, atol=1e-3)

@@ -275,6 +275,25 @@ def test_instance_softmax_gives_instdiscs_official_losses_and_gradients():
     close(grad, tangent(x, o["out_grad_x"][i]), 3e-6)
 
 
+def test_sampled_softmax_has_cmcs_official_losses_and_gradients():
+  o = oracle("10_cmc_softmax_2")
+  banks = {"l": o["in_memory_ab"], "ab": o["in_memory_l"]}  # of the other view
+  for view, bank in banks.items():
+    x = o[f"in_{view}"][0]
+    rows = jnp.asarray(bank[o["in_idx"][0]])
+    loss, grad = jax.value_and_grad(contrastive.sampled_softmax)(
+      jnp.asarray(x), rows, float(o["hp_T"])
+    )
+    assert_allclose(loss, o[f"out_loss_{view}"][0], rtol=1e-6)
+    close(grad, tangent(x, o[f"out_grad_{view}"][0]))
+
+
+def test_sampled_softmax_of_orthogonal_rows_is_log_of_one_plus_k_over_e():
+  x, rows = jnp.eye(4)[:1], jnp.eye(4)[None]
+  expected = np.log(1 + 3 / np.e)  # the positive at 1, three rows at 0
+  assert_allclose(contrastive.sampled_softmax(x, rows, 1.0), expected, rtol=1e-6)
+
+
 def nce_equation(x, rows, temperature, num_examples, z):
   """InstDisc eq. 4 to 7, written for one example at a time."""
   noise, total = (rows.shape[1] - 1) / num_examples, 0.0

@@ -88,6 +88,11 @@ def test_sincos_positions_are_those_of_moco_v3():
   assert_allclose(positions.sincos(4, 4, 16), theirs, atol=1e-6)
 
 
+def test_sincos_positions_with_the_column_first_are_those_of_mae():
+  theirs = oracle("12_mae_sincos_0")["out_pos_nocls"]
+  assert_allclose(positions.sincos(4, 4, 16, column_first=True), theirs, atol=1e-6)
+
+
 def test_sincos_rows_come_first_in_a_grid_that_is_not_square():
   table = positions.sincos(2, 3, 8).reshape(2, 3, 8)
   assert_allclose(table[1, 2, ::2], [np.sin(1), np.cos(1), np.sin(2), np.cos(2)], 1e-6)
@@ -142,3 +147,19 @@ def test_what_does_not_fit_is_named(fields, sentence):
   net = ViT(**(SMALL | fields))
   with pytest.raises(ValueError, match=sentence):
     net.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), False)
+
+
+@pytest.mark.parametrize("position", ["sincos", "mae", "learned"])
+def test_patches_keep_their_place_when_others_are_hidden(position):
+  """All of them in another order give the same tokens in that order."""
+  net = ViT(**SMALL, position=position, image_size=8)
+  image = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
+  params = jax.jit(net.init, static_argnums=2)(jax.random.key(1), image, False)
+  keep = jnp.array([[2, 0, 3, 1], [1, 3, 0, 2]])
+  tokens = net.apply(params, image, False, method="tokens")
+  turned = net.apply(params, image, False, keep, method="tokens")
+  expected = jnp.take_along_axis(tokens[:, 1:], keep[..., None], axis=1)
+  assert_allclose(turned[:, 1:], expected, atol=1e-5)
+  assert_allclose(turned[:, 0], tokens[:, 0], atol=1e-5)
+  few = net.apply(params, image, False, keep[:, :2], method="tokens")
+  assert few.shape == (2, 3, 24)
