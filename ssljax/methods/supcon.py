@@ -81,8 +81,8 @@ class SupConMoCo(MoCo):
       "features": query["features"][:, None],
       "projection": jnp.stack([query["projection"], key], 1),
     }
-    positives = positive.sum(1).astype(jnp.float32).mean()
-    return loss, Aux(stats, (key, kept, label), outputs, {"positives": positives})
+    metrics = {"positives": positive.sum(1).astype(jnp.float32).mean()}
+    return loss, Aux(stats, (key, kept, label), outputs, metrics)
 
   def after_update(self, params, state, carry):
     """The queue takes the keys and, in the same rows, their labels."""
