@@ -111,6 +111,7 @@ SMOKE = {  # field -> its most in a smoke run, in whatever group it stands
   "patch_stride": 2,
   "patch_crop": 3,
   "horizon": 2,
+  "embedding": 8,
   "local_size": 8,
   "local_views": 2,
   "queue_size": 64,
@@ -132,10 +133,13 @@ def smoke(c: ConfigDict) -> None:
   c.dtype = "float32"
   c.data.update(name="digits", size=16, in_memory=True)
   c.data.update(dir="", train_split="", eval_split="")
-  c.augment.size = 16
   if c.augment.recipe == "audio":
     c.data.update(name="tones", size=2000)  # samples
     c.augment.size = 1600
+  elif c.augment.recipe == "text":
+    c.data.update(name="descriptions", sentences=4)
+  else:
+    c.augment.size = 16
   c.pretrained.checkpoint = ""  # nothing to start from
   if c.encoder.name.startswith("vit"):
     c.encoder.update(width=32, heads=2, depth=2)

@@ -39,7 +39,7 @@ FIELDS = {
 }
 POSITIVE = (
   "batch_size epochs steps steps_per_dispatch log_every data.size "
-  "augment.size checkpoint.every_steps checkpoint.keep evals.knn.k "
+  "checkpoint.every_steps checkpoint.keep evals.knn.k "
   "evals.knn.temperature evals.few_label.draws"
 )
 NOT_NEGATIVE = "data.workers evals.every_epochs evals.probe.learning_rate seed"
@@ -92,7 +92,10 @@ def check(config: ConfigDict) -> None:
   """
   for group, known in FIELDS.items():
     check_names(group or "the config", _get(config, group), known.split())
-  for name in POSITIVE.split():
+  positive = POSITIVE.split()
+  if "size" in augment.fields(config.augment.get("recipe")):  # texts have none
+    positive.append("augment.size")
+  for name in positive:
     _check_number(config, name, lambda x: x > 0, "positive")
   for name in NOT_NEGATIVE.split():
     _check_number(config, name, lambda x: x >= 0, "0 or more")

@@ -23,6 +23,7 @@ DATA = {  # data.name -> training pictures, classes
   "folder": (3000, 0),
   "captions": (3_000_000, 0),
   "audio": (140_000, 251),
+  "text": (9_000_000, 0),
 }
 
 
@@ -48,7 +49,10 @@ def test_a_config_fits_its_data_and_its_parts_fit_together(name, variant):
   sound = config.augment.recipe == "audio"
   spec = data.spec(Waveforms(size, 16000) if sound else data.Pictures(size))
   if "context" in config.data:
-    spec["text"] = (config.data.context,), "int32"
+    shape = (config.data.context,)
+    if "sentences" in config.data:
+      shape = config.data.sentences, *shape
+    spec["text"] = shape, "int32"
   state = recipe.trace(parts, data.zeros(spec, config.batch_size))
   assert state.params.keys() & {"encoder", "view0"}
 

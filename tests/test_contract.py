@@ -19,6 +19,7 @@ GATHERS = {
   "metric_learning": 2,
   "cpc_image": 6,  # each step's predictions, forward and again, and their denominators
   "cpc_audio": 2,  # the latents, and the order of the indices
+  "cpc_text": 6,  # as cpc_image
   "simclr": 1,
   "supcon": 2,
   "supcon_moco": 2,
@@ -98,7 +99,7 @@ def test_the_order_of_the_batch_does_not_change_the_loss(name):
   built = tiny.with_encoder(tiny.parts(name), bn_group_size=0)
   first = tiny.first_state(tiny.parts(name))
   order = np.random.default_rng(0).permutation(tiny.BATCH)
-  permuted = {k: v[order] for k, v in tiny.batch().items()}
+  permuted = {k: v[order] for k, v in tiny.batch(built.method.input).items()}
   _, metrics = tiny.step(built, first, 1, permuted)
   _, expected = tiny.step(built, first, 1)
   assert_allclose(metrics["loss"], expected["loss"], rtol=1e-5)
@@ -109,7 +110,7 @@ def test_a_restored_run_goes_on_as_if_it_had_not_stopped(name, tmp_path):
   built = tiny.parts(name)
   _, layout, _ = tiny.program(built, 8)
   saved, _ = tiny.step(built, tiny.first_state(built), 8)
-  shapes = jax.eval_shape(built.init, tiny.batch())
+  shapes = jax.eval_shape(built.init, tiny.batch(built.method.input))
   with Checkpoints(tmp_path) as checkpoints:
     checkpoints.save(1, jax.device_put(saved, layout), {})
     checkpoints.manager.wait_until_finished()
@@ -181,7 +182,8 @@ def test_collectives_keep_within_their_budget(name):
 @every_method
 def test_embeddings_for_evaluation_are_float32_rows(name):
   built = tiny.parts(name)
-  rows = jax.eval_shape(built.embed, tiny.first_state(built), tiny.batch())
+  examples = tiny.batch(built.method.input)
+  rows = jax.eval_shape(built.embed, tiny.first_state(built), examples)
   assert (rows.dtype, rows.ndim, rows.shape[0]) == (np.float32, 2, tiny.BATCH)
 
 

@@ -11,7 +11,7 @@ from ssljax.methods.barlow import BarlowTwins
 from ssljax.methods.byol import BYOL
 from ssljax.methods.clip import CLIP
 from ssljax.methods.cmc import CMC
-from ssljax.methods.cpc import AudioCPC, ImageCPC
+from ssljax.methods.cpc import AudioCPC, ImageCPC, TextCPC
 from ssljax.methods.dcl import DCL
 from ssljax.methods.dino import DINO
 from ssljax.methods.distill import Distill
@@ -38,6 +38,7 @@ METHODS: dict[str, type[Method]] = {
   "instdisc": InstDisc,
   "cpc_image": ImageCPC,
   "cpc_audio": AudioCPC,
+  "cpc_text": TextCPC,
   "invaspread": InvaSpread,
   "cmc": CMC,
   "moco": MoCo,
