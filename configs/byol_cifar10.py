@@ -1,6 +1,7 @@
 """BYOL on CIFAR-10, after lightly's benchmark: ResNet-18, 200 epochs, no blur.
 
     python run.py --config configs/byol_cifar10.py
+    python run.py --config configs/byol_cifar10.py:cpu    # reduced, without a GPU
 
 lightly: kNN 86.8 (batch 512; 800 epochs: 91.0), k = 200, temperature 0.1, best of all
 epochs. Our views are BYOL's own pair (solarize on the second), and the target's first
@@ -34,4 +35,10 @@ def get_config(variant: str = ""):
   c.optimizer.scaling = "linear"
   c.optimizer.momentum = 0.9
   c.optimizer.weight_decay = 2e-3
-  return common.finish(c, variant)
+  if variant == "cpu":
+    common.cpu(c, batch_size=128, epochs=1)
+    c.augment.crop_min = 0.2
+    c.method.tau = 0.98
+    c.method.projector.update(hidden=512, out=128)
+    c.method.predictor.update(hidden=512, out=128)
+  return common.finish(c, variant, "cpu")

@@ -1,6 +1,7 @@
 """DINO on CIFAR-10, after lightly's benchmark: ResNet-18 and two views of 32 pixels.
 
     python run.py --config configs/dino_cifar10.py
+    python run.py --config configs/dino_cifar10.py:cpu    # reduced, without a GPU
 
 lightly: kNN 84.0 (batch 128, 200 epochs, k = 200, temperature 0.1, best of all epochs),
 81.3 at batch 512. There each view passes BatchNorm alone; here both share it, as in
@@ -38,4 +39,10 @@ def get_config(variant: str = ""):
   c.optimizer.learning_rate = dict(kind="cosine", base=0.06)
   c.optimizer.momentum = 0.9
   c.optimizer.weight_decay = 5e-4
-  return common.finish(c, variant)
+  if variant == "cpu":
+    common.cpu(c, batch_size=128, epochs=1)
+    c.augment.crop_min = 0.2
+    c.method.tau = 0.98
+    c.method.projector.update(hidden=512, out=128)
+    c.method.prototypes.num = 512
+  return common.finish(c, variant, "cpu")

@@ -1,6 +1,7 @@
 """MoCo on CIFAR-10, the authors' own demo (colab branch of facebookresearch/moco).
 
     python run.py --config configs/moco_v1_cifar10.py
+    python run.py --config configs/moco_v1_cifar10.py:cpu    # reduced, without a GPU
 
 v1's single-layer head and one-sided loss. Demo: kNN 82.6 after 200 epochs, 86.3
 after 400, 88.7 after 800 (k = 200, temperature 0.1). Ours: not yet run.
@@ -36,4 +37,10 @@ def get_config(variant: str = ""):
   c.optimizer.learning_rate = dict(kind="cosine", base=0.06, per="epoch")
   c.optimizer.momentum = 0.9
   c.optimizer.weight_decay = 5e-4
-  return common.finish(c, variant)
+  if variant == "cpu":
+    common.cpu(c, batch_size=128, epochs=1)
+    c.augment.crop_min = 0.2
+    c.encoder.bn_group_size = 16  # 8 splits, as of the full batch
+    c.method.update(temperature=0.2, momentum=0.98, queue_size=2048)
+    c.method.projector.update(last_norm="plain")  # see moco_v2_cifar10
+  return common.finish(c, variant, "cpu")
