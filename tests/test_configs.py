@@ -9,6 +9,7 @@ import pytest
 
 import ssljax
 from ssljax import data, methods, recipe
+from ssljax.data.arrays import Stacked
 from ssljax.data.audio import Waveforms
 from ssljax.evals.features import RAW
 
@@ -24,6 +25,7 @@ DATA = {  # data.name -> training pictures, classes
   "captions": (3_000_000, 0),
   "audio": (140_000, 251),
   "text": (9_000_000, 0),
+  "arrays": (1449, 0),
 }
 
 
@@ -46,8 +48,12 @@ def test_a_config_fits_its_data_and_its_parts_fit_together(name, variant):
   plan = recipe.make_plan(config, num_examples, num_classes)
   parts = recipe.build(config, plan)
   size = config.data.size
-  sound = config.augment.recipe == "audio"
-  spec = data.spec(Waveforms(size, 16000) if sound else data.Pictures(size))
+  codec = data.Pictures(size)
+  if config.augment.recipe == "audio":
+    codec = Waveforms(size, 16000)
+  elif "planes" in config.data:
+    codec = Stacked(size, config.data.planes)
+  spec = data.spec(codec)
   if "context" in config.data:
     shape = (config.data.context,)
     if "sentences" in config.data:
@@ -57,7 +63,9 @@ def test_a_config_fits_its_data_and_its_parts_fit_together(name, variant):
   assert state.params.keys() & {"encoder", "view0"}
 
 
-@pytest.mark.parametrize("name", [*NAMES, "eval/knn", "eval/linear"])
+@pytest.mark.parametrize(
+  "name", [*NAMES, "eval/knn", "eval/linear", "eval/clip_imagenet_prompts"]
+)
 def test_a_docstring_says_how_to_run_it_and_what_is_claimed(name):
   text = (FOLDER / f"{name}.py").read_text().split('"""')[1]
   assert f"    python run.py --config configs/{name}.py" in text or (

@@ -4,7 +4,7 @@ import functools
 import pathlib
 
 from ssljax import fields
-from ssljax.data import audio, captions, digits, folder, text, tfds, tones
+from ssljax.data import arrays, audio, captions, digits, folder, text, tfds, tones
 from ssljax.data.captions import prompts
 from ssljax.data.codec import Spec
 from ssljax.data.decode import Pictures
@@ -36,6 +36,7 @@ SOURCES = {  # other names are TFDS's
   "tones": tones.splits,
   "folder": folder.splits,
   "audio": audio.splits,
+  "arrays": arrays.splits,
   "captions": captions.splits,
   "text": text.splits,
   "descriptions": text.descriptions,

@@ -1,0 +1,239 @@
+"""Several pictures of one scene that lie on one another: colour, depth, normals, ..."""
+
+import contextlib
+import pathlib
+import zipfile
+from collections.abc import Sequence
+
+import numpy as np
+from absl import logging
+from PIL import Image
+
+from ssljax.data.codec import Codec, Example, UnreadableError
+from ssljax.data.decode import to_rgb
+from ssljax.data.folder import EVAL_FOLDERS, PICTURES
+from ssljax.data.source import Source, Splits
+
+Planes = tuple[tuple[str, int], ...]  # names, and how many channels each has
+Ranges = dict[str, tuple[float, float]]  # what 0 and 255 stand for
+
+NEAREST = ("segmentation",)  # planes whose numbers are names, not to be averaged
+RANGED = 256  # examples whose least and greatest values are a plane's range
+
+
+class Stacked(Codec):
+  """An example's "planes" as the channels of one canvas of size x size, in order.
+
+  8 bits stay as they are; all else is scaled to them by its plane's range, and what is
+  no number is 0. Resized like pictures; a segmentation takes the nearest value.
+  """
+
+  def __init__(self, size: int, planes: Planes, ranges: Ranges | None = None):
+    self.size, self.planes, self.ranges = size, planes, ranges or {}
+
+  @property
+  def spec(self):
+    """The canvas, and the true width / height of the first plane."""
+    shape = (self.size, self.size, sum(channels for _, channels in self.planes))
+    return {"image": (shape, "uint8"), "aspect": ((), "float32")}
+
+  def decode(self, example):
+    """-> "image" uint8 [S,S,C], "aspect"."""
+    stored = example["planes"]
+    each = [(name, load(stored[name], channels)) for name, channels in self.planes]
+    height, width = each[0][1].shape[:2]
+    image = np.concatenate([self._fit(name, x) for name, x in each], axis=2)
+    return {"image": image, "aspect": width / height}
+
+  def _fit(self, name: str, x: np.ndarray) -> np.ndarray:
+    """[H,W,C] -> uint8 [S,S,C]."""
+    if x.dtype != np.uint8:
+      low, high = self.ranges[name]
+      share = (np.float64(x) - low) / max(high - low, 1e-12)
+      x = np.uint8(np.round(255 * np.clip(np.nan_to_num(share), 0, 1)))
+    if x.shape[:2] == (self.size, self.size):
+      return x
+    kind = Image.Resampling.NEAREST if name in NEAREST else Image.Resampling.BICUBIC
+    channels = (Image.fromarray(np.ascontiguousarray(c)) for c in np.moveaxis(x, 2, 0))
+    return np.stack([c.resize((self.size, self.size), kind) for c in channels], 2)
+
+
+class Scenes(Source):
+  """N examples of the same planes, each plane an array [N,...] or N files."""
+
+  def __init__(
+    self,
+    name: str,
+    planes: Planes,
+    stored: dict[str, np.ndarray | list[pathlib.Path]],
+    labels: Sequence[int],
+    like: "Scenes | None" = None,
+  ):
+    """`like`: the training split, where this is the evaluation split."""
+    self.name, self.planes, self.stored, self.labels = name, planes, stored, labels
+    count = max(labels, default=-1) + 1
+    self.class_names = like.class_names if like else tuple(map(str, range(count)))
+    self.ranges = like.ranges if like else self._ranges()
+
+  def __len__(self) -> int:
+    return len(self.labels)
+
+  def __getitem__(self, index: int) -> Example:
+    planes = {name: each[index] for name, each in self.stored.items()}
+    return {"planes": planes, "label": self.labels[index]}
+
+  def codecs(self, size: int):
+    """One canvas of all planes."""
+    return (Stacked(size, self.planes, self.ranges),)
+
+  def _ranges(self) -> Ranges:
+    """Of what is not 8 bits, in examples spread over all of them."""
+    some = [self[i]["planes"] for i in range(0, len(self), -(-len(self) // RANGED))]
+    ranges = {}
+    for name, channels in self.planes:
+      ends = []
+      for stored in some:
+        with contextlib.suppress(UnreadableError):  # met again, and said, when decoded
+          x = load(stored[name], channels)
+          x = x[np.isfinite(x)]
+          if x.size and x.dtype != np.uint8:
+            ends.append((float(x.min()), float(x.max())))
+      low, high = zip(*ends, strict=True) if ends else ((0.0,), (1.0,))
+      ranges[name] = min(low), max(high)
+    return ranges
+
+
+def load(plane: np.ndarray | pathlib.Path, channels: int) -> np.ndarray:
+  """A stored plane of one example -> [H,W,channels]. Raises UnreadableError."""
+  if isinstance(plane, pathlib.Path):
+    try:
+      with Image.open(plane) as f:
+        if channels == 3:
+          plane = np.asarray(to_rgb(f))
+        else:  # the numbers of a palette are what they are, classes mostly
+          plane = np.asarray(f if len(f.getbands()) == 1 else f.convert("L"))
+    except Exception as error:  # Pillow's plugins raise whatever broken bytes lead to
+      raise UnreadableError(f"{plane}: {type(error).__name__}: {error}") from error
+  return plane.reshape(*plane.shape[:2], channels)
+
+
+def splits(
+  *,
+  dir: str = "",
+  train_split: str = "",
+  eval_split: str = "",
+  planes: Planes = (),
+) -> Splits:
+  """The `planes`, pairs of a name and a number of channels, of the scenes in `dir`.
+
+  A split is a file of NumPy, `train.npz`, whose arrays are the planes, [N,H,W] or
+  [N,H,W,C] of any numeric type, and perhaps "label" [N]; or it is a folder of folders,
+  `train/rgb/x.png` beside `train/depth/x.png`, unlabelled, of 1 or 3 channels each.
+  Default: "train" with "val", "validation" or "test", else all of `dir`, which may be
+  a file too, to train on. Ranges are those of the training split (`Stacked`). Raises
+  ValueError.
+  """
+  planes = _check(planes)
+  root = pathlib.Path(dir).expanduser()
+  if not dir or not root.exists():
+    raise ValueError(
+      f"data.dir={dir!r} is neither a folder nor a file of arrays; name the folder of "
+      "train.npz, or of a folder for each plane"
+    )
+  train = _find(root, "train_split", train_split, ("train",)) or root
+  evaluate = _find(root, "eval_split", eval_split, EVAL_FOLDERS)
+  train = _open(train, planes)
+  return Splits(train, _open(evaluate, planes, train) if evaluate else None)
+
+
+def _check(planes) -> Planes:
+  try:
+    checked = tuple((str(name), int(channels)) for name, channels in planes)
+  except (TypeError, ValueError):
+    checked = ()
+  if not checked or any(channels < 1 for _, channels in checked):
+    raise ValueError(
+      f"data.planes={planes!r} must be pairs of a plane and its number of channels; "
+      "try (('rgb', 3), ('depth', 1))"
+    )
+  return checked
+
+
+def _find(root: pathlib.Path, field: str, chosen: str, defaults: Sequence[str]):
+  names = (chosen,) if chosen else defaults
+  paths = [root / file for name in names for file in (f"{name}.npz", name)]
+  found = next((path for path in paths if path.exists()), None)
+  if chosen and not found:
+    raise ValueError(
+      f"data.{field}={chosen!r} is neither a folder nor a file of {str(root)!r}, which "
+      f"has {_listing(root)}"
+    )
+  return found
+
+
+def _open(path: pathlib.Path, planes: Planes, like: Scenes | None = None) -> Scenes:
+  if path.is_dir():
+    stored = _files(path, planes)
+    return Scenes(str(path), planes, stored, len(stored[planes[0][0]]) * [-1], like)
+  try:
+    with np.load(path, allow_pickle=False) as file:
+      arrays = dict(file)
+  except (OSError, ValueError, zipfile.BadZipFile) as error:
+    raise ValueError(
+      f"data.dir: {str(path)!r} is no file of plain arrays ({error}); write it with "
+      "numpy.savez"
+    ) from error
+  for name, channels in planes:
+    if name not in arrays:
+      raise ValueError(
+        f"data.planes: {str(path)!r} has no {name!r}; it has {', '.join(arrays)}"
+      )
+    n, shape = len(arrays[planes[0][0]]), arrays[name].shape
+    flat = channels == 1 and len(shape) == 3
+    if shape[0] != n or not (flat or shape[3:] == (channels,)):
+      raise ValueError(
+        f"data.planes: {name!r} of {str(path)!r} is {list(shape)} and must be "
+        f"[{n},H,W,{channels}]; correct the array, or its number of channels"
+      )
+  labels = arrays.get("label", np.full(n, -1))
+  if labels.shape != (n,):
+    raise ValueError(
+      f"data.dir: 'label' of {str(path)!r} is {list(labels.shape)} and must be [{n}]"
+    )
+  stored = {name: arrays[name] for name, _ in planes}
+  return Scenes(str(path), planes, stored, labels.tolist(), like)
+
+
+def _files(root: pathlib.Path, planes: Planes) -> dict[str, list[pathlib.Path]]:
+  """Name of a plane -> its files, in the order of the stems that all planes have."""
+  by_stem = {}
+  for name, channels in planes:
+    if channels not in (1, 3):
+      raise ValueError(
+        f"data.planes: {name!r} has {channels} channels, and a file 1 or 3; write the "
+        "planes as arrays of a .npz"
+      )
+    if not (root / name).is_dir():
+      raise ValueError(
+        f"data.planes: there is no folder {name!r} in {str(root)!r}, which has "
+        f"{_listing(root)}"
+      )
+    files = (
+      f for f in (root / name).rglob("*") if f.suffix.lower() in PICTURES.endings
+    )
+    by_stem[name] = {str(f.relative_to(root / name).with_suffix("")): f for f in files}
+  stems = set.intersection(*map(set, by_stem.values()))
+  if not stems:
+    raise ValueError(
+      f"data.dir: no picture of {str(root)!r} is in all of {', '.join(by_stem)}; files "
+      "of one scene must have one name"
+    )
+  alone = sum(len(files) - len(stems) for files in by_stem.values())
+  if alone:
+    logging.warning("Left out %d files of %s that lack a plane", alone, root)
+  return {name: [files[s] for s in sorted(stems)] for name, files in by_stem.items()}
+
+
+def _listing(root: pathlib.Path) -> str:
+  names = sorted(p.name for p in root.iterdir()) if root.is_dir() else ()
+  return ", ".join(names) or "nothing"
