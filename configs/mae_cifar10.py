@@ -21,7 +21,7 @@ def get_config(variant: str = ""):
   common.cifar10_statistics(c)
 
   c.encoder.name = "vit_ti"
-  c.encoder.position = "mae"
+  c.encoder.position = "sincos_columns"
   c.encoder.patch_size = 4
   c.encoder.pool = "mean"
 

@@ -20,7 +20,7 @@ def get_config(variant: str = ""):
   c.augment.size = 224
 
   c.encoder.name = "vit_b"
-  c.encoder.position = "mae"
+  c.encoder.position = "sincos_columns"
   c.encoder.patch_size = 16
 
   c.method.name = "mae"

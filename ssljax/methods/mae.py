@@ -59,8 +59,7 @@ class MAE(Method):
     image, size = batch["image"][:, 0], self.net.encoder.patch_size
     patches = masked.patchify(image, size)
     keep, mask = self.draw(rng, batch["index"], patches.shape[1])
-    variables = {"params": state.params, "batch_stats": state.batch_stats}
-    painted = self.net.apply(variables, (image, keep), train=False)["pixels"]
+    painted = self.apply(state, (image, keep))["pixels"]
     if self.norm_pix:
       mean, deviation = masked.moments(patches)
       painted = painted * deviation + mean

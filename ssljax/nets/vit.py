@@ -12,7 +12,7 @@ from ssljax.nets import positions
 from ssljax.nets.conv import Conv
 from ssljax.nets.heads import ACTIVATIONS
 
-POSITIONS = ("sincos", "mae", "learned")
+POSITIONS = ("sincos", "sincos_columns", "learned")
 POOLS = ("cls", "mean")
 
 Initializer = nn.initializers.Initializer
@@ -103,8 +103,8 @@ class ViT(nn.Module):
   position="sincos" is MoCo v3's (Chen et al. 2021): a fixed 2-D table and Xavier
   kernels, those of q, k and v each by itself. "learned" is DINO's (Caron et al.
   2021): positions learned at `image_size`, interpolated for images of other sizes,
-  and normal(0.02) kernels. "mae" is MAE's (He et al. 2022): a fixed table with the
-  columns first, and Xavier kernels, those of q, k and v as one. With `stop_grad_patch`
+  and normal(0.02) kernels. "sincos_columns" is MAE's (He et al. 2022): a fixed table
+  that starts with the columns, and Xavier kernels, those of q, k and v as one. With `stop_grad_patch`
   the patch projection stays at its random start (MoCo v3, section 4.2). `drop_path`
   grows linearly over the blocks to its value and needs an rng named "drop_path".
   Parameters are float32.
@@ -191,8 +191,8 @@ class ViT(nn.Module):
   def _position(self, height: int, width: int) -> jax.Array:
     """Position embeddings [1,1+N,D] for a grid of height x width patches."""
     if self.position != "learned":
-      mae = self.position == "mae"
-      table = positions.sincos(height, width, self.width, column_first=mae)
+      columns = self.position == "sincos_columns"
+      table = positions.sincos(height, width, self.width, column_first=columns)
       return jnp.pad(table, ((1, 0), (0, 0)))[None]  # none for the class token
     grid = self.image_size // self.patch_size
     shape = (1, 1 + grid * grid, self.width)
@@ -215,7 +215,7 @@ class ViT(nn.Module):
     patch_fan = channels * self.patch_size**2 + self.width
     patch_init = _uniform((6 / patch_fan) ** 0.5)
     xavier = nn.initializers.xavier_uniform()
-    if self.position == "mae":
+    if self.position == "sincos_columns":
       return xavier, xavier, patch_init
     return _uniform((6 / (2 * self.width)) ** 0.5), xavier, patch_init  # q, k, v apart
 

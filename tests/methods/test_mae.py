@@ -42,7 +42,7 @@ def official():
     heads=int(o["hp_num_heads"]),
     patch_size=int(o["hp_patch_size"]),
     mlp_ratio=ratio,
-    position="mae",
+    position="sincos_columns",
   )
   decoder = Decoder(
     width=int(o["hp_decoder_embed_dim"]),

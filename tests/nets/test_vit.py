@@ -140,7 +140,10 @@ def test_bfloat16_keeps_parameters_and_features_in_float32():
     ({"patch_size": 3}, "patch_size=3 must divide the image's 8 pixels; try .* of 6"),
     ({"heads": 5}, "heads=5 must divide width=24"),
     ({"pool": "max"}, "pool='max' must be one of cls, mean"),
-    ({"position": "rope"}, "position='rope' must be one of sincos, mae, learned"),
+    (
+      {"position": "rope"},
+      "position='rope' must be one of sincos, sincos_columns, learned",
+    ),
   ],
 )
 def test_what_does_not_fit_is_named(fields, sentence):
@@ -149,7 +152,7 @@ def test_what_does_not_fit_is_named(fields, sentence):
     net.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), False)
 
 
-@pytest.mark.parametrize("position", ["sincos", "mae", "learned"])
+@pytest.mark.parametrize("position", ["sincos", "sincos_columns", "learned"])
 def test_patches_keep_their_place_when_others_are_hidden(position):
   """All of them in another order give the same tokens in that order."""
   net = ViT(**SMALL, position=position, image_size=8)
