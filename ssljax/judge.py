@@ -123,7 +123,7 @@ def zero_shot(
   tokenizer, known = data.Tokenizer.load(run), judge.splits.train.class_names
   if names:
     file = pathlib.Path(names).expanduser()
-    known = file.read_text().splitlines() if file.is_file() else ()
+    known = file.read_text("utf-8").splitlines() if file.is_file() else ()
     if len(known) != judge.num_classes:
       raise ConfigError(
         f"zero_shot.names={names!r} must be a file of {judge.num_classes} lines, one "

@@ -213,7 +213,7 @@ def _table(root, field, chosen, defaults) -> pathlib.Path | None:
 
 
 def _check_templates(templates: Sequence[str], source: Source) -> None:
-  if not source.num_classes or isinstance(source, Pairs):
+  if not source.num_classes or hasattr(source, "captions"):
     raise ValueError(
       f"data.captions={templates} are for labelled data without captions, and "
       f"{source.name!r} is not that; set data.captions to ()"

@@ -65,14 +65,16 @@ class Tokenizer:
     """The one that `save` left in a run's folder."""
     path = pathlib.Path(folder) / FILE
     if not path.exists():
-      raise ValueError(f"{folder} holds no {FILE}: that run learned from no text")
+      raise ValueError(
+        f"{folder} holds no {FILE}, which a run that learns from text leaves there"
+      )
     return cls(_tokenizers().Tokenizer.from_file(str(path)))
 
   def save(self, folder: str | os.PathLike) -> None:
     """Writes the whole file or, where the process dies meanwhile, none of it."""
     path = pathlib.Path(folder) / FILE
     temporary = path.with_name(FILE + ".tmp")
-    temporary.write_text(self.rules.to_str())
+    temporary.write_text(self.rules.to_str(), encoding="utf-8")
     temporary.replace(path)
 
   def encode(self, texts: Sequence[str]) -> np.ndarray:
