@@ -104,10 +104,10 @@ class ViT(nn.Module):
   kernels, those of q, k and v each by itself. "learned" is DINO's (Caron et al.
   2021): positions learned at `image_size`, interpolated for images of other sizes,
   and normal(0.02) kernels. "sincos_columns" is MAE's (He et al. 2022): a fixed table
-  that starts with the columns, and Xavier kernels, those of q, k and v as one. With `stop_grad_patch`
-  the patch projection stays at its random start (MoCo v3, section 4.2). `drop_path`
-  grows linearly over the blocks to its value and needs an rng named "drop_path".
-  Parameters are float32.
+  that starts with the columns, and Xavier kernels, those of q, k and v as one. With
+  `stop_grad_patch` the patch projection stays at its random start (MoCo v3, section
+  4.2). `drop_path` grows linearly over the blocks to its value and needs an rng named
+  "drop_path". Parameters are float32.
 
   The collection "intermediates" gives, block by block, "tokens" [B,1+N,D] (class
   token first, rows of the grid next, all after the final norm) and "attention"
