@@ -36,12 +36,12 @@ def parts(name: str) -> recipe.Recipe:
   """The method of this name, for what `batch` holds: one residual block, SGD.
 
   SGD's momentum is the gradient itself after the first step, so that comparing
-  states compares gradients too. Views are mild: in twenty steps nobody learns more.
+  states compares gradients too. Crops are wide: in twenty steps nobody learns more.
   """
   config = next(c for c in configs().values() if c.method.name == name)
   config = config.copy_and_resolve_references()
   mild = {
-    "image": {"size": SIZE, "crop_min": 0.7, "flip": 0.0, "jitter_p": 0.0},
+    "image": {"size": SIZE, "crop_min": 0.7, "flip": 0.0},
     "audio": {"size": SOUND},
     "text": {},
   }
