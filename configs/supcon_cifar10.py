@@ -49,6 +49,6 @@ def get_config(variant: str = ""):
     c.encoder.name = "resnet18"
     c.method.projector.update(hidden=512)
   if variant in ("cpu", "smoke"):
-    # Without BatchNorm a short run stays near the direction that embeddings start in.
-    c.method.projector.update(norm=True, hidden_bias=False)
+    # MoCo v3's last BatchNorm: a short run else stays where all embeddings start.
+    c.method.projector.update(last_norm="plain", out_bias=False)
   return common.finish(c, variant, "simclr", "cpu")
