@@ -4,9 +4,9 @@
     python run.py --config configs/nnclr_cifar10.py:cpu    # reduced, without a GPU
 
 lightly: kNN 81.5 (batch 512, 200 epochs; batch 128: 83.4, 800 epochs: 89.2), k = 200,
-temperature 0.1, best of all epochs. The loss is the paper's and its temperature that
-of solo-learn (91.88 with an online linear head, 1000 epochs); lightly's is another.
-Ours: not yet run.
+temperature 0.1, best of all epochs; its loss is another. The loss is the paper's, its
+temperature and the views, BYOL's pair, are solo-learn's (91.88 with an online linear
+head, 1000 epochs). Ours: not yet run.
 """
 
 from configs import common
@@ -18,7 +18,7 @@ def get_config(variant: str = ""):
   c.batch_size = 512
   c.epochs = 200
 
-  c.augment.recipe = "simclr"
+  c.augment.recipe = "byol"
   c.augment.size = 32
   c.augment.blur_p = 0.0
 
