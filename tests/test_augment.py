@@ -133,15 +133,18 @@ def test_recipes_hold_the_papers_numbers():
   simclr = (224, 0.08, 1, "bicubic", (0.8, 0.8, 0.8, 0.2), 0.8, 0.2, 0.5, 0)
   swav = ("bilinear", (0.8, 0.8, 0.8, 0.2), 0.8, 0.2, 0.5, 0)
   weak = ((0.4, 0.4, 0.2, 0.1), 0.8, 0.2)
+  crop = ((0.4, 0.4, 0.4, 0.4), 0, 0, 0, 0)  # and flip, no more
   byol, dino = (224, 0.08, 1, "bicubic", *weak), (224, 0.4, 1, "bicubic", *weak)
   expected = {
     "instdisc": [moco_v1],
+    "cmc": [(224, 0.2, 1, "bilinear", *crop)],
     "moco_v1": [moco_v1, moco_v1],
     "moco_v2": [moco_v2, moco_v2],
     "simclr": [simclr, simclr],
     "byol": [(*byol, 1, 0), (*byol, 0.1, 0.2)],
     "swav": 2 * [(224, 0.14, 1, *swav)],
     "dino": [(*dino, 1, 0), (*dino, 0.1, 0.2)],
+    "mae": [(224, 0.2, 1, "bicubic", *crop)],
   }
   for name, views in expected.items():
     recipe = augment.RECIPES[name]

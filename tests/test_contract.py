@@ -36,6 +36,7 @@ GATHERS = {
   "wmse": 1,
   "vicreg": 0,
   "tico": 0,
+  "mae": 0,
 }
 
 

@@ -51,7 +51,7 @@ class MAE(Method):
     return order[:, :seen], jnp.argsort(order, axis=1) >= seen
 
   def show(self, state, batch, rng):
-    """What is seen of each picture, and that with what is painted: [B,H,W,C] each.
+    """Each picture, what is seen of it, and that with what is painted: [B,H,W,C].
 
     As the network sees pictures, normalised; there 0 is the mean colour. With
     `norm_pix` the prediction takes the mean and deviation of the true patch.
@@ -65,6 +65,7 @@ class MAE(Method):
       painted = painted * deviation + mean
     hidden = mask[..., None]
     shown = {
+      "picture": patches,
       "masked": jnp.where(hidden, 0.0, patches),
       "reconstruction": jnp.where(hidden, painted, patches),
     }

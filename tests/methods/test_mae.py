@@ -130,7 +130,8 @@ def test_a_reconstruction_passes_visible_patches_through():
   _, mask = method.draw(key, batch["index"], 16)
   grid = np.asarray(mask).reshape(2, 4, 4).repeat(4, 1).repeat(4, 2)[..., None]
   shown = method.show(state(params), batch, key)
-  assert list(shown) == ["masked", "reconstruction"]
+  assert list(shown) == ["picture", "masked", "reconstruction"]
+  assert_array_equal(shown["picture"], image)
   assert_array_equal(shown["masked"], np.where(grid, np.float32(0), image))
   assert_array_equal(np.where(grid, 0, shown["reconstruction"] - image), 0)
 
@@ -154,6 +155,22 @@ def test_a_perfect_prediction_is_shown_as_the_picture_itself(norm_pix):
   batch = {"image": jnp.asarray(image[:, None]), "index": jnp.arange(2)}
   shown = method.show(state({}), batch, jax.random.key(0))
   assert_allclose(shown["reconstruction"], image, atol=1e-5)
+
+
+def test_bfloat16_is_the_networks_alone():
+  _, method, params, batch = official()
+  encoder, decoder = (
+    part.clone(dtype=jnp.bfloat16) for part in (method.net.encoder, method.net.decoder)
+  )
+  keep, _ = method.draw(jax.random.key(0), batch["index"], 16)
+  x = batch["image"][:, 0], keep
+  outputs, variables = jax.eval_shape(
+    lambda: MaskedAutoencoder(encoder, decoder).init_with_output(
+      jax.random.key(0), x, train=False
+    )
+  )
+  found = jax.tree.leaves((outputs, variables))
+  assert {leaf.dtype for leaf in found} == {jnp.dtype("float32")}
 
 
 def test_nothing_to_be_seen_or_to_be_painted_is_named():
