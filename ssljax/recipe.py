@@ -182,8 +182,9 @@ def trace(recipe: Recipe, batch: core.Batch) -> TrainState:
       jax.eval_shape(recipe.step, state, batch)
   except KeyError as error:
     raise ConfigError(
-      f"the method uses {error}, which the network or the batch does not give; a head "
-      "is set in the config: method.projector, method.predictor or method.prototypes"
+      f"the method uses {error}, which the network or the batch does not give; heads "
+      "are set in method.projector, method.predictor or method.prototypes, captions in "
+      "data.captions"
     ) from error
   return state
 

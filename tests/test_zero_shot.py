@@ -25,6 +25,7 @@ def smoke():
   config.checkpoint.every_steps = 60
   config.data.size = config.augment.size = 8
   config.encoder.width, config.method.text.width = 16, 32
+  config.evals.probe.learning_rate = 1e-3
   config.optimizer = {"name": "adamw", "learning_rate": 3e-3}
   return config
 
@@ -138,6 +139,18 @@ def test_numbers_of_wordnet_are_no_names(workdir, monkeypatch):
   monkeypatch.setattr("ssljax.data.digits.Digits.class_names", classes)
   with pytest.raises(ssljax.ConfigError, match=r"are called n00000000 .* a file"):
     ssljax.evaluate(question(workdir))
+
+
+def test_the_run_s_encoder_needs_no_text(workdir):
+  features = ssljax.load_encoder(workdir)(np.zeros((2, 20, 10, 3), np.uint8))
+  assert features.shape == (2, 32)
+
+
+def test_data_without_captions_are_told_where_those_come_from(tmp_path):
+  config = smoke()
+  config.data.captions = ()
+  with pytest.raises(ssljax.ConfigError, match=r"uses 'text'.* captions in data\.cap"):
+    ssljax.train_and_evaluate(config, tmp_path)
 
 
 def test_a_run_without_a_tokenizer_is_told_so(workdir, tmp_path):
