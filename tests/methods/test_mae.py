@@ -158,7 +158,7 @@ def test_a_perfect_prediction_is_shown_as_the_picture_itself(norm_pix):
 
 
 def test_bfloat16_is_the_networks_alone():
-  _, method, params, batch = official()
+  _, method, _, batch = official()
   encoder, decoder = (
     part.clone(dtype=jnp.bfloat16) for part in (method.net.encoder, method.net.decoder)
   )
