@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ssljax import core
 from ssljax import image as ops
 from ssljax.fields import check_choice, check_names
 from ssljax.views import CentreView, Text, View, Window
@@ -210,8 +211,7 @@ def build(config: Mapping, normalise: bool = True) -> Callable:
   def views(rng, batch):
     if recipe.input == "image":
       recipe.check_channels(batch["image"].shape[-1])
-    keys = jax.vmap(functools.partial(jax.random.fold_in, rng))(batch["index"])
-    example = keys, *recipe.views[0].read(batch)
+    example = core.keys(rng, batch["index"]), *recipe.views[0].read(batch)
     out = {**batch, recipe.input: stack(recipe.views, 0, *example)}
     if recipe.local_views:
       local = recipe.local_views * (recipe.local,)

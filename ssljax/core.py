@@ -155,6 +155,14 @@ class Method(abc.ABC):
     return jax.tree.map(lambda *x: jnp.stack(x, 1), *each), batch_stats
 
 
+def keys(rng: jax.Array, index: jax.Array) -> jax.Array:
+  """A key for each example [B], by its index i32 [B] alone.
+
+  What is drawn with it depends neither on the batch around an example nor on devices.
+  """
+  return jax.vmap(lambda i: jax.random.fold_in(rng, i))(index)
+
+
 Views = Callable[[jax.Array, Batch], Batch]
 Watch = Callable[[Any], Metrics]  # gradients -> what a recipe wants logged of them
 

@@ -21,7 +21,7 @@ KNOWS = {
   "evals": {"evals", "sharding"},
   "core": {"diagnostics"},
   "diagnostics": {"losses", "paths"},
-  "augment": {"image", "views"},
+  "augment": {"core", "image", "views"},
   "views": {"image"},
   "fields": set(),
   "image": set(),

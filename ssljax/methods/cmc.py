@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssljax import memory
+from ssljax import core, memory
 from ssljax.core import Aux, Method
 from ssljax.fields import check_choice
 from ssljax.losses import contrastive
@@ -118,7 +118,7 @@ class CMC(Method):
 
   def rows(self, banks, index, rng):
     """Each example's own row of banks [N,V,D], then its `negatives`: [B,1+K,V,D]."""
-    keys = jax.vmap(functools.partial(jax.random.fold_in, rng))(index)
+    keys = core.keys(rng, index)
     draw = functools.partial(
       jax.random.randint, shape=(self.negatives,), minval=0, maxval=self.num_examples
     )

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ssljax import core
 from ssljax.core import Aux, Method
 from ssljax.losses import sequence
 from ssljax.nets import Contextual
@@ -29,7 +30,7 @@ class CPC(Method):
   def loss_fn(self, params, state, batch, rng):
     """InfoNCE (eq. 4) of every step ahead, over one view of each example."""
     rng_cut, rng_negatives = jax.random.split(rng)
-    x = self.cut(batch[self.input][:, 0], keys(rng_cut, batch["index"]))
+    x = self.cut(batch[self.input][:, 0], core.keys(rng_cut, batch["index"]))
     outputs, stats = self.forward(params, state.batch_stats, x)
     latents, negatives = outputs["latents"], None
     if self.negatives:
@@ -134,10 +135,5 @@ def draw(rng: jax.Array, index: jax.Array, positions: int, count: int) -> jax.Ar
   """
   total = len(index) * positions
   ranked = jax.vmap(lambda key: jax.random.randint(key, (count,), 0, total))
-  number = ranked(keys(rng, index))
+  number = ranked(core.keys(rng, index))
   return jnp.argsort(index)[number // positions] * positions + number % positions
-
-
-def keys(rng: jax.Array, index: jax.Array) -> jax.Array:
-  """A key for each example, [B]."""
-  return jax.vmap(lambda i: jax.random.fold_in(rng, i))(index)

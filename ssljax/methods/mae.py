@@ -1,12 +1,12 @@
 """MAE (He et al. 2022): see a quarter of a picture and paint the rest."""
 
 import dataclasses
-import functools
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
+from ssljax import core
 from ssljax.core import Aux, Method
 from ssljax.losses import masked
 from ssljax.nets import MaskedAutoencoder
@@ -74,5 +74,5 @@ class MAE(Method):
 
 def noise(rng: jax.Array, index: jax.Array, count: int) -> jax.Array:
   """Uniform [B,count], each row by its example's index alone."""
-  keys = jax.vmap(functools.partial(jax.random.fold_in, rng))(index)
-  return jax.vmap(lambda key: jax.random.uniform(key, (count,)))(keys)
+  draw = jax.vmap(lambda key: jax.random.uniform(key, (count,)))
+  return draw(core.keys(rng, index))

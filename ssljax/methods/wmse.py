@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from ssljax import core
 from ssljax.core import Aux, Method
 from ssljax.losses import redundancy
 
@@ -28,7 +29,7 @@ class WMSE(Method):
     online, stats = self.forward_views(
       params, state.batch_stats, batch["image"], rng_net, together=False
     )
-    keys = jax.vmap(lambda index: jax.random.fold_in(rng_deal, index))(batch["index"])
+    keys = core.keys(rng_deal, batch["index"])
     places = jax.vmap(lambda key: jax.random.uniform(key, (self.iterations,)))(keys)
     order = jnp.argsort(places, axis=0).T
     loss = redundancy.w_mse(online["projection"], order, self.sub_batch)

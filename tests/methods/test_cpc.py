@@ -54,7 +54,7 @@ def image_method(**fields):
 
 def test_only_training_crops_patches_and_each_its_own_way():
   image = jnp.ones((4, 8, 8, 3))
-  method, keys = image_method(), cpc.keys(jax.random.key(0), jnp.arange(4))
+  method, keys = image_method(), core.keys(jax.random.key(0), jnp.arange(4))
   assert_allclose(method.cut(image), np.ones((4, 3, 3, 4, 4, 3)))
   ramp = image * jnp.arange(64.0).reshape(1, 8, 8, 1)
   first = np.asarray(method.cut(ramp, keys))[..., 0, 0, 0]
