@@ -2,8 +2,9 @@
 
     python run.py --config configs/barlow_imagenet.py
 
-Paper: linear 73.2 (1000 epochs); official code: 73.3. Its `scale_loss` of 0.024 became
-the learning rate of biases and norms, 0.0048 = 0.2 x 0.024. Ours: not yet run.
+Paper: linear 73.2 (1000 epochs; recalled, not checked); official code: 73.3. Its
+`scale_loss` of 0.024 became the learning rate of biases and norms, 0.0048 = 0.2 x
+0.024. Ours: not yet run.
 """
 
 from configs import common

@@ -9,7 +9,8 @@ too. It gives neither the length of a passage or a run nor the width of its word
 8 sentences, 10 epochs, and 620 as in skip-thought vectors, whose 20,000 words are here
 pieces of words. Negatives are from the whole batch.
 
-Paper: linear, MR 76.9, CR 80.1, Subj 91.2, MPQA 87.7, TREC 96.8.
+Paper: linear, MR 76.9, CR 80.1, Subj 91.2, MPQA 87.7, TREC 96.8 (recalled, not
+checked).
 Ours: not yet run.
 """
 
