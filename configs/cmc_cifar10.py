@@ -4,7 +4,9 @@
     python run.py --config configs/cmc_cifar10.py:cpu    # reduced, without a GPU
 
 Not from a paper: CMC was published on ImageNet, STL-10 and NYU Depth. The temperature
-is that of STL-10, the rest InstDisc's on CIFAR-10. Ours: not yet run.
+is that of STL-10, the rest InstDisc's on CIFAR-10. `:cpu` is two epochs, as in the
+first the rows of the banks are still random: its views have hardly begun to agree.
+Ours: not yet run.
 """
 
 from configs import common

@@ -152,7 +152,7 @@ def sampled_softmax(
 ) -> jax.Array:
   """Cross-entropy of embedding [B,D] over unit rows [B,1+K,D], the positive first.
 
-  CMC (Tian et al. 2019), eq. 6, with sampled negatives; the official value.
+  CMC (Tian et al. 2019), section 3.2, negatives sampled; the official value.
   """
   logits = _scores(embedding, rows, temperature)
   return (logsumexp(logits, axis=1) - logits[:, 0]).mean()

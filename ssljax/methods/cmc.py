@@ -24,7 +24,7 @@ class CMC(Method):
 
   `channels` says how many each view has, in their order: (1, 2) of Lab are L and ab.
   View i is told apart in the bank of view j: with `graph="core"` view 0 and each other
-  one both ways (eq. 8), with "full" any two (eq. 9). As in the official code the loss
+  one both ways, with "full" any two (section 3.3). As in the official code the loss
   is the sum over the ways and all of them share their noise. It is noise-contrastive,
   with a constant Z a way estimated once, on the first batch, and kept in `target`;
   with `softmax` it is the cross-entropy over the same rows.

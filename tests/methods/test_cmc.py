@@ -71,7 +71,7 @@ def test_three_steps_have_the_official_losses_gradients_and_banks(file, monkeypa
 
 
 def cross_entropy(z, rows, temperature):
-  """Eq. 2 of the paper for every example, its own row of the bank first."""
+  """Section 3.2 of the paper an example at a time, its own row of the bank first."""
   losses = []
   for embedding, row in zip(z, rows, strict=True):
     h = [np.exp(embedding @ other / temperature) for other in row]
