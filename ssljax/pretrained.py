@@ -1,5 +1,6 @@
 """Where a run starts from another run's weights: fine-tuning, distillation."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -8,7 +9,7 @@ from ml_collections import ConfigDict
 
 from ssljax import encoder, paths
 from ssljax.core import TrainState
-from ssljax.fields import ConfigError, check_choice
+from ssljax.fields import ConfigError, check_choice, config_errors
 
 INTO = ("params", "teacher")
 
@@ -17,49 +18,44 @@ def start(config: ConfigDict, state: TrainState, mesh: Mesh) -> TrainState:
   """The state at step 0 with the weights that the group `pretrained` names.
 
   `checkpoint` is a run's folder; "" leaves the state as it is. `into="params"` takes
-  the parameters and running statistics whose path is one of `take` (see `paths.py`)
-  from that run's to this run's network; "teacher" takes all of them, to
-  `target["teacher"]`. Raises ConfigError where the two do not fit.
+  what has one of the paths `take` (see `paths.py`), parameters and running statistics,
+  from that run's network to this run's; "teacher" takes all, to `target["teacher"]`.
+  Raises ConfigError where the two do not fit.
   """
   group = config.pretrained
   if not group.checkpoint:
     return state
   check_choice("pretrained.into", group.into, INTO)
-  other = encoder.restore(group.checkpoint, mesh).state
-  given = {"params": other.params, "batch_stats": other.batch_stats}
-  if group.into == "params":
-    own = {"params": state.params, "batch_stats": state.batch_stats}
-    paths.check("pretrained.take", group.take, own["params"])
-    taken = _replace(own, given, group)
-    return state.replace(**taken)
-  if "teacher" not in state.target:
+  if group.into == "teacher" and "teacher" not in state.target:
     raise ConfigError(
       f"pretrained.into='teacher', but method {config.method.name!r} has none; use "
       "'params'"
     )
-  teacher = _replace(
-    state.target["teacher"], given, group.copy_and_resolve_references()
-  )
-  return state.replace(target={**state.target, "teacher": teacher})
+  other = encoder.restore(group.checkpoint, mesh).state
+  given = {"params": other.params, "batch_stats": other.batch_stats}
+  with config_errors():
+    if group.into == "teacher":
+      teacher = _take((".*",), given, state.target["teacher"])
+      return state.replace(target={**state.target, "teacher": teacher})
+    paths.check("pretrained.take", group.take, state.params)
+    own = {"params": state.params, "batch_stats": state.batch_stats}
+    return state.replace(**_take(group.take, given, own))
 
 
-def _replace(own: Any, given: Any, group: ConfigDict) -> Any:
-  """`own` with the leaves of `given` at the paths taken."""
+def _take(patterns: Iterable[str], given: Any, own: Any) -> Any:
+  """`own`, whose leaves at paths of these patterns are those of `given`."""
   found = {paths.name(p): x for p, x in jax.tree_util.tree_leaves_with_path(given)}
-  everything = group.into == "teacher"
 
   def one(path, leaf):
-    inside = path[1:]  # below "params" or "batch_stats"
-    if not everything and not paths.matches(group.take, inside, leaf):
+    if not paths.matches(patterns, path[1:], leaf):  # below "params" or "batch_stats"
       return leaf
     name = paths.name(path)
     theirs = found.get(name)
     if theirs is None or theirs.shape != leaf.shape:
       there = "absent" if theirs is None else list(theirs.shape)
-      raise ConfigError(
-        f"pretrained.checkpoint={group.checkpoint!r}: {name} is {there} there and "
-        f"{list(leaf.shape)} here; give this run's network that run's fields, or take "
-        "other paths"
+      raise ValueError(
+        f"pretrained.checkpoint: {name} is {there} there and {list(leaf.shape)} here; "
+        "give this run's network that run's fields, or take other paths"
       )
     return theirs
 

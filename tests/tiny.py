@@ -20,7 +20,9 @@ from ssljax.nets.norm import BatchNorm
 SHAPE = re.compile(r"\w+\[([\d,]*)\]")  # of HLO, such as f32[16,8]
 ROOT = pathlib.Path(__file__).parent.parent
 BATCH, SIZE, SOUND = 16, 8, 960
-PLAN = schedules.Plan(BATCH, num_examples=BATCH, steps_per_epoch=1, total_steps=40)
+PLAN = schedules.Plan(
+  BATCH, num_examples=BATCH, steps_per_epoch=1, total_steps=40, num_classes=10
+)
 
 
 @functools.cache
@@ -47,6 +49,7 @@ def parts(name: str) -> recipe.Recipe:
   }
   config.augment.update(mild[methods.METHODS[name].input])
   config.optimizer = {"name": "sgd", "learning_rate": 0.03}
+  config.evals.probe.learning_rate = 0.0
   built = recipe.build(config, PLAN)
   return with_encoder(built, stage_sizes=(1,))
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from ssljax import nets, schedules
 from ssljax.core import Method
-from ssljax.fields import check_choice, check_names
+from ssljax.fields import ConfigError, check_choice, check_names
 from ssljax.methods.barlow import BarlowTwins
 from ssljax.methods.byol import BYOL
 from ssljax.methods.clip import CLIP
@@ -103,6 +103,8 @@ def build(config: Mapping, encoder, plan: schedules.Plan, dtype) -> Method:
 def _assemble(network: type, encoder, heads: Mapping, plan: schedules.Plan, dtype):
   """Encoder and the configs of its heads -> network."""
   check_names(f"a {network.__name__}", heads, _heads(network))
+  if "classifier" in heads and not plan.num_classes:
+    raise ConfigError("method.classifier needs labels, and the data has none")
   return network(
     encoder,
     **{
