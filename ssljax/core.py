@@ -82,6 +82,10 @@ class Method(abc.ABC):
     """As `embed` -> scores of the classes [B,C] f32; None where it has no classes."""
     return None
 
+  def name_classes(self, state: TrainState, prompts: jax.Array) -> TrainState:
+    """Prompts i32 [C,P,T] -> the state that `classify`s by them. Default: unchanged."""
+    return state
+
   def show(self, state: TrainState, batch: Batch, rng: jax.Array) -> Metrics:
     """Pictures that tell how it works: title -> [B,H,W,C], normalised as its views.
 

@@ -56,15 +56,19 @@ class Judge:
       return features.centred(self._collect(self._raw))
     state = state.replace(opt_state=None)
     seen = self._collect(lambda batch: self._embed(state, batch))
-    size, test = self.config.data.size, self.splits.eval
-    blank = data.zeros(test.spec(size), self.config.batch_size)
-    if jax.eval_shape(self._classify, state, blank) is None:
-      return seen
-    return seen._replace(test_scores=self.classified(state)[0])
+    scores, _ = self.classified(state) or (None, None)
+    return seen._replace(test_scores=scores)
 
-  def classified(self, state: TrainState) -> tuple[np.ndarray, np.ndarray]:
-    """Scores [M,C] and labels [M] of the evaluation split, on every process."""
-    batches = self._batches(self.splits.eval)
+  def classified(self, state: TrainState) -> tuple[np.ndarray, np.ndarray] | None:
+    """Scores [M,C] and labels [M] of the evaluation split, on every process.
+
+    None where the method does not classify.
+    """
+    test = self.splits.eval
+    blank = data.zeros(test.spec(self.config.data.size), self.config.batch_size)
+    if jax.eval_shape(self._classify, state, blank) is None:
+      return None
+    batches = self._batches(test)
     return features.extract(lambda b: self._classify(state, b), batches, self.mesh)
 
   def scores(self, seen: FeatureSet, *names: str) -> Scores:
@@ -140,7 +144,12 @@ def zero_shot(
   rows = {}
   for row, state in states.items():
     named = name_classes(state.replace(opt_state=None), prompts)
-    rows[row] = classifier.accuracies(*judge.classified(named))
+    if (classified := judge.classified(named)) is None:
+      raise ConfigError(
+        f"checkpoint={str(run)!r} is of a method to which names of classes mean "
+        "nothing; give a run that learned pictures from captions"
+      )
+    rows[row] = classifier.accuracies(*classified)
   return rows
 
 

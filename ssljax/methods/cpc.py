@@ -59,8 +59,7 @@ class CPC(Method):
 
   def embed(self, state, x):
     """Input [B,...] -> features [B,D] f32, nothing random."""
-    variables = {"params": state.params, "batch_stats": state.batch_stats}
-    return self.pool(self.net.apply(variables, self.cut(x), train=False))
+    return self.pool(self.apply(state, self.cut(x)))
 
 
 @dataclasses.dataclass(frozen=True)
