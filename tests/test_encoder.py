@@ -10,8 +10,6 @@ import ssljax
 from ssljax import data, encoder, recipe, sharding
 from ssljax.judge import Judge
 
-pytestmark = pytest.mark.xdist_group("encoder")  # so that only one worker trains it
-
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory, quick_compilation):

@@ -12,10 +12,7 @@ from numpy.testing import assert_array_equal
 import ssljax
 from ssljax import data, encoder, recipe, sharding
 
-pytestmark = [
-  pytest.mark.usefixtures("quick_compilation"),
-  pytest.mark.xdist_group("zero_shot"),  # so that only one worker trains it
-]
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def smoke():

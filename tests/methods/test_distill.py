@@ -16,10 +16,7 @@ from ssljax.fields import ConfigError
 from ssljax.methods.distill import Distill
 from ssljax.nets.heads import Classifier
 
-pytestmark = [
-  pytest.mark.usefixtures("quick_compilation"),
-  pytest.mark.xdist_group("distill"),
-]
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def test_the_student_comes_to_agree_with_its_teacher():
