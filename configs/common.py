@@ -44,10 +44,11 @@ def base() -> ConfigDict:
 
   c.evals = ConfigDict()
   c.evals.every_epochs = 10  # kNN during the run; 0: only at the end
+  c.evals.at_end = ("knn",)  # knn | linear | few_label; (): nothing is judged
   c.evals.crop = 1.0  # the central square's share of the shorter side
   c.evals.knn = ConfigDict({"k": 200, "temperature": 0.1})
   c.evals.probe = ConfigDict({"learning_rate": 0.0})  # 0: no online probe
-  c.evals.few_label = ConfigDict({"labels_per_class": (), "draws": 20})
+  c.evals.few_label = ConfigDict({"labels_per_class": (1, 5, 20), "draws": 20})
   return c
 
 

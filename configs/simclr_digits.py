@@ -40,5 +40,5 @@ def get_config(variant: str = ""):
 
   c.checkpoint.every_steps = 200
   c.evals.knn.k = 20
-  c.evals.few_label.labels_per_class = (1, 5, 20)
+  c.evals.at_end = ("knn", "few_label")
   return common.finish(c, variant)

@@ -15,6 +15,7 @@ from ssljax import (
   core,
   data,
   diagnostics,
+  evals,
   methods,
   nets,
   optim,
@@ -32,7 +33,7 @@ FIELDS = {
   ),
   "pretrained": "checkpoint into take",
   "checkpoint": "every_steps keep",
-  "evals": "every_epochs crop knn probe few_label",
+  "evals": "every_epochs at_end crop knn probe few_label",
   "evals.knn": "k temperature",
   "evals.probe": "learning_rate",
   "evals.few_label": "labels_per_class draws",
@@ -101,6 +102,8 @@ def check(config: ConfigDict) -> None:
     _check_number(config, name, lambda x: x >= 0, "0 or more")
   check_choice("dtype", config.dtype, DTYPES)
   check_choice("encoder.name", config.encoder.get("name"), nets.ENCODERS)
+  for name in config.evals.at_end:
+    check_choice("evals.at_end", name, evals.EVALUATORS)
   methods.check(config.method)
 
 

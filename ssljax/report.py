@@ -71,16 +71,13 @@ def finish(
 ) -> dict[str, Scores]:
   """Judges the last state beside the first: the table, results.json, the figures.
 
-  -> {row: {name: value}}; {} where there are no labels to judge by.
+  -> {row: {name: value}}; {} where there are no labels, or `evals.at_end` is empty.
   """
   rows: dict[str, Scores] = {}
-  if judge.possible:
+  if judge.possible and config.evals.at_end:
     writer.say("Judging the random and the trained encoder beside the raw input.")
-    names = ["classifier", "knn"]
-    if config.evals.few_label.labels_per_class:
-      names.append("few_label")
     states = {"random encoder": first, "trained encoder": last}
-    rows, seen = compare(judge, states, *names)
+    rows, seen = compare(judge, states, "classifier", *config.evals.at_end)
     writer.write(int(last.step), rows["trained encoder"])
     writer.say(figures.table(rows))
   folder = workdir / "figures"

@@ -29,6 +29,7 @@ FREE = (
   "data.workers",
   "checkpoint",
   "evals.every_epochs",
+  "evals.at_end",
   "evals.crop",
   "evals.knn",
   "evals.few_label",
