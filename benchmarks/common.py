@@ -24,8 +24,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # else PyTorch's idle threa
 PACKAGES = "jax numpy optax pillow torch torchvision simplejpeg opencv-python-headless"
 
 
-def config(name):
-  return importlib.import_module(f"configs.{name}").get_config()
+def config(name, variant=""):
+  return importlib.import_module(f"configs.{name}").get_config(variant)
 
 
 def peer(name):

@@ -4,10 +4,10 @@
     python benchmarks/methods.py --folder runs/methods --seeds 3 --only simclr,moco_v2
 
 Trains each config's `:cpu` form for the steps below, which cost about as much for each
-(ResNet-18 of a quarter of the width, or a ViT of that size), then fits a linear
-classifier. A run that is there is not run again, one that was stopped goes on. Needs
-CIFAR-10 where TFDS finds it and, for the rows of sound, SPOKEN_DIGIT_DIR: a folder of
-recordings.
+(ResNet-18 of a quarter of the width, or a ViT of that size; a tenth of the steps warms
+up), then fits a linear classifier. A run that is there is not run again, one that was
+stopped goes on. Needs CIFAR-10 where TFDS finds it and, for the rows of sound,
+SPOKEN_DIGIT_DIR: a folder of recordings.
 """
 
 import argparse
@@ -105,10 +105,19 @@ def measure(name, seed, folder):
   workdir = folder / f"{name}_{seed}"
   done = workdir / "figures.json"
   if not done.exists():
-    flags = [f"--config.seed={seed}", f"--config.steps={STEPS[name]}"]
-    flags += ["--config.evals.every_epochs=0", "--config.evals.at_end=()"]
+    config = common.config(name, "cpu")
     if name == SOUND:
-      flags.append(f"--config.data.dir={os.environ['SPOKEN_DIGIT_DIR']}")
+      config.data.dir = os.environ["SPOKEN_DIGIT_DIR"]
+    steps_per_epoch = len(recipe.open_data(config).train) // config.batch_size
+    changes = {
+      "seed": seed,
+      "steps": STEPS[name],
+      "data.dir": config.data.dir,
+      "optimizer.learning_rate.warmup_epochs": STEPS[name] / 10 / steps_per_epoch,
+      "evals.every_epochs": 0,
+      "evals.at_end": (),
+    }
+    flags = [f"--config.{field}={value}" for field, value in changes.items()]
     start = common.clock()
     run("--config", f"configs/{name}.py:cpu", "--workdir", str(workdir), *flags)
     cost = common.between(start, common.clock())["cpu_ms"] / 60e3

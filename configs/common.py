@@ -97,7 +97,8 @@ def cpu(c: ConfigDict, batch_size: int, epochs: int) -> None:
   c.encoder.width = 16
   c.optimizer = ConfigDict()  # Adam gets further than SGD or LARS in a thousand steps
   c.optimizer.name = "adamw"
-  c.optimizer.learning_rate = dict(kind="cosine", base=2e-3, warmup_epochs=0.5)
+  warmup = min(0.5, epochs / 10)
+  c.optimizer.learning_rate = dict(kind="cosine", base=2e-3, warmup_epochs=warmup)
   c.optimizer.weight_decay = 1e-4
   c.evals.every_epochs = 2
 
