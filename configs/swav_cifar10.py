@@ -9,7 +9,8 @@ decay is part of the gradient; here the views share it, as in SwAV's own code, w
 jitter is stronger too. Ours: not yet run.
 
 `:cpu` takes the official README's advice against collapse in the first steps, a smaller
-epsilon and frozen prototypes: frozen throughout, for the official runs' one epoch.
+epsilon and frozen prototypes: frozen throughout, for the official runs' one epoch. At
+the full strength of the jitter so short a run learns next to nothing.
 """
 
 from configs import common
@@ -41,7 +42,9 @@ def get_config(variant: str = ""):
   c.optimizer.weight_decay = 1e-6
   if variant == "cpu":
     common.cpu(c, batch_size=128, epochs=1)
-    c.augment.crop_min = 0.2
+    c.augment.update(crop_min=0.2, jitter=(0.4, 0.4, 0.4, 0.1))
     c.method.epsilon = 0.03
+    c.method.prototypes.num = 128  # as many as a batch has pictures
+    c.method.projector.last_norm = "plain"
     c.optimizer.freeze_until = {"prototypes": 1}  # epochs
   return common.finish(c, variant, "cpu")
