@@ -3,7 +3,7 @@
 from ssljax.core import Aux, Method, TrainState, train_step
 from ssljax.encoder import load_encoder
 from ssljax.fields import ConfigError
-from ssljax.judge import evaluate
+from ssljax.protocols import evaluate
 from ssljax.train import TrainingDivergedError, train_and_evaluate
 
 __all__ = [

@@ -28,6 +28,11 @@ class Checkpoints:
     """The newest whole checkpoint's step."""
     return self.manager.latest_step()
 
+  @property
+  def steps(self) -> list[int]:
+    """Those of all whole checkpoints, the newest last."""
+    return sorted(self.manager.all_steps())
+
   def is_due(self, step: int) -> bool:
     """Whether the policy wants a checkpoint at this step."""
     return step % self.every_steps == 0
@@ -41,8 +46,8 @@ class Checkpoints:
     )
     self.manager.save(step, args=args)
 
-  def restore(self, like: Any, layout: Any) -> Any:
-    """The newest checkpoint's state, laid out as `layout` (a tree of shardings).
+  def restore(self, like: Any, layout: Any, step: int | None = None) -> Any:
+    """The state at `step`, or the newest, laid out as `layout` (a tree of shardings).
 
     `like` is a tree of shapes; the mesh may differ from the one that wrote it.
     """
@@ -50,12 +55,16 @@ class Checkpoints:
       lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), like, layout
     )
     args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
-    return self.manager.restore(self.latest, args=args)["state"]
+    return self.manager.restore(step or self.latest, args=args)["state"]
 
-  def read_meta(self) -> dict[str, Any]:
-    """The newest checkpoint's `meta`, as it was saved."""
+  def read_meta(self, step: int | None = None) -> dict[str, Any]:
+    """The `meta` of `step`, or of the newest, as it was saved."""
     args = ocp.args.Composite(meta=ocp.args.JsonRestore())
-    return self.manager.restore(self.latest, args=args)["meta"]
+    return self.manager.restore(step or self.latest, args=args)["meta"]
+
+  def identity(self, step: int) -> str:
+    """What no other checkpoint has: its step, and when it was begun, in nanoseconds."""
+    return f"{step} of {self.manager.metadata(step).init_timestamp_nsecs}"
 
   def reached_preemption(self, step: int) -> bool:
     """Whether the cluster is about to take this machine (several processes agree)."""

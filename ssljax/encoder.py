@@ -26,7 +26,7 @@ def load_encoder(
   run's own batches hold it. Raises ConfigError where `workdir` holds no checkpoint.
   """
   mesh = sharding.make_mesh(jax.local_devices()[:1])
-  _, parts, state, spec = restore(workdir, mesh)
+  _, parts, state, spec, _ = restore(workdir, mesh)
   state = state.replace(opt_state=None)
   embed = jax.jit(parts.embed)
   name = parts.method.input
@@ -53,29 +53,55 @@ def load_encoder(
 
 
 class Trained(NamedTuple):
-  """A run as it was left."""
+  """A run as it was left, or as it was at an earlier checkpoint."""
 
   config: ConfigDict
   parts: Recipe
   state: TrainState
   spec: data.Spec  # of the batches that it saw
+  identity: str  # the checkpoint's own
 
 
-def restore(workdir: str | pathlib.Path, mesh: Mesh) -> Trained:
-  """The newest checkpoint of a run, its state on `mesh`."""
+def restore(workdir: str | pathlib.Path, mesh: Mesh, step: int = 0) -> Trained:
+  """A run's checkpoint of `step`, 0 for the newest, its state on `mesh`.
+
+  The mesh may be of other devices than wrote it. ConfigError where there is none, or
+  what is there is no whole checkpoint of this program.
+  """
   workdir = pathlib.Path(workdir)
-  if not (workdir / "checkpoints").is_dir():
-    raise ConfigError(
-      f"{workdir} holds no run: there is no folder {workdir / 'checkpoints'}"
-    )
+  folder = workdir / "checkpoints"
+  if not folder.is_dir():
+    raise ConfigError(f"{workdir} holds no run: there is no folder {folder}")
   with Checkpoints(workdir) as checkpoints:
-    if checkpoints.latest is None:
+    steps = checkpoints.steps
+    if not steps:
       raise ConfigError(f"{workdir} holds no finished checkpoint yet")
-    meta = checkpoints.read_meta()
-    config = ConfigDict(meta["config"])
-    plan = schedules.Plan(**meta["plan"])
+    if step and step not in steps:
+      known = ", ".join(map(str, steps))
+      raise ConfigError(f"step={step} is no checkpoint of {workdir}; it has {known}")
+    step = step or steps[-1]
+    try:
+      meta = checkpoints.read_meta(step)
+      config, plan = ConfigDict(meta["config"]), schedules.Plan(**meta["plan"])
+      spec = {k: (tuple(shape), dtype) for k, (shape, dtype) in meta["spec"].items()}
+    except (KeyError, TypeError, ValueError, OSError) as error:
+      raise ConfigError(
+        f"{folder / str(step)} is no checkpoint that ssljax wrote, or parts of it are "
+        f"gone ({_first_line(error)})"
+      ) from error
     parts = recipe.build(config, plan)
-    spec = {k: (tuple(shape), dtype) for k, (shape, dtype) in meta["spec"].items()}
     shapes = recipe.trace(parts, data.zeros(spec, config.batch_size))
-    state = checkpoints.restore(shapes, sharding.state_sharding(shapes, mesh))
-  return Trained(config, parts, state, spec)
+    layout = sharding.state_sharding(shapes, mesh)
+    try:
+      state = checkpoints.restore(shapes, layout, step)
+    except (KeyError, TypeError, ValueError, OSError) as error:
+      raise ConfigError(
+        f"{folder / str(step)} is damaged, or was written by another version of "
+        f"ssljax ({_first_line(error)})"
+      ) from error
+    return Trained(config, parts, state, spec, checkpoints.identity(step))
+
+
+def _first_line(error: Exception) -> str:
+  line, *_ = str(error).strip().split("\n")
+  return f"{type(error).__name__}: {line[:200]}"

@@ -1,27 +1,24 @@
-"""How good an encoder is: during a run, at its end, and from a checkpoint."""
+"""How good an encoder is, whatever the moment: what every evaluation rests on."""
 
-import json
-import pathlib
-import re
-from collections.abc import Sequence
-from typing import Any
+import functools
+from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl import logging
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from ssljax import data, dispatch, encoder, evals, fields, figures, recipe, sharding
+from ssljax import core, data, evals
 from ssljax.core import TrainState
 from ssljax.data import Splits
-from ssljax.evals import classifier, features
-from ssljax.evals.features import FeatureSet
-from ssljax.fields import ConfigError
+from ssljax.evals import features
+from ssljax.evals.features import Change, FeatureSet
 from ssljax.recipe import Recipe
 
 Scores = dict[str, float]
-DATA = ("name", "dir", "train_split", "eval_split")  # of an evaluation's own data
+Keep = Callable[[str, Callable[[], FeatureSet]], FeatureSet]
 
 
 class Judge:
@@ -30,34 +27,80 @@ class Judge:
   They are extracted once for all evaluators of a moment.
   """
 
-  def __init__(self, config: ConfigDict, parts: Recipe, splits: Splits, mesh: Mesh):
+  def __init__(
+    self,
+    config: ConfigDict,
+    parts: Recipe,
+    splits: Splits,
+    mesh: Mesh,
+    keep: Keep = lambda row, make: make(),
+  ):
     """With fewer pictures than `evals.knn.k`, all of them vote.
 
-    `possible` says whether there are labels, and pictures to evaluate on.
+    `keep` may have kept the features of a row, and makes them otherwise. `possible`
+    says whether there are labels, and pictures to evaluate on.
     """
+    self.keep = keep
     self.config, self.splits, self.mesh = config, splits, mesh
-    self.method = parts.method
+    self.method, self._parts = parts.method, parts
     self.num_classes = splits.train.num_classes
     self.raw, self._raw = features.RAW[parts.method.input]
     self._embed, self._classify = jax.jit(parts.embed), jax.jit(parts.classify)
+    self._embed_view = jax.jit(parts.embed_view)
+    self._key = jax.random.key(config.seed)
     self.numbers = {name: dict(config.evals.get(name, {})) for name in evals.EVALUATORS}
     self.possible = self.num_classes > 0 and splits.eval is not None
     if self.possible and splits.eval[0]["label"] < 0:  # as in ImageNet's "test"
       logging.warning("%s has no labels: nothing will be evaluated", splits.eval.name)
       self.possible = False
     k, n = self.numbers["knn"].get("k", 0), len(splits.train)
-    if self.possible and k > n:
+    if self.possible and isinstance(k, int) and k > n:
       logging.warning("evals.knn.k=%d: there are %d pictures, so all vote", k, n)
       self.numbers["knn"]["k"] = n
 
-  def features(self, state: TrainState | None) -> FeatureSet:
-    """Both splits under `state`, on every process; None: the input itself, centred."""
+  def features(self, state: TrainState | None, row: str = "") -> FeatureSet:
+    """Both splits under `state`, on every process; None: the input itself, centred.
+
+    `row` is what `keep` knows it by.
+    """
     if state is None:
-      return features.centred(self._collect(self._raw))
+      return self._raw_features()
     state = state.replace(opt_state=None)
-    seen = self._collect(lambda batch: self._embed(state, batch))
-    scores, _ = self.classified(state) or (None, None)
-    return seen._replace(test_scores=scores)
+    embed = functools.partial(self._embed, state)
+
+    def make():
+      scores, _ = self.classified(state) or (None, None)
+      return self._collect(embed)._replace(test_scores=scores)
+
+    return self.keep(row, make)._replace(
+      look=functools.partial(self._look, embed),
+      draw=functools.partial(self._draw, state),
+    )
+
+  def _raw_features(self) -> FeatureSet:
+    seen = self.keep(self.raw, lambda: self._collect(self._raw))
+    look = functools.partial(self._look, self._raw)
+    return features.centred(seen._replace(look=look))
+
+  def _look(self, embed, change: Change) -> np.ndarray:
+    """The evaluation split [M,D] after `change` of its pictures."""
+    changed = jax.jit(
+      lambda batch: {
+        **batch,
+        "image": change(core.keys(self._key, batch["index"]), batch["image"]),
+      }
+    )
+    batches = self._batches(self.splits.eval)
+    return features.extract(lambda b: embed(changed(b)), batches, self.mesh)[0]
+
+  def _draw(self, state: TrainState, draws: int) -> np.ndarray:
+    """The evaluation split [M,draws,D], each as a view that the run learns from."""
+
+    def embed(batch):
+      keys = (jax.random.fold_in(self._key, i) for i in range(draws))
+      return jnp.stack([self._embed_view(state, batch, key) for key in keys], 1)
+
+    return features.extract(embed, self._batches(self.splits.eval), self.mesh)[0]
 
   def classified(self, state: TrainState) -> tuple[np.ndarray, np.ndarray] | None:
     """Scores [M,C] and labels [M] of the evaluation split, on every process.
@@ -106,112 +149,6 @@ def compare(
   """
   rows: dict[str, Scores] = {}
   for row, state in {judge.raw: None, **states}.items():
-    seen = judge.features(state)
+    seen = judge.features(state, row)
     rows[row] = judge.scores(seen, *names)
   return rows, seen
-
-
-def zero_shot(
-  judge: Judge,
-  states: dict[str, TrainState],
-  run: pathlib.Path,
-  *,
-  templates: Sequence[str],
-  names: str = "",
-) -> dict[str, Scores]:
-  """Each of `states` by what the names of the classes mean to it.
-
-  A class is said in every one of `templates`. `names` is a file with a name a line,
-  in the order of the labels; default: the data's own.
-  """
-  tokenizer, known = data.Tokenizer.load(run), judge.splits.train.class_names
-  if names:
-    file = pathlib.Path(names).expanduser()
-    known = file.read_text("utf-8").splitlines() if file.is_file() else ()
-    if len(known) != judge.num_classes:
-      raise ConfigError(
-        f"zero_shot.names={names!r} must be a file of {judge.num_classes} lines, one "
-        f"for each class, and has {len(known)}"
-      )
-  elif all(re.fullmatch(r"n\d{8}", name) for name in known):
-    raise ConfigError(
-      f"the classes of data.name={judge.config.data.name} are called {known[0]} and so "
-      "on, which says nothing; write their names, one a line, into a file: "
-      "--config.zero_shot.names=names.txt"
-    )
-  prompts = data.prompts(tokenizer, known, templates)
-  name_classes = jax.jit(judge.method.name_classes)
-  rows = {}
-  for row, state in states.items():
-    named = name_classes(state.replace(opt_state=None), prompts)
-    if (classified := judge.classified(named)) is None:
-      raise ConfigError(
-        f"checkpoint={str(run)!r} is of a method to which names of classes mean "
-        "nothing; give a run that learned pictures from captions"
-      )
-    rows[row] = classifier.accuracies(*classified)
-  return rows
-
-
-def evaluate(config: ConfigDict, folder: str | pathlib.Path | None = None) -> dict:
-  """The config of an offline evaluation: `checkpoint` (a workdir) and `evaluator`.
-
-  Prints and returns {row: {name: value}}, and writes it with its protocol to
-  `folder`/<evaluator>.json; default: `checkpoint`/evals.
-  """
-  sharding.start_processes()
-  known = {**evals.EVALUATORS, "zero_shot": zero_shot}
-  groups = ("data", *known)
-  fields.check_names("the config", config, ("evaluator", "checkpoint", *groups))
-  fields.check_names("data", config.data, DATA)
-  if not config.checkpoint:
-    raise ConfigError(
-      "config.checkpoint is empty; name a run's folder: --config.checkpoint=runs/..."
-    )
-  fields.check_choice("evaluator", config.evaluator, known)
-  evaluator, run = known[config.evaluator], pathlib.Path(config.checkpoint)
-  numbers = config.get(config.evaluator, {})
-  fields.check_keywords(config.evaluator, numbers, evaluator)
-  mesh = sharding.make_mesh()
-  trained, parts, state, spec = encoder.restore(run, mesh)
-  with trained.unlocked():
-    trained.evals[config.evaluator] = ConfigDict(numbers)
-    if config.data.name:  # the run's folder and splits are not those of other data
-      trained.data.update(dir="", train_split="", eval_split="")
-    for name in DATA:
-      if config.data[name]:
-        trained.data[name] = config.data[name]
-  judge = Judge(trained, parts, recipe.open_data(trained, run), mesh)
-  if not judge.possible:
-    raise ConfigError(
-      f"data.name={trained.data.name} has no labels or nothing to evaluate on; name a "
-      "labelled data set with --config.data.name"
-    )
-  blank = data.zeros(spec, trained.batch_size)
-  init = dispatch.compile_init(parts.init, blank, mesh)
-  states = {"random encoder": init(), "trained encoder": state}
-  with fields.config_errors():
-    if evaluator is zero_shot:
-      rows = zero_shot(judge, states, run, **numbers)
-    else:
-      rows, _ = compare(judge, states, config.evaluator)
-  if jax.process_index() == 0:
-    print(figures.table(rows))
-    folder = pathlib.Path(folder or run / "evals")
-    folder.mkdir(parents=True, exist_ok=True)
-    report = {
-      "checkpoint": str(config.checkpoint),
-      "step": int(state.step),
-      "protocol": {config.evaluator: numbers},
-      "data": trained.data.to_dict(),
-      "seed": trained.seed,
-      "results": rows,
-    }
-    path = folder / f"{config.evaluator}.json"
-    path.write_text(json.dumps(report, indent=2, default=_plain) + "\n")
-    print(f"written to {path}")
-  return rows
-
-
-def _plain(value: Any) -> Any:
-  return value.to_dict() if isinstance(value, ConfigDict) else list(value)

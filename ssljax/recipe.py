@@ -74,6 +74,13 @@ class Recipe(NamedTuple):
     batch = self.eval_views(jax.random.key(0), batch)
     return self.method.embed(state, batch[self.method.input][:, 0])
 
+  def embed_view(
+    self, state: TrainState, batch: core.Batch, rng: jax.Array
+  ) -> jax.Array:
+    """Likewise of the first random view that the method learns from."""
+    batch = self.views(rng, batch)
+    return self.method.embed(state, batch[self.method.input][:, 0])
+
   def classify(self, state: TrainState, batch: core.Batch) -> jax.Array | None:
     """Likewise -> scores of the classes [B,C], where the method classifies."""
     batch = self.eval_views(jax.random.key(0), batch)

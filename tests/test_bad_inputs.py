@@ -145,7 +145,7 @@ def test_a_workdir_that_is_a_file_is_refused(tmp_path):
     (dict(checkpoint="/none"), r"/none holds no run: there is no folder"),
     (dict(evaluator="nkk"), r"evaluator='nkk' must be one of classifier, knn, linear"),
     (
-      dict(knn={"k": 3, "temprature": 1.0}),
+      dict(knn={"temprature": 1.0}),
       r"knn has no field temprature=.*; did you mean temperature",
     ),
     (

@@ -15,7 +15,9 @@ from ml_collections import ConfigDict
 def get_config():
   c = ConfigDict()
   c.evaluator = "zero_shot"
+  c.protocol = ""  # the result's name; "": the evaluator's
   c.checkpoint = ""  # a run's folder
+  c.step = 0  # of its checkpoint; 0: the newest
   c.data = dict(name="imagenet2012", dir="", train_split="", eval_split="")
   c.zero_shot = dict(
     names="",  # "": the data's own

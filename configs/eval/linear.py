@@ -12,6 +12,8 @@ from ml_collections import ConfigDict
 def get_config():
   c = ConfigDict()
   c.evaluator = "linear"
+  c.protocol = ""  # the result's name; "": the evaluator's
   c.checkpoint = ""  # a run's folder
+  c.step = 0  # of its checkpoint; 0: the newest
   c.data = dict(name="", dir="", train_split="", eval_split="")  # "": the run's own
   return c

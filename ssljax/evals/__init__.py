@@ -1,10 +1,12 @@
 """How good a frozen encoder is. An evaluator maps a `FeatureSet` to {name: value}."""
 
-from ssljax.evals import classifier, few_label, knn, linear
+from ssljax.evals import classifier, few_label, geometry, knn, linear, retrieval
 
 EVALUATORS = {
   "classifier": classifier.evaluate,
   "knn": knn.evaluate,
   "linear": linear.evaluate,
   "few_label": few_label.evaluate,
+  "retrieval": retrieval.evaluate,
+  "geometry": geometry.evaluate,
 }

@@ -18,8 +18,16 @@ TOKEN_BUCKETS = 4096
 IN_FLIGHT = 2  # batches the host runs ahead of the device
 
 
+# Keys [B] and pictures uint8 [B,H,W,C] -> changed pictures, for what distorts them.
+Change = Callable[[jax.Array, jax.Array], jax.Array]
+
+
 class FeatureSet(NamedTuple):
-  """What evaluators see: a frozen encoder is its features and nothing more."""
+  """What evaluators see: features of both splits, and ways to see the pictures again.
+
+  `look(change)` gives the test split [M,D] after its pictures were changed, `draw(n)`
+  [M,n,D] under n random views that the run learns from: None where there are none.
+  """
 
   train_x: np.ndarray  # f32 [N,D]
   train_y: np.ndarray  # i32 [N], in 0..num_classes-1
@@ -27,6 +35,8 @@ class FeatureSet(NamedTuple):
   test_y: np.ndarray  # i32 [M]
   num_classes: int
   test_scores: np.ndarray | None = None  # f32 [M,C], of an encoder that classifies
+  look: Callable[[Change], np.ndarray] | None = None
+  draw: Callable[[int], np.ndarray] | None = None
 
 
 def extract(
@@ -129,11 +139,18 @@ RAW = {
 
 
 def centred(features: FeatureSet) -> FeatureSet:
-  """Subtracts the mean of the train features from both splits."""
-  mean = features.train_x.mean(0, keepdims=True)
+  """Subtracts the mean of the train features wherever features come from."""
+  mean, look = features.train_x.mean(0, keepdims=True), features.look
   return features._replace(
-    train_x=features.train_x - mean, test_x=features.test_x - mean
+    train_x=features.train_x - mean,
+    test_x=features.test_x - mean,
+    look=look and (lambda change: look(change) - mean),
   )
+
+
+def unit(x: np.ndarray) -> np.ndarray:
+  """[...,D] with each row at length 1; a row of zeros stays."""
+  return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
 
 
 def accuracy(scores: np.ndarray, labels: np.ndarray, top: int = 1) -> float:

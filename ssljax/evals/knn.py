@@ -1,5 +1,6 @@
 """Weighted k nearest neighbours (Wu et al. 2018, section 3.4)."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import jax
@@ -9,6 +10,30 @@ import numpy as np
 from ssljax.evals.features import FeatureSet, accuracy
 
 SIMILARITIES = 2**25  # how many of the M x N cosines are in memory at once
+
+
+def evaluate(
+  features: FeatureSet, *, k: int | Sequence[int] = 200, temperature: float = 0.07
+) -> dict[str, float]:
+  """-> {"knn": top-1 accuracy in %}; of several k {"knn_10": ..., "knn_20": ...}.
+
+  CIFAR papers take a temperature of 0.1.
+  """
+
+  def score(k):
+    votes = weighted_knn(
+      features.train_x,
+      features.train_y,
+      features.test_x,
+      k=k,
+      temperature=temperature,
+      num_classes=features.num_classes,
+    )
+    return accuracy(votes, features.test_y)
+
+  if isinstance(k, int):
+    return {"knn": score(k)}
+  return {f"knn_{each}": score(each) for each in k}
 
 
 def weighted_knn(
@@ -44,21 +69,6 @@ def weighted_knn(
     chunk=max(1, SIMILARITIES // len(train_x)),
   )
   return np.asarray(votes)
-
-
-def evaluate(
-  features: FeatureSet, *, k: int = 200, temperature: float = 0.07
-) -> dict[str, float]:
-  """-> {"knn": top-1 accuracy in %}. CIFAR papers take a temperature of 0.1."""
-  votes = weighted_knn(
-    features.train_x,
-    features.train_y,
-    features.test_x,
-    k=k,
-    temperature=temperature,
-    num_classes=features.num_classes,
-  )
-  return {"knn": accuracy(votes, features.test_y)}
 
 
 @partial(jax.jit, static_argnames=("k", "num_classes", "chunk"))

@@ -1,0 +1,102 @@
+"""How embeddings lie in their space: what can be told without labels."""
+
+import numpy as np
+
+from ssljax.evals.features import FeatureSet, unit
+
+MOST = 5000  # examples whose pairs are compared
+
+
+def evaluate(features: FeatureSet, *, draws: int = 4) -> dict[str, float]:
+  """What each function below says of the test split's features.
+
+  -> {"rankme", "uniformity"} and, from `draws` random views of each picture that the
+  run learns from, "alignment" and "lidar": raw input has no such views.
+  """
+  x = features.test_x
+  chosen = np.random.default_rng(0).permutation(len(x))[:MOST]
+  result = {"rankme": rankme(x), "uniformity": uniformity(x[chosen])}
+  if features.draw:
+    views = features.draw(draws)
+    result |= {"alignment": alignment(views), "lidar": lidar(views)}
+  return result
+
+
+def rankme(x: np.ndarray, eps: float = 1e-7) -> float:
+  """Embeddings [N,D] -> their effective rank, 1 to min(N, D).
+
+  RankMe (Garrido et al. 2023), eq. 1: exp of the entropy of the singular values'
+  shares, of features that are not centred.
+  """
+  values = np.linalg.svd(x.astype(np.float64), compute_uv=False)
+  return _exp_entropy(values, eps)
+
+
+def lidar(x: np.ndarray, delta: float = 1e-4, eps: float = 1e-7) -> float:
+  """Embeddings [N,Q,D], Q views of each of N examples -> effective rank, 1 to N - 1.
+
+  LiDAR (Thilak et al. 2023), eq. 1 to 3: of what tells examples apart, measured by how
+  views of one example vary: the eigenvalues of W^-1/2 B W^-1/2, where B is the
+  covariance of the examples' means and W that of their views about them, plus `delta`.
+  """
+  x = x.astype(np.float64)
+  mean = x.mean(1)
+  between = np.cov(mean, rowvar=False, ddof=1)
+  rest = (x - mean[:, None]).reshape(-1, x.shape[-1])
+  within = rest.T @ rest / (x.shape[0] * (x.shape[1] - 1))
+  values, vectors = np.linalg.eigh(within + delta * np.eye(x.shape[-1]))
+  whiten = (vectors / np.sqrt(values)) @ vectors.T
+  values = np.linalg.eigvalsh(whiten @ between @ whiten)
+  return _exp_entropy(np.maximum(values, 0), eps)
+
+
+def alignment(x: np.ndarray, alpha: float = 2.0) -> float:
+  """Embeddings [N,Q,D] -> mean |u - v|^alpha of an example's views; 0 is best.
+
+  Wang and Isola (2020), eq. 3, of unit vectors, over all pairs of views.
+  """
+  x = unit(x.astype(np.float64))
+  first, second = np.triu_indices(x.shape[1], k=1)
+  squared = np.square(x[:, first] - x[:, second]).sum(-1)
+  return float(np.mean(squared ** (alpha / 2)))
+
+
+def uniformity(x: np.ndarray, t: float = 2.0) -> float:
+  """Embeddings [N,D] -> log of the mean exp(-t |u - v|^2) of different examples.
+
+  Wang and Isola (2020), eq. 4, of unit vectors: 0 where all are alike, about -2t for
+  the uniform distribution in many dimensions.
+  """
+  x = unit(x.astype(np.float64))
+  squared = 2 - 2 * x @ x.T
+  return float(np.log(np.mean(np.exp(-t * squared[np.triu_indices(len(x), k=1)]))))
+
+
+def spectrum(x: np.ndarray) -> np.ndarray:
+  """Embeddings [N,D] -> eigenvalues of their covariance [min(N,D)], falling."""
+  x = x.astype(np.float64) - x.mean(0, keepdims=True)
+  return np.linalg.svd(x, compute_uv=False) ** 2 / len(x)
+
+
+def agreement(before: np.ndarray, after: np.ndarray, k: int = 10) -> float:
+  """Embeddings of the same examples [N,D], [N,D'] -> share of common neighbours, in %.
+
+  The mean overlap of an example's k most similar others in the one space with those in
+  the other (mutual kNN; Huh et al. 2024).
+  """
+  first, second = neighbours(before, k), neighbours(after, k)
+  common = [len(np.intersect1d(a, b)) for a, b in zip(first, second, strict=True)]
+  return 100 * float(np.mean(common)) / k
+
+
+def neighbours(x: np.ndarray, k: int) -> np.ndarray:
+  """Embeddings [N,D] -> i64 [N,k], each one's most similar others by cosine."""
+  x = unit(x)
+  cosines = x @ x.T
+  np.fill_diagonal(cosines, -np.inf)
+  return np.argsort(-cosines, axis=1, kind="stable")[:, :k]
+
+
+def _exp_entropy(values: np.ndarray, eps: float) -> float:
+  shares = values / values.sum() + eps
+  return float(np.exp(-np.sum(shares * np.log(shares))))

@@ -1,0 +1,69 @@
+"""Retrieval: whether a picture finds those of its own class first."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ssljax.evals.features import FeatureSet, unit
+
+SIMILARITIES = 2**25  # how many of the M x N cosines are in memory at once
+GALLERIES = ("test", "train")
+
+
+def evaluate(
+  features: FeatureSet, *, ks: Sequence[int] = (1, 5, 10), gallery: str = "test"
+) -> dict[str, float]:
+  """-> {"map": %, "recall_1": %, ...} of each test example as a query.
+
+  "recall_k" (Jegou et al. 2011; Oh Song et al. 2016): the share of queries with an
+  example of their class among the k most similar. "map": mean average precision over
+  the whole ranking by cosine. The gallery is the rest of the test split, as metric
+  learning has it, or the train split. A query whose class the gallery does not have
+  counts in neither. Of equally similar examples the earlier one comes first.
+  """
+  if gallery not in GALLERIES:
+    raise ValueError(f"gallery={gallery!r} must be one of {', '.join(GALLERIES)}")
+  itself = gallery == "test"
+  x = features.test_x if itself else features.train_x
+  y = features.test_y if itself else features.train_y
+  most = len(y) - itself
+  if not all(1 <= k <= most for k in ks):
+    raise ValueError(f"ks={tuple(ks)} must lie between 1 and the gallery's {most}")
+  precision, first = _rank(
+    jnp.asarray(unit(x)),
+    jnp.asarray(y),
+    jnp.asarray(unit(features.test_x)),
+    jnp.asarray(features.test_y),
+    itself=itself,
+    chunk=max(1, SIMILARITIES // len(y)),
+  )
+  known = np.isfinite(precision)
+  if not known.any():
+    raise ValueError("no test example has another of its class in the gallery")
+  result = {"map": 100 * float(np.mean(precision[known]))}
+  for k in ks:
+    result[f"recall_{k}"] = 100 * float(np.mean(first[known] < k))
+  return result
+
+
+@partial(jax.jit, static_argnames=("itself", "chunk"))
+def _rank(gallery_x, gallery_y, query_x, query_y, *, itself, chunk):
+  """-> average precision [M], NaN for a query without any; its first hit's rank [M]."""
+
+  def one(query):
+    number, x, label = query
+    cosines = jnp.matmul(gallery_x, x, precision="highest")
+    relevant = gallery_y == label
+    if itself:  # last, and no hit
+      cosines = cosines.at[number].set(-jnp.inf)
+      relevant = relevant.at[number].set(False)
+    hits = relevant[jnp.argsort(-cosines, stable=True)]
+    found = jnp.cumsum(hits).astype(jnp.float32)
+    precision = found / jnp.arange(1, len(hits) + 1, dtype=jnp.float32)
+    return jnp.sum(precision, where=hits) / found[-1], jnp.argmax(hits)
+
+  queries = jnp.arange(len(query_y)), query_x, query_y
+  return jax.lax.map(one, queries, batch_size=chunk)
