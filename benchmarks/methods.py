@@ -69,7 +69,7 @@ def judge(workdir):
   encoder stands for all methods that share it and its seed.
   """
   mesh = sharding.make_mesh()
-  trained, parts, state, spec, _ = encoder.restore(workdir, mesh)
+  trained, parts, state, spec, *_ = encoder.restore(workdir, mesh)
   with trained.unlocked():
     trained.data.train_split = "" if trained.data.name == "audio" else "train"
   judged = Judge(trained, parts, recipe.open_data(trained, workdir), mesh)

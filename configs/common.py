@@ -35,7 +35,8 @@ def base() -> ConfigDict:
 
   c.pretrained = ConfigDict()
   c.pretrained.checkpoint = ""  # a run's folder to start from
-  c.pretrained.into = "params"  # or "teacher", of a method that has one
+  c.pretrained.step = 0  # of its checkpoint; 0: the newest
+  c.pretrained.into = "params"  # or "teacher" or "base", of a method that has one
   c.pretrained.take = ("^encoder/",)  # paths of the parameters taken
 
   c.checkpoint = ConfigDict()

@@ -74,9 +74,28 @@ class Method(abc.ABC):
     """
     return params, state.target
 
+  def judged(self, state: TrainState, x: jax.Array) -> tuple[TrainState, Any]:
+    """Whose weights are judged, and what `net` is given of one view [B,...].
+
+    Default: both as they come.
+    """
+    return state, x
+
   def embed(self, state: TrainState, x: jax.Array) -> jax.Array:
     """One view [B,...] of `input`, nothing random -> features [B,D] f32, to judge."""
-    return self.apply(state, x)["features"].astype(jnp.float32)
+    return self.apply(*self.judged(state, x))["features"].astype(jnp.float32)
+
+  def layers(self, state: TrainState, x: jax.Array) -> dict[str, tuple]:
+    """One view [B,...] -> what the judged network shows of its inside, layer by layer.
+
+    A vision transformer gives "tokens" and "attention" (see `nets.vit.ViT`); {} where
+    there is nothing to show.
+    """
+    state, x = self.judged(state, x)
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    _, shown = self.net.apply(variables, x, train=False, mutable=["intermediates"])
+    shown = flax.traverse_util.flatten_dict(shown.get("intermediates", {}))
+    return {path[-1]: layers for path, layers in shown.items()}
 
   def classify(self, state: TrainState, x: jax.Array) -> jax.Array | None:
     """As `embed` -> scores of the classes [B,C] f32; None where it has no classes."""

@@ -26,7 +26,7 @@ def load_encoder(
   run's own batches hold it. Raises ConfigError where `workdir` holds no checkpoint.
   """
   mesh = sharding.make_mesh(jax.local_devices()[:1])
-  _, parts, state, spec, _ = restore(workdir, mesh)
+  _, parts, state, spec, *_ = restore(workdir, mesh)
   state = state.replace(opt_state=None)
   embed = jax.jit(parts.embed)
   name = parts.method.input
@@ -59,6 +59,7 @@ class Trained(NamedTuple):
   parts: Recipe
   state: TrainState
   spec: data.Spec  # of the batches that it saw
+  plan: schedules.Plan
   identity: str  # the checkpoint's own
 
 
@@ -99,7 +100,7 @@ def restore(workdir: str | pathlib.Path, mesh: Mesh, step: int = 0) -> Trained:
         f"{folder / str(step)} is damaged, or was written by another version of "
         f"ssljax ({_first_line(error)})"
       ) from error
-    return Trained(config, parts, state, spec, checkpoints.identity(step))
+    return Trained(config, parts, state, spec, plan, checkpoints.identity(step))
 
 
 def _first_line(error: Exception) -> str:

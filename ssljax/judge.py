@@ -90,8 +90,7 @@ class Judge:
         "image": change(core.keys(self._key, batch["index"]), batch["image"]),
       }
     )
-    batches = self._batches(self.splits.eval)
-    return features.extract(lambda b: embed(changed(b)), batches, self.mesh)[0]
+    return self.extract(lambda batch: embed(changed(batch)))[0]
 
   def _draw(self, state: TrainState, draws: int) -> np.ndarray:
     """The evaluation split [M,draws,D], each as a view that the run learns from."""
@@ -100,19 +99,22 @@ class Judge:
       keys = (jax.random.fold_in(self._key, i) for i in range(draws))
       return jnp.stack([self._embed_view(state, batch, key) for key in keys], 1)
 
-    return features.extract(embed, self._batches(self.splits.eval), self.mesh)[0]
+    return self.extract(embed)[0]
 
   def classified(self, state: TrainState) -> tuple[np.ndarray, np.ndarray] | None:
     """Scores [M,C] and labels [M] of the evaluation split, on every process.
 
     None where the method does not classify.
     """
-    test = self.splits.eval
-    blank = data.zeros(test.spec(self.config.data.size), self.config.batch_size)
+    spec = self.splits.eval.spec(self.config.data.size)
+    blank = data.zeros(spec, self.config.batch_size)
     if jax.eval_shape(self._classify, state, blank) is None:
       return None
-    batches = self._batches(test)
-    return features.extract(lambda b: self._classify(state, b), batches, self.mesh)
+    return self.extract(functools.partial(self._classify, state))
+
+  def extract(self, function) -> tuple[np.ndarray, np.ndarray]:
+    """What a function of a batch gives [M,...], and labels [M], of the same split."""
+    return features.extract(function, self._batches(self.splits.eval), self.mesh)
 
   def scores(self, seen: FeatureSet, *names: str) -> Scores:
     """What the evaluators called `names` say, with the config's numbers for each."""

@@ -29,6 +29,7 @@ class Shared:
   # ^ path -> epochs without update, decay or moments (DINO's last layer)
   groups: Mapping[str, Mapping] = dataclasses.field(default_factory=dict)
   # ^ path -> fields that differ there, such as a predictor's learning rate
+  layer_decay: float = 1.0  # of the learning rate, from block to block to the input
   clip_norm: float = 0.0  # of all trained gradients together; 0: none
   clip_per_parameter: float = 0.0  # of each gradient's own norm (DINO); 0: none
 
@@ -57,6 +58,8 @@ def build(config: Mapping, plan: Plan) -> optax.GradientTransformationExtraArgs:
   for path, epochs in shared.freeze_until.items():
     groups[path] = _asleep_until(round(epochs * plan.steps_per_epoch), rule)
   chain = [partition(groups, rule)]
+  if shared.layer_decay != 1:
+    chain.append(_by_depth(shared.layer_decay))
   if shared.clip_per_parameter:
     chain.insert(0, _clip_each(shared.clip_per_parameter))
   if shared.clip_norm:
@@ -131,6 +134,18 @@ def _clip_each(limit: float):
     return g * jnp.minimum(1.0, limit / (jnp.linalg.norm(g.ravel()) + 1e-6))
 
   return rules.stateless(lambda updates, params, step: jax.tree.map(clip, updates))
+
+
+def _by_depth(decay: float):
+  # Every rule's update is linear in the learning rate.
+  def scale(updates, params, step):
+    depths = paths.depths(updates)
+    last = max(depths.values())
+    return jax.tree_util.tree_map_with_path(
+      lambda path, u: u * decay ** (last - depths[paths.name(path)]), updates
+    )
+
+  return rules.stateless(scale)
 
 
 def _asleep_until(first_step: int, rule: optax.GradientTransformationExtraArgs):

@@ -10,6 +10,9 @@ from typing import Any
 
 import jax
 
+BLOCK = r"encoder/(block\d+|layer\d+_\d+)/"
+STEM = r"encoder/(patch|cls|position|stem_\w+|conv1|bn1)\b"
+
 
 def name(path) -> str:
   """A key path of JAX -> "encoder/conv1/kernel"."""
@@ -33,3 +36,23 @@ def check(field: str, patterns: Iterable[str], params: Any) -> None:
         f"{field} holds {pattern!r}, which is in no parameter's path; "
         f"paths look like {name(leaves[0][0])!r}"
       )
+
+
+def depths(params: Any) -> dict[str, int]:
+  """Name -> how deep in the encoder a parameter is, counted in blocks.
+
+  0 before the first block (patches, class token, positions, stem), 1 in it, and one
+  more than the blocks behind the last (norm, heads), as MAE's fine-tuning counts.
+  """
+  names = [name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+  blocks = {n: re.match(BLOCK, n) for n in names}
+  order = sorted({_number(found) for found in blocks.values() if found})
+  first = {n for n in names if re.match(STEM, n)}
+  return {
+    n: 1 + order.index(_number(found)) if found else 0 if n in first else 1 + len(order)
+    for n, found in blocks.items()
+  }
+
+
+def _number(found: re.Match) -> tuple[int, ...]:
+  return tuple(map(int, re.findall(r"\d+", found[0])))

@@ -11,32 +11,34 @@ from ssljax import encoder, paths
 from ssljax.core import TrainState
 from ssljax.fields import ConfigError, check_choice, config_errors
 
-INTO = ("params", "teacher")
+INTO = {"params": "", "teacher": "teacher", "base": "base"}  # -> entry of `target`
 
 
 def start(config: ConfigDict, state: TrainState, mesh: Mesh) -> TrainState:
   """The state at step 0 with the weights that the group `pretrained` names.
 
-  `checkpoint` is a run's folder; "" leaves the state as it is. `into="params"` takes
-  what has one of the paths `take` (see `paths.py`), parameters and running statistics,
-  from that run's network to this run's; "teacher" takes all, to `target["teacher"]`.
+  `checkpoint` is a run's folder, `step` that of its checkpoint (0: the newest); without
+  a folder the state stays as it is. `into="params"` takes what has one of the paths
+  `take` (see `paths.py`), parameters and running statistics, from that run's network
+  to this run's; "teacher" and "base" take all, to what `target` has under that name.
   Raises ConfigError where the two do not fit.
   """
   group = config.pretrained
   if not group.checkpoint:
     return state
   check_choice("pretrained.into", group.into, INTO)
-  if group.into == "teacher" and "teacher" not in state.target:
+  entry = INTO[group.into]
+  if entry and entry not in state.target:
     raise ConfigError(
-      f"pretrained.into='teacher', but method {config.method.name!r} has none; use "
+      f"pretrained.into={entry!r}, but method {config.method.name!r} has none; use "
       "'params'"
     )
-  other = encoder.restore(group.checkpoint, mesh).state
-  given = {"params": other.params, "batch_stats": other.batch_stats}
+  other = encoder.restore(group.checkpoint, mesh, group.step).state
+  given = {k: getattr(other, k) for k in ("params", "batch_stats", "target")}
   with config_errors():
-    if group.into == "teacher":
-      teacher = _take((".*",), given, state.target["teacher"])
-      return state.replace(target={**state.target, "teacher": teacher})
+    if entry:
+      whole = _take((".*",), given, state.target[entry])
+      return state.replace(target={**state.target, entry: whole})
     paths.check("pretrained.take", group.take, state.params)
     own = {"params": state.params, "batch_stats": state.batch_stats}
     return state.replace(**_take(group.take, given, own))

@@ -14,9 +14,20 @@ from typing import Any
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from ssljax import data, dispatch, encoder, evals, fields, figures, recipe, sharding
+from ssljax import (
+  data,
+  dispatch,
+  encoder,
+  evals,
+  fields,
+  figures,
+  recipe,
+  sharding,
+  transfer,
+)
 from ssljax.core import TrainState
 from ssljax.evals import classifier
 from ssljax.evals.features import FeatureSet
@@ -24,6 +35,8 @@ from ssljax.fields import ConfigError
 from ssljax.judge import Judge, Scores, compare
 
 DATA = ("name", "dir", "train_split", "eval_split")  # of an evaluation's own data
+TRAINED_ON = ("held_out", "per_class")  # of one that trains
+TRAINING = "training"
 ARRAYS = ("train_x", "train_y", "test_x", "test_y", "test_scores")
 
 
@@ -70,68 +83,92 @@ def zero_shot(
 
 
 def evaluate(config: ConfigDict, folder: str | pathlib.Path | None = None) -> dict:
-  """The config of an offline evaluation: `checkpoint` (a workdir) and `evaluator`.
+  """One protocol on one checkpoint: prints and returns {row: {name: value}}.
 
-  `step` is that of the checkpoint, 0 for the newest; `protocol` names the result,
-  default: as the evaluator. Prints and returns {row: {name: value}}, and writes it
-  with all that it depends on to `folder`/<protocol>.json; default: `checkpoint`/evals.
+  `checkpoint` is a run's folder, `step` that of its checkpoint (0: the newest).
+  `evaluator` is what is asked, with the numbers in the group of that name; "training"
+  trains, with a run's own fields. `protocol` names the result, default: as the
+  evaluator. It is written, with all that it depends on, to `folder`/<protocol>.json;
+  default: `checkpoint`/evals.
   """
   sharding.start_processes()
-  evaluator, run = check(config)
-  numbers = config.get(config.evaluator, {})
+  check(config)
+  run = pathlib.Path(config.checkpoint).expanduser()
+  folder = pathlib.Path(folder or run / "evals")
   mesh = sharding.make_mesh()
-  trained, parts, state, spec, identity = encoder.restore(run, mesh, config.step)
-  with trained.unlocked():
-    trained.evals[config.evaluator] = ConfigDict(numbers)
-    if config.data.name:  # the run's folder and splits are not those of other data
-      trained.data.update(dir="", train_split="", eval_split="")
-    for name in DATA:
-      if config.data[name]:
-        trained.data[name] = config.data[name]
-  keep = Kept(run, {"checkpoint": identity, "data": trained.data.to_dict()})
-  judge = Judge(trained, parts, recipe.open_data(trained, run), mesh, keep)
+  trained = encoder.restore(run, mesh, config.step)
+  own_data = {k: v for k, v in config.data.items() if v}
+  if "name" in own_data:  # the run's folder and splits are not those of other data
+    own_data = {"dir": "", "train_split": "", "eval_split": "", **own_data}
+  protocol = config.protocol or config.evaluator
+  with fields.config_errors():
+    if config.evaluator == TRAINING:
+      own = transfer.compose(config[TRAINING], run, config.step, trained, own_data)
+      found = transfer.learn(own, folder / protocol, mesh)
+    else:
+      found = ask(config, run, mesh, trained, own_data)
+  result = {
+    "protocol": protocol,
+    "evaluator": config.evaluator,
+    "checkpoint": str(run),
+    "step": int(trained.state.step),
+    "seed": trained.config.seed,
+    **found,
+  }
+  write(result, folder)
+  return result["results"]
+
+
+def ask(
+  config: ConfigDict,
+  run: pathlib.Path,
+  mesh: Mesh,
+  trained: encoder.Trained,
+  own_data: dict[str, Any],
+) -> dict[str, Any]:
+  """What an evaluator finds in frozen features -> {"data", "results"}."""
+  c, parts, state, spec, _, identity = trained
+  evaluator, numbers = known()[config.evaluator], config.get(config.evaluator, {})
+  with c.unlocked():
+    c.evals[config.evaluator] = ConfigDict(numbers)
+    c.data.update(own_data)
+  keep = Kept(run, {"checkpoint": identity, "data": c.data.to_dict()})
+  judge = Judge(c, parts, recipe.open_data(c, run), mesh, keep)
   if not judge.possible:
     raise ConfigError(
-      f"data.name={trained.data.name} has no labels or nothing to evaluate on; name a "
+      f"data.name={c.data.name} has no labels or nothing to evaluate on; name a "
       "labelled data set with --config.data.name"
     )
-  blank = data.zeros(spec, trained.batch_size)
-  init = dispatch.compile_init(parts.init, blank, mesh)
+  init = dispatch.compile_init(parts.init, data.zeros(spec, c.batch_size), mesh)
   states = {"random encoder": init(), "trained encoder": state}
-  with fields.config_errors():
-    if evaluator is zero_shot:
-      rows = zero_shot(judge, states, run, **numbers)
-    else:
-      rows, _ = compare(judge, states, config.evaluator)
-  result = {
-    "protocol": config.protocol or config.evaluator,
-    "evaluator": {config.evaluator: _plain(numbers)},
-    "checkpoint": str(run),
-    "step": int(state.step),
-    "seed": trained.seed,
-    "data": trained.data.to_dict(),
-    "results": rows,
-  }
-  write(result, pathlib.Path(folder or run / "evals"))
-  return rows
+  if evaluator is zero_shot:
+    rows = zero_shot(judge, states, run, **numbers)
+  else:
+    rows, _ = compare(judge, states, config.evaluator)
+  return {"numbers": numbers, "data": c.data.to_dict(), "results": rows}
 
 
-def check(config: ConfigDict) -> tuple[Callable, pathlib.Path]:
-  """-> the evaluator, the run's folder; ConfigError on what no evaluation has."""
-  known = {**evals.EVALUATORS, "zero_shot": zero_shot}
-  groups = ("data", *known)
-  fields.check_names(
-    "the config", config, ("evaluator", "protocol", "checkpoint", "step", *groups)
-  )
-  fields.check_names("data", config.data, DATA)
+def known() -> dict[str, Callable]:
+  """Every evaluator by its name in configs, save those that train."""
+  return {**evals.EVALUATORS, "zero_shot": zero_shot}
+
+
+def check(config: ConfigDict) -> None:
+  """ConfigError on what no evaluation has."""
+  groups = "data", TRAINING, *known()
+  names = "evaluator", "protocol", "checkpoint", "step", *groups
+  fields.check_names("the config", config, names)
   if not config.checkpoint:
     raise ConfigError(
       "config.checkpoint is empty; name a run's folder: --config.checkpoint=runs/..."
     )
-  fields.check_choice("evaluator", config.evaluator, known)
-  evaluator = known[config.evaluator]
-  fields.check_keywords(config.evaluator, config.get(config.evaluator, {}), evaluator)
-  return evaluator, pathlib.Path(config.checkpoint).expanduser()
+  fields.check_choice("evaluator", config.evaluator, (*known(), TRAINING))
+  if config.evaluator == TRAINING:
+    fields.check_names("data", config.data, (*DATA, *TRAINED_ON))
+  else:
+    fields.check_names("data", config.data, DATA)
+    numbers = config.get(config.evaluator, {})
+    fields.check_keywords(config.evaluator, numbers, known()[config.evaluator])
 
 
 class Kept:

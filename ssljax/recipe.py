@@ -31,7 +31,7 @@ FIELDS = {
     "seed batch_size epochs steps dtype steps_per_dispatch log_every data augment "
     "encoder method optimizer watch pretrained checkpoint evals"
   ),
-  "pretrained": "checkpoint into take",
+  "pretrained": "checkpoint step into take",
   "checkpoint": "every_steps keep",
   "evals": "every_epochs at_end crop knn probe few_label",
   "evals.knn": "k temperature",
@@ -69,10 +69,13 @@ class Recipe(NamedTuple):
     )
     return state, {**metrics, **rates}
 
+  def seen(self, batch: core.Batch) -> jax.Array:
+    """Examples as the host gives them -> the view [B,...] by which they are judged."""
+    return self.eval_views(jax.random.key(0), batch)[self.method.input][:, 0]
+
   def embed(self, state: TrainState, batch: core.Batch) -> jax.Array:
     """Examples as the host gives them -> features [B,D] f32, nothing random."""
-    batch = self.eval_views(jax.random.key(0), batch)
-    return self.method.embed(state, batch[self.method.input][:, 0])
+    return self.method.embed(state, self.seen(batch))
 
   def embed_view(
     self, state: TrainState, batch: core.Batch, rng: jax.Array
@@ -83,8 +86,7 @@ class Recipe(NamedTuple):
 
   def classify(self, state: TrainState, batch: core.Batch) -> jax.Array | None:
     """Likewise -> scores of the classes [B,C], where the method classifies."""
-    batch = self.eval_views(jax.random.key(0), batch)
-    return self.method.classify(state, batch[self.method.input][:, 0])
+    return self.method.classify(state, self.seen(batch))
 
   def show(self, state: TrainState, batch: core.Batch) -> core.Metrics:
     """What the method has to show of these examples: title -> pictures [B,H,W,C]."""

@@ -4,7 +4,17 @@ import functools
 import pathlib
 
 from ssljax import fields
-from ssljax.data import arrays, audio, captions, digits, folder, text, tfds, tones
+from ssljax.data import (
+  arrays,
+  audio,
+  captions,
+  digits,
+  folder,
+  subset,
+  text,
+  tfds,
+  tones,
+)
 from ssljax.data.captions import prompts
 from ssljax.data.codec import Spec
 from ssljax.data.decode import Pictures
@@ -48,7 +58,8 @@ def build(data, run: pathlib.Path | None = None) -> Splits:
 
   `name`: one in SOURCES, or a data set of the TFDS catalogue. The fields of a source
   are the keywords of its function and, where there is text, those of
-  `captions.add`; None and "" stand for the default of each. `run` is the folder of a
+  `captions.add`; all have those of `subset.take`. None and "" stand for the default
+  of each. `run` is the folder of a
   run that goes on or is judged: what `Source.save` left there is taken up. Raises
   ValueError in one sentence.
   """
@@ -56,9 +67,11 @@ def build(data, run: pathlib.Path | None = None) -> Splits:
   source = SOURCES.get(name) or functools.partial(tfds.splits, name)
   own, spoken = fields.keywords(source), fields.keywords(captions.add)
   given = {k: v for k, v in data.items() if v not in (None, "")}
-  fields.check_names(f"data.name={name!r}", given, ("name", *READING, *own, *spoken))
+  partial = fields.keywords(subset.take)
+  known = "name", *READING, *own, *spoken, *partial
+  fields.check_names(f"data.name={name!r}", given, known)
   sources = source(**{k: v for k, v in given.items() if k in own})
   if given.get("captions") or hasattr(sources.train, "captions"):
     words = {k: v for k, v in given.items() if k in spoken}
     sources = captions.add(sources, run, **words)
-  return sources
+  return subset.take(sources, **{k: v for k, v in given.items() if k in partial})

@@ -54,6 +54,36 @@ class Source(abc.ABC):
     return [self[i] for i in indices]
 
 
+class Subset(Source):
+  """Some examples of a source, by their numbers."""
+
+  def __init__(self, source: Source, numbers: Sequence[int]):
+    self.source, self.numbers = source, [int(i) for i in numbers]
+    self.name, self.class_names = source.name, source.class_names
+
+  def codecs(self, size: int) -> tuple[Codec, ...]:
+    """The whole's."""
+    return self.source.codecs(size)
+
+  def spec(self, size: int) -> Spec:
+    """The whole's."""
+    return self.source.spec(size)
+
+  def save(self, folder: str | os.PathLike) -> None:
+    """As the whole does."""
+    self.source.save(folder)
+
+  def __len__(self) -> int:
+    return len(self.numbers)
+
+  def __getitem__(self, index: int) -> Example:
+    return self.source[self.numbers[index]]
+
+  def __getitems__(self, indices: Sequence[int]) -> list[Example]:
+    """Several at once."""
+    return self.source.__getitems__([self.numbers[i] for i in indices])
+
+
 class Splits(NamedTuple):
   """What a run trains on and what it is evaluated on."""
 

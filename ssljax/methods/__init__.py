@@ -17,6 +17,7 @@ from ssljax.methods.dino import DINO
 from ssljax.methods.distill import Distill
 from ssljax.methods.instdisc import InstDisc
 from ssljax.methods.invaspread import InvaSpread
+from ssljax.methods.linear_probe import LinearProbe
 from ssljax.methods.mae import MAE
 from ssljax.methods.metric_learning import MetricLearning
 from ssljax.methods.moco import MoCo
@@ -61,6 +62,7 @@ METHODS: dict[str, type[Method]] = {
   "dcl": DCL,
   "mae": MAE,
 }
+PROBES = {"linear_probe": LinearProbe}  # started by protocols, on a run's encoder
 FILLED = ("net", *schedules.Plan._fields)  # fields that no config sets
 
 
@@ -69,8 +71,8 @@ def check(config: Mapping) -> None:
   or lacks, one of its fields.
   """
   name = config.get("name")
-  check_choice("method.name", name, METHODS)
-  cls = METHODS[name]
+  check_choice("method.name", name, {**METHODS, **PROBES})
+  cls = {**METHODS, **PROBES}[name]
   own = [f for f in dataclasses.fields(cls) if f.name not in FILLED]
   needed = [f.name for f in own if f.default is dataclasses.MISSING]
   allowed = ("name", *(f.name for f in own), *_heads(_network(cls)))
@@ -82,16 +84,21 @@ def build(config: Mapping, encoder, plan: schedules.Plan, dtype) -> Method:
 
   Heads become parts of its network, whose class is the type of the field `net`. A
   field typed `Schedule` becomes a function of the step, one typed `Network` a second
-  network; a field of method or head that `Plan` knows (`num_examples`,
-  `num_classes`) is filled from it.
+  network, one typed `Method` a second method, out of its own `encoder`, `method` and
+  `plan`; a field of method or head that `Plan` knows (`num_examples`, `num_classes`)
+  is filled from it.
   """
   spec = dict(config)
-  cls = METHODS[spec.pop("name")]
+  cls = {**METHODS, **PROBES}[spec.pop("name")]
   heads = {role: spec.pop(role) for role in _heads(_network(cls)) if role in spec}
   types = typing.get_type_hints(cls)
   for name, value in spec.items():
     if types[name] == schedules.Schedule:
       spec[name] = schedules.build(value, plan)
+    elif types[name] == Method:
+      second = nets.build(value["encoder"], dtype)
+      known = schedules.Plan(**value["plan"])
+      spec[name] = build(value["method"], second, known, dtype)
     elif types[name] == nets.Network:
       own = dict(value)
       second = nets.build(own.pop("encoder", {}), dtype)

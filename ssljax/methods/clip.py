@@ -66,9 +66,9 @@ class CLIP(Method):
     scale = jnp.clip(params["logit_scale"], 0.0, MOST)
     return {**params, "logit_scale": scale}, state.target
 
-  def embed(self, state, image):
-    """Features of the picture, before the projection."""
-    return super().embed(state, {"image": image})
+  def judged(self, state, image):
+    """The tower of pictures; its features are those before the projection."""
+    return state, {"image": image}
 
   def name_classes(self, state, prompts):
     """Zero-shot, section 3.1: prompts i32 [C,P,T] -> the state that can classify.

@@ -134,7 +134,10 @@ class CMC(Method):
       target["z"] = carry["z"]
     return params, target
 
+  def judged(self, state, image):
+    """All networks, each on its channels of the picture [B,H,W,C]."""
+    return state, self.split(image)
+
   def embed(self, state, image):
-    """Picture [B,H,W,C] -> the features of its views, side by side: [B,V D'] f32."""
-    features = super().embed(state, self.split(image))
-    return features.reshape(len(image), -1)
+    """The features of the views, side by side: [B,V D'] f32."""
+    return super().embed(state, image).reshape(len(image), -1)

@@ -57,9 +57,13 @@ class CPC(Method):
     """Input [B,...] -> params, batch_stats."""
     return super().init_net(rng, self.cut(x))
 
+  def judged(self, state, x):
+    """Input [B,...] -> the pieces that the encoder sees."""
+    return state, self.cut(x)
+
   def embed(self, state, x):
     """Input [B,...] -> features [B,D] f32, nothing random."""
-    return self.pool(self.apply(state, self.cut(x)))
+    return self.pool(self.apply(*self.judged(state, x)))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -65,7 +65,7 @@ class DINO(Method):
       "centre": memory.move_centre(target["centre"], batch_mean, self.centre_momentum),
     }
 
-  def embed(self, state, image):
-    """Features of the teacher, which the paper evaluates."""
+  def judged(self, state, image):
+    """The teacher, which the paper evaluates."""
     teacher = {k: state.target[k] for k in ("params", "batch_stats")}
-    return super().embed(state.replace(**teacher), image)
+    return state.replace(**teacher), image

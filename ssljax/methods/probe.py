@@ -60,6 +60,10 @@ class Probed(Method):
     inner, target = self.method.after_update(inner, state, carry)
     return {**inner, "probe": probe}, target
 
+  def judged(self, state, x):
+    """What the method judges."""
+    return self.method.judged(without_probe(state), x)
+
   def embed(self, state, x):
     """The method's features."""
     return self.method.embed(without_probe(state), x)

@@ -1,5 +1,6 @@
 """Vision transformer (Dosovitskiy et al. 2021) as MoCo v3, DINO and MAE use it."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -229,6 +230,21 @@ class ViT(nn.Module):
           f"patch_size={self.patch_size} must divide the image's {pixels} pixels; "
           f"try images of {max(1, pixels // self.patch_size) * self.patch_size}"
         )
+
+
+def readouts(tokens: Sequence[jax.Array]) -> dict[str, jax.Array]:
+  """Every block's tokens [B,1+N,D], the last one's last -> features that probes choose.
+
+  As in DINOv2 (Oquab et al. 2023): the class token of the last block or of the last
+  four side by side, each alone or beside the mean of the last block's patches.
+  """
+  last, four = tokens[-1:], tokens[-4:]
+  mean = tokens[-1][:, 1:].mean(axis=1)
+  found = {}
+  for name, blocks in (("cls", last), ("cls4", four)):
+    x = jnp.concatenate([block[:, 0] for block in blocks], axis=1)
+    found |= {name: x, f"{name}_mean": jnp.concatenate([x, mean], axis=1)}
+  return found
 
 
 def _uniform(bound: float) -> Initializer:

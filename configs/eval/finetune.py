@@ -1,0 +1,36 @@
+"""Fine-tuning of the whole encoder, on all labels or on few.
+
+    python run.py --config configs/eval/finetune.py --config.checkpoint=runs/mae
+    python run.py --config configs/eval/finetune.py:10pct --config.checkpoint=...
+    python run.py --config configs/eval/finetune.py --config.data.per_class=13
+
+AdamW with a learning rate that falls by `layer_decay` from block to block towards the
+input, as MAE has it (He et al. 2022, table 9: ViT-B, 100 epochs, decay 0.65, drop path
+0.1); without mixup, cutmix and random augmentation, which would need labels of their
+own. `:1pct` and `:10pct` are shares of a TFDS split; the published lists of SimCLR are
+`--config.data.name=imagenet2012_subset/1pct` and `/10pct`.
+"""
+
+from configs.eval import common
+
+SHARES = {"1pct": "train[:1%]", "10pct": "train[:10%]"}
+
+
+def get_config(variant: str = ""):
+  if variant and variant not in SHARES:
+    raise ValueError(f"config variant ':{variant}' must be one of: 1pct, 10pct")
+  c = common.training(f"finetune_{variant}" if variant else "finetune")
+  c.data.train_split = SHARES.get(variant, "")
+  t = c.training
+  t.batch_size = 1024
+  t.epochs = 100
+  t.method.name = "supervised"
+  t.method.classifier = dict(init_std=0.01)
+  t.optimizer.name = "adamw"
+  t.optimizer.learning_rate = dict(kind="cosine", base=5e-4, warmup_epochs=5)
+  t.optimizer.scaling = "linear"
+  t.optimizer.layer_decay = 0.65
+  t.optimizer.b2 = 0.999
+  t.optimizer.weight_decay = 0.05
+  t.optimizer.exclude = ("norm_and_bias",)
+  return c

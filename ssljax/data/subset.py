@@ -1,0 +1,46 @@
+"""A part of the training split: what probes choose on, and few labels to learn from."""
+
+import numpy as np
+
+from ssljax.data.source import Splits, Subset
+
+
+def take(splits: Splits, *, held_out: float = 0.0, per_class: int = 0) -> Splits:
+  """Splits of less: `held_out` first, then `per_class` examples of each class.
+
+  A share `held_out` of the training split, drawn at random, takes the place of the
+  evaluation split, so that what is chosen is not chosen on the test. Which examples
+  are drawn depends on their number alone: every run and encoder meets the same ones.
+  ValueError where a class has fewer than `per_class`, or there are no labels.
+  """
+  train, test = splits
+  if not 0 <= held_out < 1:
+    raise ValueError(f"data.held_out={held_out} must be a share in 0..1, 1 excluded")
+  if per_class < 0:
+    raise ValueError(f"data.per_class={per_class} must be 1 or more, or 0 for all")
+  rng = np.random.default_rng(0)
+  numbers = rng.permutation(len(train))
+  if held_out:
+    count = max(1, round(held_out * len(train)))
+    test = Subset(train, np.sort(numbers[:count]))
+    numbers = numbers[count:]
+  if per_class:
+    numbers = _of_each_class(train, numbers, per_class)
+  if held_out or per_class:
+    train = Subset(train, np.sort(numbers))
+  return Splits(train, test)
+
+
+def _of_each_class(source, numbers, count):
+  if not source.num_classes:
+    raise ValueError(f"data.per_class={count} needs labels, and {source.name} has none")
+  labels = np.array([example["label"] for example in source])[numbers]
+  chosen = []
+  for label, name in enumerate(source.class_names):
+    own = numbers[labels == label]
+    if len(own) < count:
+      raise ValueError(
+        f"data.per_class={count} is more than the {len(own)} examples of {name!r}"
+      )
+    chosen.append(own[:count])
+  return np.concatenate(chosen)

@@ -1,0 +1,114 @@
+"""The linear probe: linear classifiers on an encoder that does not move."""
+
+import dataclasses
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from ssljax.core import Aux, Method, TrainState
+from ssljax.fields import ConfigError
+from ssljax.losses import classification
+from ssljax.nets.vit import readouts
+
+POOLED = "pooled"  # the features that the method itself is judged by
+
+
+@dataclasses.dataclass(frozen=True)
+class LinearProbe(Method):
+  """A whole grid of classifiers, one for each readout and rate, in one pass.
+
+  The encoder is seen once, without gradient and with its running statistics; each
+  head is trained as if it were alone. `rates` multiply the learning rate: a head's
+  loss is scaled by its rate, which under SGD without decay is the same. `choices` name
+  readouts: "pooled", those of a transformer (`nets.vit.readouts`), or () for all.
+  Kernels start as in MoCo (He et al. 2020), normal with deviation 0.01.
+  """
+
+  base: Method  # of the run that is judged
+  num_classes: int
+  rates: tuple[float, ...] = (1.0,)
+  choices: tuple[str, ...] = (POOLED,)
+  views: ClassVar[int] = 1
+
+  @property
+  def input(self):
+    """The base's."""
+    return self.base.input
+
+  def init(self, rng, batch):
+    """-> params {choice: {"kernel" [R,D,C], "bias" [R,C]}}, {}, target {"base"}.
+
+    The base is new here: whoever starts a probe puts the run's own weights there.
+    """
+    rng_base, rng = jax.random.split(rng)
+    params, stats, target = self.base.init(rng_base, batch)
+    base = {"params": params, "batch_stats": stats, "target": target}
+    shapes = jax.eval_shape(self.readouts, base, batch[self.input][:, 0])
+    heads = {}
+    for key, (name, x) in zip(
+      jax.random.split(rng, len(shapes)), shapes.items(), strict=True
+    ):
+      shape = len(self.rates), x.shape[-1], self.num_classes
+      heads[name] = {
+        "kernel": 0.01 * jax.random.normal(key, shape),
+        "bias": jnp.zeros((shape[0], shape[2])),
+      }
+    return heads, {}, {"base": base}
+
+  def readouts(self, base, x):
+    """One view [B,...] -> {choice: features [B,D] f32}; ConfigError on unknown ones."""
+    state = _state(base)
+    found = {POOLED: self.base.embed(state, x)}
+    if "tokens" in (layers := self.base.layers(state, x)):
+      found |= readouts(layers["tokens"])
+    for name in self.choices:
+      if name not in found:
+        raise ConfigError(
+          f"method.choices has {name!r}, which this encoder does not give; it gives "
+          f"{', '.join(found)}"
+        )
+    return {name: found[name] for name in self.choices or found}
+
+  def logits(self, params, base, x):
+    """One view [B,...] -> {choice: logits [R,B,C] f32}."""
+    features = jax.lax.stop_gradient(self.readouts(base, x))
+    return {
+      name: jnp.einsum("bd,rdc->rbc", features[name], head["kernel"])
+      + head["bias"][:, None]
+      for name, head in params.items()
+    }
+
+  def loss_fn(self, params, state, batch, rng):
+    """The sum of every head's cross-entropy times its rate."""
+    base, label = state.target["base"], batch["label"]
+    logits = self.logits(params, base, batch[self.input][:, 0])
+    rates = jnp.asarray(self.rates)
+    losses = {
+      name: jax.vmap(classification.cross_entropy, (0, None))(x, label)
+      for name, x in logits.items()
+    }
+    best = jnp.min(jnp.stack([x.min() for x in losses.values()]))
+    loss = sum(jnp.sum(rates * x) for x in losses.values())
+    first = next(iter(logits.values()))[0]
+    outputs = {"features": first[:, None], "projection": first[:, None]}
+    metrics = {"loss": best}  # of the head that fits best: the sum is that of the worst
+    return loss, Aux({}, (), outputs, metrics)
+
+  def embed(self, state, x):
+    """The base's features."""
+    return self.base.embed(_state(state.target["base"]), x)
+
+  def predictions(self, state, x):
+    """One view [B,...] -> classes i32 [B,heads], choice by choice, rate by rate."""
+    logits = self.logits(state.params, state.target["base"], x)
+    return jnp.concatenate([x.argmax(2) for x in logits.values()]).T
+
+  def heads(self, state):
+    """What each of `predictions`' columns is: "cls4, rate 0.5"."""
+    return [f"{name}, rate {rate:g}" for name in state.params for rate in self.rates]
+
+
+def _state(base):
+  """What a method is shown of a state, of `target["base"]`."""
+  return TrainState(jnp.zeros((), jnp.int32), opt_state=None, **base)

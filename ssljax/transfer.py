@@ -1,0 +1,101 @@
+"""Protocols that train: linear probes on a run's encoder, and its fine-tuning.
+
+Each is a run of its own, in a folder of the run that it judges: it can be stopped,
+continued and looked at like any other.
+"""
+
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from ssljax import encoder, recipe, train
+from ssljax.encoder import Trained
+from ssljax.evals import classifier
+from ssljax.fields import ConfigError
+from ssljax.judge import Judge
+from ssljax.methods.linear_probe import LinearProbe
+
+NUMBERS = ("batch_size", "epochs", "steps", "augment", "optimizer")
+PREPROCESSING = ("size", "colour", "mean", "std")  # of pictures: those of the run
+
+
+def compose(
+  training: ConfigDict, run: pathlib.Path, step: int, trained: Trained, own_data: dict
+) -> ConfigDict:
+  """The config of a run that starts from `trained`, with the numbers of `training`.
+
+  Its encoder, precision and pictures are those of the run, save for what `own_data`
+  sets.
+  """
+  c, old = training.copy_and_resolve_references(), trained.config
+  c.unlock()
+  c.data.update({**old.data.to_dict(), **own_data})
+  c.encoder = old.encoder.to_dict()
+  c.dtype = old.dtype
+  for name in PREPROCESSING:
+    if name in old.augment:
+      c.augment[name] = old.augment[name]
+  c.evals.update(crop=old.evals.crop, every_epochs=0, at_end=())
+  c.pretrained.update(checkpoint=str(run), step=step)
+  if c.method.name == "linear_probe":
+    c.pretrained.into = "base"
+    c.method.base = {
+      "encoder": old.encoder.to_dict(),
+      "method": old.method.to_dict(),
+      "plan": trained.plan._asdict(),
+    }
+  return c
+
+
+def learn(config: ConfigDict, workdir: pathlib.Path, mesh: Mesh) -> dict[str, Any]:
+  """Trains what `compose` gave -> what it reached on the test split, looked at once.
+
+  -> {"numbers", "data", "results"}: "accuracy" in % and, above five classes,
+  "accuracy_top5"; no row where the run was stopped early. Of linear heads: "linear" of
+  the one that was best on `data.held_out`, besides its name, "head", and "grid", what
+  each reached there.
+  """
+  check(config)
+  train.train_and_evaluate(config, workdir)
+  trained, parts, state, _, plan, _ = encoder.restore(workdir, mesh)
+  numbers = {name: trained[name] for name in NUMBERS}
+  numbers["method"] = {k: v for k, v in trained.method.items() if k != "base"}
+  used = {"numbers": numbers, "data": trained.data.to_dict()}
+  if int(state.step) < plan.total_steps:
+    return {**used, "results": {}}
+  held_out = Judge(trained, parts, recipe.open_data(trained, workdir), mesh)
+  with trained.unlocked():
+    trained.data.held_out = 0.0
+  test = Judge(trained, parts, recipe.open_data(trained, workdir), mesh)
+  state = state.replace(opt_state=None)
+  if not isinstance(parts.method, LinearProbe):
+    scores = classifier.accuracies(*test.classified(state))
+    return {**used, "results": {"trained encoder": scores}}
+  predict = jax.jit(lambda batch: parts.method.predictions(state, parts.seen(batch)))
+  heads, grid, best = parts.method.heads(state), {}, 0
+  if len(heads) > 1:
+    scores = _accuracies(*held_out.extract(predict))
+    best = int(np.argmax(scores))
+    grid = {name: float(score) for name, score in zip(heads, scores, strict=True)}
+  linear = float(_accuracies(*test.extract(predict))[best])
+  rows = {"trained encoder": {"linear": linear}}
+  return {**used, "results": rows, "head": heads[best], "grid": grid}
+
+
+def check(config: ConfigDict) -> None:
+  """ConfigError where several heads have no pictures to be chosen on."""
+  method = config.method
+  several = len(method.get("rates", (1,))) * len(method.get("choices", (1,))) != 1
+  if method.name == "linear_probe" and several and not config.data.get("held_out"):
+    raise ConfigError(
+      "several heads are chosen among on a part of the training split; set "
+      "--config.data.held_out=0.1"
+    )
+
+
+def _accuracies(predicted: np.ndarray, labels: np.ndarray) -> np.ndarray:
+  return 100 * np.mean(predicted == labels[:, None], axis=0)
