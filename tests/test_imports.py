@@ -34,7 +34,7 @@ KNOWS = {
   "dispatch": {"core", "sharding"},
   "checkpoint": set(),
   "writer": {"schedules"},
-  "figures": set(),
+  "figures": {"figures"},
 }
 FRAMEWORKS = {"jax", "flax", "optax", "orbax", "torch", "tensorflow"}
 USES = {  # of FRAMEWORKS

@@ -1,0 +1,37 @@
+"""Pictures and tables of a run. Each picture's function writes one PNG.
+
+None touches pyplot or changes matplotlib's settings.
+"""
+
+from ssljax.figures.grids import (
+  attention,
+  filters,
+  holding,
+  neighbours,
+  patch_colours,
+  pictures,
+)
+from ssljax.figures.spaces import confusion, embedding, similarities, spectra
+from ssljax.figures.steps import curves, overlay
+from ssljax.figures.tables import aligned, best, cell, columns, heading, table
+
+__all__ = [
+  "aligned",
+  "attention",
+  "best",
+  "cell",
+  "columns",
+  "confusion",
+  "curves",
+  "embedding",
+  "filters",
+  "heading",
+  "holding",
+  "neighbours",
+  "overlay",
+  "patch_colours",
+  "pictures",
+  "similarities",
+  "spectra",
+  "table",
+]

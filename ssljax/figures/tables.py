@@ -1,0 +1,74 @@
+"""Results as text: how a number is rounded, and what its column is called."""
+
+from collections.abc import Mapping, Sequence
+
+Rows = Mapping[str, Mapping[str, float]]  # {"raw pixels": {"knn": 97.1, ...}, ...}
+
+HEADINGS = {"knn": "kNN", "linear": "linear", "map": "mAP", "rankme": "RankMe"}
+HEADINGS |= {"lidar": "LiDAR", "accuracy_top5": "top 5", "linear_top5": "linear, top 5"}
+DECIMALS = {"alignment": 3, "uniformity": 2}  # what is no percentage; others: 1
+LOWER = {"alignment", "uniformity"}  # is better
+
+
+def table(rows: Rows) -> str:
+  """Aligned text, one line a row.
+
+  "few_label_5" stands beside its "few_label_5_std" as "72.1 ± 2.3" in column
+  "5 labels"; what a row lacks is "-".
+  """
+  names = columns(rows)
+  lines = [["", *map(heading, names)]]
+  lines += [
+    [title, *(cell(row, name) for name in names)] for title, row in rows.items()
+  ]
+  return aligned(lines)
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+  """Cells line by line -> text in columns, the first one to the left."""
+  widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+  return "\n".join(
+    "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
+    for line in lines
+  )
+
+
+def columns(rows: Rows) -> list[str]:
+  """The names that any row has; deviations stand beside their means."""
+  names = dict.fromkeys(name for row in rows.values() for name in row)
+  return [name for name in names if not name.endswith("_std")]
+
+
+def heading(name: str) -> str:
+  """A column's title: "few_label_5" -> "5 labels", "recall_1" -> "recall@1"."""
+  kind, _, n = name.rpartition("_")
+  if kind == "few_label":
+    return f"{n} label" if n == "1" else f"{n} labels"
+  if kind == "recall":
+    return f"recall@{n}"
+  if kind == "knn":
+    return f"kNN, k = {n}"
+  return HEADINGS.get(name, name.replace("_", " "))
+
+
+def cell(row: Mapping[str, float], name: str) -> str:
+  """A number as it is printed everywhere, with its deviation if the row has one."""
+  if name not in row:
+    return "-"
+  digits, std = DECIMALS.get(name, 1), row.get(f"{name}_std")
+  text = f"{row[name]:.{digits}f}"
+  return text if std is None else f"{text} ± {std:.{digits}f}"
+
+
+def best(rows: Rows, name: str) -> set[str]:
+  """The rows whose printed number is the best of its column; none of a single one."""
+  values = {title: row[name] for title, row in rows.items() if name in row}
+  if len(values) < 2:
+    return set()
+  winner = (min if name in LOWER else max)(values, key=values.get)
+  digits = DECIMALS.get(name, 1)
+  return {
+    title
+    for title, value in values.items()
+    if f"{value:.{digits}f}" == f"{values[winner]:.{digits}f}"
+  }
