@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_allclose
 from oracle_file import oracle
 
-from ssljax import optim
+from ssljax import optim, paths
 from ssljax.schedules import Plan
 
 PLAN = Plan(batch_size=512, num_examples=5120, steps_per_epoch=10, total_steps=100)
@@ -210,6 +210,33 @@ def test_a_group_differs_in_the_fields_it_names_and_in_no_other():
   first = after[0]["encoder"]["conv"]
   assert_allclose(first["bias"], 1 - 0.02, rtol=1e-6)
   assert_allclose(first["kernel"], [[3 - 0.2 * 2.5, 4 - 0.2 * 3]], rtol=1e-6)
+
+
+def test_layer_decay_slows_blocks_towards_the_input_as_mae_counts_them():
+  ones = {"kernel": jnp.ones((2, 2))}
+  blocks = {"patch": ones, "block0": ones, "block1": ones, "norm": {"scale": ones}}
+  params = {"encoder": blocks, "classifier": ones}
+  grads = jax.tree.map(lambda x: jnp.ones((1, *x.shape)), params)
+  config = {"name": "sgd", "learning_rate": 0.1, "layer_decay": 0.5}
+  (after,), _ = run(config, params, grads)
+  moved = jax.tree.map(lambda x: float(1 - x[0, 0]), after)
+  encoder = moved["encoder"]
+  for found, expected in (
+    (encoder["patch"]["kernel"], 0.1 * 0.5**3),
+    (encoder["block0"]["kernel"], 0.1 * 0.5**2),
+    (encoder["block1"]["kernel"], 0.1 * 0.5),
+    (encoder["norm"]["scale"]["kernel"], 0.1),
+    (moved["classifier"]["kernel"], 0.1),
+  ):
+    assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_layers_of_a_residual_network_are_its_blocks_in_their_order():
+  names = ("conv1", "layer1_0", "layer1_1", "layer2_0", "layer10_0", "bn_last")
+  params = {"encoder": {name: {"kernel": jnp.ones(1)} for name in names}}
+  found = paths.depths(params)
+  expected = dict(zip(names, (0, 1, 2, 3, 4, 5), strict=True))
+  assert found == {f"encoder/{k}/kernel": v for k, v in expected.items()}
 
 
 def test_rates_reports_what_a_step_takes():
