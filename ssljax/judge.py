@@ -1,7 +1,7 @@
 """How good an encoder is, whatever the moment: what every evaluation rests on."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -65,8 +65,7 @@ class Judge:
     """
     if state is None:
       return self._raw_features()
-    state = state.replace(opt_state=None)
-    embed = functools.partial(self._embed, state)
+    state, embed = state.replace(opt_state=None), self.embedding(state)
 
     def make():
       scores, _ = self.classified(state) or (None, None)
@@ -76,6 +75,10 @@ class Judge:
       look=functools.partial(self._look, embed),
       draw=functools.partial(self._draw, state),
     )
+
+  def embedding(self, state: TrainState) -> Callable[[core.Batch], jax.Array]:
+    """-> embed(batch as the host gives it) -> features [B,D] f32, compiled once."""
+    return functools.partial(self._embed, state.replace(opt_state=None))
 
   def _raw_features(self) -> FeatureSet:
     seen = self.keep(self.raw, lambda: self._collect(self._raw))
@@ -114,7 +117,7 @@ class Judge:
 
   def extract(self, function) -> tuple[np.ndarray, np.ndarray]:
     """What a function of a batch gives [M,...], and labels [M], of the same split."""
-    return features.extract(function, self._batches(self.splits.eval), self.mesh)
+    return features.extract(function, self.batches(self.splits.eval), self.mesh)
 
   def scores(self, seen: FeatureSet, *names: str) -> Scores:
     """What the evaluators called `names` say, with the config's numbers for each."""
@@ -125,10 +128,11 @@ class Judge:
     }
 
   def _collect(self, embed) -> FeatureSet:
-    batches = (self._batches(split) for split in self.splits)
+    batches = (self.batches(split) for split in self.splits)
     return features.collect(embed, *batches, self.num_classes, self.mesh)
 
-  def _batches(self, source):
+  def batches(self, source: data.Source) -> Iterator[dict[str, np.ndarray]]:
+    """All of a source, once and in order; this process's share of each batch."""
     c, devices = self.config, jax.device_count()
     return data.eval_batches(
       source,

@@ -61,6 +61,10 @@ class Folder(Source):
     self.root, self.files, self.labels = root, files, labels
     self.class_names = tuple(classes)
 
+  def path(self, index: int) -> str:
+    """Below `root`."""
+    return self.files[index]
+
   def __len__(self) -> int:
     return len(self.files)
 

@@ -40,6 +40,10 @@ class Source(abc.ABC):
   def save(self, folder: str | os.PathLike) -> None:  # noqa: B027, mostly nothing
     """Leaves in a run's folder what opening it again for that run needs."""
 
+  def path(self, index: int) -> str:
+    """What a person knows an example by."""
+    return f"{self.name}/{index}"
+
   @abc.abstractmethod
   def __len__(self) -> int: ...
 
@@ -72,6 +76,10 @@ class Subset(Source):
   def save(self, folder: str | os.PathLike) -> None:
     """As the whole does."""
     self.source.save(folder)
+
+  def path(self, index: int) -> str:
+    """The whole's."""
+    return self.source.path(self.numbers[index])
 
   def __len__(self) -> int:
     return len(self.numbers)
