@@ -16,6 +16,8 @@ from ssljax.evals.features import RAW
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 FOLDER = pathlib.Path(__file__).parent.parent / "configs"
 NAMES = sorted(path.stem for path in FOLDER.glob("*_*.py"))
+PROTOCOLS = sorted(f"eval/{p.stem}" for p in FOLDER.glob("eval/*.py"))
+PROTOCOLS.remove("eval/common")
 DATA = {  # data.name -> training pictures, classes
   "cifar10": (50_000, 10),
   "cifar100": (50_000, 100),
@@ -65,9 +67,7 @@ def test_a_config_fits_its_data_and_its_parts_fit_together(name, variant):
   assert state.params.keys() & {"encoder", "view0"}
 
 
-@pytest.mark.parametrize(
-  "name", [*NAMES, "eval/knn", "eval/linear", "eval/clip_imagenet_prompts"]
-)
+@pytest.mark.parametrize("name", [*NAMES, *PROTOCOLS])
 def test_a_docstring_says_how_to_run_it_and_what_is_claimed(name):
   text = (FOLDER / f"{name}.py").read_text().split('"""')[1]
   assert f"    python run.py --config configs/{name}.py" in text or (

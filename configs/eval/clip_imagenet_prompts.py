@@ -9,17 +9,12 @@ file with their names, a line each, in the order of the labels. Any labelled dat
 do, mostly by its own names: --config.data.name=cifar10.
 """
 
-from ml_collections import ConfigDict
+from configs.eval import common
 
 
 def get_config():
-  c = ConfigDict()
-  c.evaluator = "zero_shot"
-  c.protocol = ""  # the result's name; "": the evaluator's
-  c.checkpoint = ""  # a run's folder
-  c.step = 0  # of its checkpoint; 0: the newest
-  c.data = dict(name="imagenet2012", dir="", train_split="", eval_split="")
-  c.zero_shot = dict(
+  c = common.base(
+    "zero_shot",
     names="",  # "": the data's own
     templates=(
       "a photo of a {}.",
@@ -31,4 +26,5 @@ def get_config():
       "{}",
     ),
   )
+  c.data.name = "imagenet2012"
   return c

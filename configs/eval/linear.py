@@ -6,14 +6,8 @@ Softmax regression on frozen, standardised features without augmentation; its we
 decay is chosen on a held-out fifth of the training split.
 """
 
-from ml_collections import ConfigDict
+from configs.eval import common
 
 
 def get_config():
-  c = ConfigDict()
-  c.evaluator = "linear"
-  c.protocol = ""  # the result's name; "": the evaluator's
-  c.checkpoint = ""  # a run's folder
-  c.step = 0  # of its checkpoint; 0: the newest
-  c.data = dict(name="", dir="", train_split="", eval_split="")  # "": the run's own
-  return c
+  return common.base("linear")

@@ -5,6 +5,8 @@ finds it. (Published ImageNet probes augment the pictures and train by SGD; that
 training, not this.)
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,17 +39,22 @@ def evaluate(features: FeatureSet) -> dict[str, float]:
 
 
 def standardised(features: FeatureSet) -> FeatureSet:
-  """Gives each train feature mean 0 and variance 1, and test the same map.
+  """The `standardiser` of the train features on both splits."""
+  change = standardiser(features.train_x)
+  return features._replace(
+    train_x=change(features.train_x), test_x=change(features.test_x)
+  )
+
+
+def standardiser(x: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+  """The map of features [M,D] that gives each of x [N,D] mean 0 and variance 1.
 
   A hundredth of the typical deviation is the least divided by, so that features which
   hardly ever change do not become large where they do.
   """
-  mean = features.train_x.mean(0, keepdims=True)
-  std = features.train_x.std(0, keepdims=True)
+  mean, std = x.mean(0, keepdims=True), x.std(0, keepdims=True)
   std = np.maximum(std, 0.01 * np.sqrt(np.mean(std**2)) + 1e-12)
-  return features._replace(
-    train_x=(features.train_x - mean) / std, test_x=(features.test_x - mean) / std
-  )
+  return lambda x: (x - mean) / std
 
 
 def choose_l2(x: np.ndarray, y: np.ndarray, num_classes: int) -> float:

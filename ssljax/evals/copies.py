@@ -1,0 +1,141 @@
+"""Copy detection: whether an edited picture finds the one it was made of."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ssljax import corruptions, fields, image
+from ssljax.corruptions import blur, compression, light
+from ssljax.evals.features import FeatureSet, unit
+
+SIMILARITIES = 2**25  # how many cosines are in memory at once
+
+
+def evaluate(
+  features: FeatureSet, *, edits: Sequence[str] = (), queries: int = 500, seed: int = 0
+) -> dict[str, float]:
+  """-> {"copy_map", "copy_recall_1": % over all edits, "copy_<edit>": its mAP, ...}.
+
+  As on Copydays (Douze et al. 2009) and in DINO (Caron et al. 2021, section 4.2), with
+  the test split for a database and edits made on the device: each of `queries` random
+  pictures, edited, ranks all of them by cosine. One is right, so average precision is
+  1 / rank; of equally similar ones it comes last. `edits` are some of `EDITS`; (): all.
+  """
+  if features.look is None:
+    raise ValueError(
+      "copies edits pictures, and this encoder's input is none; leave the evaluator "
+      "copies out"
+    )
+  if queries < 1:
+    raise ValueError(f"queries={queries} must be at least 1; try 500")
+  for name in edits:
+    fields.check_choice("edit", name, EDITS)
+  chosen = np.random.default_rng(seed).permutation(len(features.test_x))[:queries]
+  originals, found = unit(features.test_x), {}
+  for name in edits or EDITS:
+    edited = features.look(partial(_change, name=name))
+    found[name] = ranks(originals, unit(edited[chosen]), chosen)
+  every = np.concatenate(list(found.values()))
+  return {
+    "copy_map": 100 * float(np.mean(1 / every)),
+    "copy_recall_1": 100 * float(np.mean(every == 1)),
+    **{f"copy_{k}": 100 * float(np.mean(1 / rank)) for k, rank in found.items()},
+  }
+
+
+def ranks(originals: np.ndarray, copies: np.ndarray, own: np.ndarray) -> np.ndarray:
+  """Unit vectors [M,D], [Q,D] -> i32 [Q]: as how manieth each copy finds `own` [Q]."""
+  chunk = max(1, SIMILARITIES // len(originals))
+  queries = jnp.asarray(copies), jnp.asarray(own, jnp.int32)
+  return np.asarray(_ranks(jnp.asarray(originals), queries, chunk=chunk))
+
+
+@partial(jax.jit, static_argnames="chunk")
+def _ranks(originals, queries, *, chunk):
+  def one(query):
+    copy, own = query
+    cosines = jnp.matmul(originals, copy, precision="highest")
+    return len(cosines) - jnp.sum(cosines < cosines[own])
+
+  return jax.lax.map(one, queries, batch_size=chunk)
+
+
+# An edit is a function of one picture: (key, f32 [3,S,S] in [0,1]) -> [3,S,S].
+
+
+def crop(key: jax.Array, x: jax.Array, area: float) -> jax.Array:
+  """A square of that share of the surface, somewhere, enlarged to the whole."""
+  side = x.shape[1]
+  scale = jnp.full(2, area**-0.5)
+  room = side * (scale - 1)  # beyond the frame, of the enlarged picture
+  start = -room * jax.random.uniform(key, (2,))
+  return jax.image.scale_and_translate(x, x.shape, (1, 2), scale, start, "linear")
+
+
+def blurred(key: jax.Array, x: jax.Array, share: float) -> jax.Array:
+  """By a Gaussian whose deviation is that share of the side."""
+  side = x.shape[1]
+  (taps,) = blur.gaussians((share * side,), side)
+  return blur.gaussian(key, x, jnp.asarray(taps, jnp.float32))
+
+
+def compressed(key: jax.Array, x: jax.Array, quality: int) -> jax.Array:
+  """JPEG; Copydays has the qualities 75, 50, 30, 20, 15, 10, 8, 5 and 3."""
+  (tables,) = compression.qualities((quality,), x.shape[1])
+  return compression.jpeg(key, x, jnp.asarray(tables, jnp.float32))
+
+
+def relit(key: jax.Array, x: jax.Array, brighter: float, contrast: float) -> jax.Array:
+  """Brightness, then contrast, by factors."""
+  x = image.colour(x, jnp.int32(0), jnp.float32(brighter))
+  return image.colour(x, jnp.int32(1), jnp.float32(contrast))
+
+
+def turned(key: jax.Array, x: jax.Array) -> jax.Array:
+  """By a quarter, to the left or to the right."""
+  right = jax.random.bernoulli(key)
+  return jnp.where(right, jnp.rot90(x, -1, (1, 2)), jnp.rot90(x, 1, (1, 2)))
+
+
+def written(key: jax.Array, x: jax.Array, share: float) -> jax.Array:
+  """A white band over that share of the height, with black marks on it as letters."""
+  side = x.shape[1]
+  key_band, key_marks = jax.random.split(key)
+  mark = max(1, side // 32)  # pixels
+  cells = -(-side // mark)
+  ink = jax.random.bernoulli(key_marks, 0.5, (cells, cells)).astype(jnp.float32)
+  ink = jnp.repeat(jnp.repeat(ink, mark, 0), mark, 1)[:side, :side]
+  height = round(share * side)
+  row = jnp.arange(side)
+  top = jax.random.randint(key_band, (), 0, side - height + 1)
+  band = (top <= row) & (row < top + height)
+  return jnp.where(band[None, :, None], ink[None], x)
+
+
+def mixed(key: jax.Array, x: jax.Array, share: float) -> jax.Array:
+  """That share of it is coloured clouds."""
+  clouds = [light.plasma(k, x.shape[1], 1.5) for k in jax.random.split(key, 3)]
+  return (1 - share) * x + share * jnp.stack(clouds)
+
+
+EDITS = {
+  "crop": partial(crop, area=0.5),
+  "crop_strong": partial(crop, area=0.2),
+  "jpeg": partial(compressed, quality=30),
+  "jpeg_strong": partial(compressed, quality=5),
+  "blur": partial(blurred, share=1 / 32),
+  "blur_strong": partial(blurred, share=1 / 12),
+  "light": partial(relit, brighter=1.3, contrast=0.8),
+  "light_strong": partial(relit, brighter=1.8, contrast=0.4),
+  "turned": turned,
+  "written": partial(written, share=0.25),
+  "mixed": partial(mixed, share=0.4),
+}
+
+
+@partial(jax.jit, static_argnames="name")
+def _change(keys, images, *, name):
+  return corruptions.over_batch(EDITS[name])(keys, images)

@@ -1,0 +1,81 @@
+"""How much of what an encoder gets right is left when its pictures are corrupted."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+
+from ssljax import fields
+from ssljax.corruptions import CORRUPTIONS, change
+from ssljax.evals import knn, linear
+from ssljax.evals.features import FeatureSet, accuracy
+
+CLASSIFIERS = ("knn", "linear")
+
+
+def evaluate(
+  features: FeatureSet,
+  *,
+  by: str = "knn",
+  corruptions: Sequence[str] = (),
+  severities: Sequence[int] = (1, 2, 3, 4, 5),
+  k: int = 20,
+  temperature: float = 0.07,
+) -> dict[str, float]:
+  """Accuracy in % on corrupted test pictures of one who learned from clean ones.
+
+  -> {"clean", "corrupted": the mean of what follows, a corruption's name: its mean over
+  `severities`, ..., "kept": corrupted in % of clean}. Hendrycks and Dietterich (2019),
+  with accuracies as they are where the paper divides errors by AlexNet's. `corruptions`
+  are some of `ssljax.corruptions`; (): all. `by` whom: "knn" of `k` and `temperature`,
+  or "linear".
+  """
+  if features.look is None:
+    raise ValueError(
+      "robustness corrupts pictures, and this encoder's input is none; leave the "
+      "evaluator robustness out"
+    )
+  fields.check_choice("by", by, CLASSIFIERS)
+  if not severities:
+    raise ValueError("severities=() must name some of 1, 2, 3, 4, 5")
+  changes = {
+    name: [change(name, severity) for severity in severities]
+    for name in corruptions or CORRUPTIONS
+  }
+  if by == "knn":
+    scores = _nearest(features, k, temperature)
+  else:
+    scores = _linear(features)
+  right = {
+    name: np.mean([accuracy(scores(features.look(c)), features.test_y) for c in each])
+    for name, each in changes.items()
+  }
+  clean = accuracy(scores(features.test_x), features.test_y)
+  corrupted = float(np.mean(list(right.values())))
+  return {
+    "clean": clean,
+    "corrupted": corrupted,
+    **{name: float(value) for name, value in right.items()},
+    "kept": 100 * corrupted / max(clean, 1e-9),
+  }
+
+
+def _nearest(features: FeatureSet, k: int, temperature: float) -> Callable:
+  """-> [M,D] -> scores [M,C]."""
+  return partial(
+    knn.weighted_knn,
+    features.train_x,
+    features.train_y,
+    k=k,
+    temperature=temperature,
+    num_classes=features.num_classes,
+  )
+
+
+def _linear(features: FeatureSet) -> Callable:
+  """As `_nearest`."""
+  standardise = linear.standardiser(features.train_x)
+  x, y = standardise(features.train_x), features.train_y
+  l2 = linear.choose_l2(x, y, features.num_classes)
+  weights = linear.fit(x, y, l2, features.num_classes)
+  return lambda x: linear.logits(weights, standardise(x))
