@@ -56,6 +56,17 @@ def keywords(function: Callable) -> dict[str, inspect.Parameter]:
   return {k: p for k, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
 
 
+def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+  """A tree of dicts -> {"data.name": "cifar10", ...}."""
+  if not isinstance(tree, dict):
+    return {prefix: tree}
+  return {
+    path: value
+    for name, child in tree.items()
+    for path, value in flat(child, f"{prefix}.{name}" if prefix else name).items()
+  }
+
+
 def _hint(name: str, known: Iterable[str]) -> str:
   near = difflib.get_close_matches(name, known, n=1)
   return f"; did you mean {near[0]}?" if near else ""

@@ -17,6 +17,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from ssljax import compare as side_by_side
 from ssljax import (
   data,
   dispatch,
@@ -24,6 +25,7 @@ from ssljax import (
   evals,
   fields,
   figures,
+  html,
   recipe,
   sharding,
   transfer,
@@ -89,8 +91,10 @@ def evaluate(config: ConfigDict, folder: str | pathlib.Path | None = None) -> di
   `evaluator` is what is asked, with the numbers in the group of that name; "training"
   trains, with a run's own fields. `protocol` names the result, default: as the
   evaluator. It is written, with all that it depends on, to `folder`/<protocol>.json;
-  default: `checkpoint`/evals.
+  default: `checkpoint`/evals. "compare" lays whole runs side by side.
   """
+  if config.evaluator == "compare":
+    return side_by_side.evaluate(config, folder)
   sharding.start_processes()
   check(config)
   run = pathlib.Path(config.checkpoint).expanduser()
@@ -200,7 +204,7 @@ class Kept:
 
 
 def write(result: dict[str, Any], folder: pathlib.Path) -> None:
-  """`folder`/<protocol>.json, and the table on the screen; on process 0."""
+  """`folder`/<protocol>.json, the table on the screen, the run's report; process 0."""
   if jax.process_index():
     return
   print(figures.table(result["results"]))
@@ -208,6 +212,9 @@ def write(result: dict[str, Any], folder: pathlib.Path) -> None:
   path = folder / f"{result['protocol']}.json"
   path.write_text(json.dumps(result, indent=2, default=_plain) + "\n")
   print(f"written to {path}")
+  run = pathlib.Path(result["checkpoint"])
+  if folder == run / "evals" and (run / "config.json").exists():
+    print(f"the run's report: {html.write(run)}")
 
 
 def _plain(value: Any) -> Any:

@@ -1,13 +1,17 @@
 """What a run leaves to look at: its figures, and the table it ends with."""
 
+import datetime
 import json
 import pathlib
+import platform
+from importlib import metadata
+from typing import Any
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from ssljax import augment, data, figures
+from ssljax import augment, data, figures, html
 from ssljax import writer as writers
 from ssljax.core import TrainState
 from ssljax.judge import Judge, Scores, compare
@@ -15,6 +19,7 @@ from ssljax.recipe import Recipe
 from ssljax.writer import Writer
 
 PICTURED = 8  # examples in the grid of views
+PACKAGES = ("jax", "flax", "optax", "numpy")  # whose versions are kept
 
 
 def picture_views(
@@ -69,7 +74,7 @@ def finish(
   writer: Writer,
   workdir: pathlib.Path,
 ) -> dict[str, Scores]:
-  """Judges the last state beside the first: the table, results.json, the figures.
+  """Judges the last state beside the first: the table, results.json, the report.
 
   -> {row: {name: value}}; {} where there are no labels, or `evals.at_end` is empty.
   """
@@ -89,5 +94,24 @@ def finish(
       (workdir / "results.json").write_text(json.dumps(rows, indent=2) + "\n")
       classes = judge.splits.train.class_names
       figures.embedding(seen.test_x, seen.test_y, classes, folder / "embedding.png")
-    writer.say(f"The run is in {workdir}: metrics.jsonl, checkpoints/, figures/.")
+    text = json.dumps(about(judge, last), indent=2)
+    (workdir / "about.json").write_text(text + "\n")
+    html.write(workdir)
+    writer.say(
+      f"The run is in {workdir}: report.html, metrics.jsonl, checkpoints/, figures/."
+    )
   return rows
+
+
+def about(judge: Judge, state: TrainState) -> dict[str, Any]:
+  """What a reader of the report asks, and no config says."""
+  devices = judge.mesh.devices
+  return {
+    "date": str(datetime.date.today()),
+    "parameters": sum(x.size for x in jax.tree.leaves(state.params)),
+    "device": f"{devices.size} x {devices.flat[0].device_kind}",
+    "versions": {
+      "python": platform.python_version(),
+      **{name: metadata.version(name) for name in PACKAGES},
+    },
+  }

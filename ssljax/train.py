@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from ssljax import data, diagnostics, dispatch, pretrained, recipe, report, sharding
 from ssljax.checkpoint import Checkpoints
 from ssljax.core import Metrics, TrainState
-from ssljax.fields import ConfigError, config_errors
+from ssljax.fields import ConfigError, config_errors, flat
 from ssljax.judge import Judge
 from ssljax.recipe import Recipe
 from ssljax.schedules import Plan
@@ -97,8 +97,8 @@ def check_same_run(config: ConfigDict, workdir: pathlib.Path) -> bool:
       f"{workdir} holds metrics or checkpoints but no config.json to tell whose they "
       "are; name another --workdir"
     )
-  old = _flat(json.loads((workdir / "config.json").read_text()))
-  new = _flat(json.loads(config.to_json()))
+  old = flat(json.loads((workdir / "config.json").read_text()))
+  new = flat(json.loads(config.to_json()))
   differing = [
     f"{name}={old.get(name)} there, {new.get(name)} here"
     for name in sorted(old.keys() | new.keys())
@@ -288,13 +288,3 @@ class Sigterm:
   def __exit__(self, *_) -> None:
     if self.alone:
       signal.signal(signal.SIGTERM, self._before)
-
-
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-  if not isinstance(tree, dict):
-    return {prefix: tree}
-  return {
-    path: value
-    for name, child in tree.items()
-    for path, value in _flat(child, f"{prefix}.{name}" if prefix else name).items()
-  }

@@ -219,12 +219,13 @@ def test_a_spectrum_does_not_depend_on_the_scale_of_features(tmp_path):
 
 def test_the_best_of_a_column_is_whatever_prints_the_same_as_it():
   rows = {
-    "raw": {"knn": 50.01, "alignment": 0.5},
-    "random": {"knn": 50.04, "alignment": 0.2},
+    "raw": {"knn": 50.01, "error": 3.0, "rankme": 9.0},
+    "random": {"knn": 50.04, "error": 2.0, "rankme": 5.0},
     "trained": {"knn": 49.0},
   }
   assert figures.best(rows, "knn") == {"raw", "random"}
-  assert figures.best(rows, "alignment") == {"random"}  # less is better
+  assert figures.best(rows, "error") == {"random"}
+  assert figures.best(rows, "rankme") == set()  # more is not yet better
   assert figures.best({"trained": {"knn": 49.0}}, "knn") == set()
 
 

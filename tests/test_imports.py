@@ -36,6 +36,8 @@ KNOWS = {
   "checkpoint": set(),
   "writer": {"schedules"},
   "figures": {"figures"},
+  "html": {"html", "diagnostics", "figures", "writer"},
+  "compare": {"figures", "html"},
 }
 FRAMEWORKS = {"jax", "flax", "optax", "orbax", "torch", "tensorflow"}
 USES = {  # of FRAMEWORKS

@@ -13,9 +13,10 @@ from ssljax.figures.grids import (
 )
 from ssljax.figures.spaces import confusion, embedding, similarities, spectra
 from ssljax.figures.steps import curves, overlay
-from ssljax.figures.tables import aligned, best, cell, columns, heading, table
+from ssljax.figures.tables import Rows, aligned, best, cell, columns, heading, table
 
 __all__ = [
+  "Rows",
   "aligned",
   "attention",
   "best",

@@ -7,7 +7,7 @@ Rows = Mapping[str, Mapping[str, float]]  # {"raw pixels": {"knn": 97.1, ...}, .
 HEADINGS = {"knn": "kNN", "linear": "linear", "map": "mAP", "rankme": "RankMe"}
 HEADINGS |= {"lidar": "LiDAR", "accuracy_top5": "top 5", "linear_top5": "linear, top 5"}
 DECIMALS = {"alignment": 3, "uniformity": 2}  # what is no percentage; others: 1
-LOWER = {"alignment", "uniformity"}  # is better
+UNRANKED = {"alignment", "uniformity", "rankme", "lidar"}  # more is not yet better
 
 
 def table(rows: Rows) -> str:
@@ -61,14 +61,14 @@ def cell(row: Mapping[str, float], name: str) -> str:
 
 
 def best(rows: Rows, name: str) -> set[str]:
-  """The rows whose printed number is the best of its column; none of a single one."""
+  """The rows whose printed number is the best of its column.
+
+  None in a single row, nor where neither more nor less is better by itself. Of what
+  is called an error, less is.
+  """
   values = {title: row[name] for title, row in rows.items() if name in row}
-  if len(values) < 2:
+  if len(values) < 2 or name in UNRANKED:
     return set()
-  winner = (min if name in LOWER else max)(values, key=values.get)
-  digits = DECIMALS.get(name, 1)
-  return {
-    title
-    for title, value in values.items()
-    if f"{value:.{digits}f}" == f"{values[winner]:.{digits}f}"
-  }
+  top = (min if name.endswith("error") else max)(values.values())
+  shown = cell({name: top}, name)
+  return {title for title, x in values.items() if cell({name: x}, name) == shown}

@@ -1,0 +1,16 @@
+"""Runs side by side: what differs in their configs, and what they reached.
+
+    python run.py --config configs/eval/compare.py --config.runs=runs/one,runs/other
+
+Reads what lies in the folders and computes nothing. The page is compare.html in
+--workdir, default runs/compare.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config():
+  c = ConfigDict()
+  c.evaluator = "compare"
+  c.runs = ""  # folders, with commas between
+  return c

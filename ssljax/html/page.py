@@ -1,0 +1,88 @@
+"""Pages that open in any browser without a network, and can be sent to a colleague.
+
+A page is one file: pictures are inside it, and it loads nothing.
+"""
+
+import base64
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jinja2
+from PIL import Image
+
+from ssljax import figures
+from ssljax.fields import flat
+
+MOST_COLUMNS = 7  # of a table; with more measures, each has a line
+DOTS_PER_PIXEL = 1.6  # of a figure, so that its text is as large as the page's
+
+
+class Table(NamedTuple):
+  """Text in cells; `lines` are a title and (text, is the best) for each column."""
+
+  title: str
+  note: str
+  head: Sequence[str]
+  lines: Sequence[tuple[str, Sequence[tuple[str, bool]]]]
+  style: str = ""  # or "words", to the left; or "folded", shown when asked for
+
+
+class Figure(NamedTuple):
+  """A PNG inside the page."""
+
+  source: str
+  caption: str
+  width: int
+  height: int
+
+
+def render(path: pathlib.Path, **page: Any) -> pathlib.Path:
+  """Fills the template; all text is escaped. -> `path`."""
+  environment = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+  )
+  path.write_text(environment.get_template("page.html").render(page), "utf-8")
+  return path
+
+
+def table(title: str, note: str, rows: figures.Rows, style: str = "") -> Table:
+  """Numbers as `figures.table` prints them; the best of each measure is marked."""
+  names = figures.columns(rows)
+  winners = {name: figures.best(rows, name) for name in names}
+
+  def cell(row, name):
+    return figures.cell(rows[row], name), row in winners[name]
+
+  if len(names) <= MOST_COLUMNS:
+    lines = [(row, [cell(row, name) for name in names]) for row in rows]
+    return Table(title, note, list(map(figures.heading, names)), lines, style)
+  lines = [(figures.heading(name), [cell(row, name) for row in rows]) for name in names]
+  return Table(title, note, list(rows), lines, style)
+
+
+def figure(path: pathlib.Path, caption: str) -> Figure:
+  """A PNG as it stands in a page."""
+  with Image.open(path) as image:
+    width, height = (round(n / DOTS_PER_PIXEL) for n in image.size)
+  data = base64.b64encode(path.read_bytes()).decode()
+  return Figure(f"data:image/png;base64,{data}", caption, width, height)
+
+
+def settings(numbers: Mapping[str, Any]) -> str:
+  """Fields of a config that say something, in one line."""
+  given = flat(dict(numbers)).items()
+  return "; ".join(
+    f"{k} = {_words(v)}" for k, v in given if v not in (None, "", [], ())
+  )
+
+
+def _words(value: Any) -> str:
+  if isinstance(value, list | tuple):
+    return ", ".join(map(_words, value))
+  return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,172 @@
+import base64
+import io
+import json
+from html.parser import HTMLParser
+
+import pytest
+import run_folder
+from PIL import Image
+
+from ssljax import html
+from ssljax.fields import ConfigError
+
+
+class Page(HTMLParser):
+  """What a browser would find: cells of tables, bold ones, addresses, open tags."""
+
+  VOID = ("meta", "img")
+
+  def __init__(self, path):
+    super().__init__()
+    self.rows, self.bold, self.addresses, self.tags = [], [], [], []
+    self.text, self.open = "", []
+    self.feed(path.read_text("utf-8"))
+    self.close()
+
+  def handle_starttag(self, tag, attrs):
+    self.tags.append(tag)
+    if tag not in self.VOID:
+      self.open.append(tag)
+    self.addresses += [v for k, v in attrs if k in ("src", "href", "srcset", "data")]
+    if tag == "tr":
+      self.rows.append([])
+    if tag in ("th", "td"):
+      self.rows[-1].append("")
+
+  def handle_endtag(self, tag):
+    assert self.open.pop() == tag
+
+  def handle_data(self, data):
+    if "style" in self.open:
+      assert "url(" not in data
+      assert "@import" not in data
+      return
+    self.text += data
+    if self.open and self.open[-1] in ("th", "td", "strong") and self.rows:
+      self.rows[-1][-1] += data
+      if self.open[-1] == "strong":
+        self.bold.append(data)
+
+
+@pytest.fixture
+def run(tmp_path):
+  return run_folder.make(tmp_path / "it")
+
+
+def test_every_number_of_the_json_is_in_its_row_and_column(run):
+  page = Page(html.write(run))
+  files = [json.loads((run / "results.json").read_text())]
+  files.append(json.loads((run / "evals" / "retrieval.json").read_text())["results"])
+  wanted = [
+    ["", "kNN", "1 label"],
+    ["raw pixels, centred", f"{files[0]['raw pixels, centred']['knn']:.1f}", "-"],
+    ["random encoder", f"{files[0]['random encoder']['knn']:.1f}", "-"],
+    ["trained encoder", f"{files[0]['trained encoder']['knn']:.1f}", "20.0 ± 2.3"],
+    ["", "mAP", "recall@1"],
+    *(
+      [row, f"{values['map']:.1f}", f"{values['recall_1']:.1f}"]
+      for row, values in files[1].items()
+    ),
+  ]
+  assert page.rows == wanted
+  assert page.bold == ["50.3", "33.3", "25.2", "33.3"]  # of 33.3 both are the best
+
+
+def test_many_measures_have_a_line_each(run):
+  result = run_folder.retrieval(50.0)
+  names = [f"blur_{n}" for n in range(12)]
+  result["results"] = {
+    row: {name: 10.0 * n + i for i, name in enumerate(names)}
+    for n, row in enumerate((run_folder.RAW, run_folder.TRAINED), 1)
+  }
+  run_folder.write(run / "evals" / "retrieval.json", result)
+  page = Page(html.write(run))
+  assert ["", run_folder.RAW, run_folder.TRAINED] in page.rows
+  assert ["blur 11", "21.0", "31.0"] in page.rows
+
+
+def test_the_page_holds_its_pictures_and_loads_nothing(run):
+  page = Page(html.write(run))
+  assert not {"script", "link", "iframe", "object", "base"} & set(page.tags)
+  assert page.open == []
+  assert len(page.addresses) == 2
+  for address in page.addresses:
+    kind, _, data = address.partition(",")
+    assert kind == "data:image/png;base64"
+    with Image.open(io.BytesIO(base64.b64decode(data))) as image:
+      assert image.size == (48, 32)
+
+
+def test_a_reader_is_told_what_was_trained_how_it_went_and_how_good_it_is(run):
+  page = Page(html.write(run))
+  for words in (
+    "simclr on cifar10",
+    "for 20 steps of 128 examples",
+    "The loss went from 8.00 to 7.00.",
+    "did not collapse",
+    "right for 50.3 % of the test examples, against 41.2 % (raw pixels, centred), "
+    "30.6 % (random encoder): 9.1 points better than the best of these.",
+    "on cifar10; ks = 1, 5; gallery = test; step 20, seed 3",
+    '"temperature": 0.2',  # of the config
+    "An own one",
+  ):
+    assert words in page.text
+
+
+def test_an_encoder_worse_than_pixels_is_called_so(tmp_path):
+  page = Page(html.write(run_folder.make(tmp_path / "it", knn=40.25)))
+  assert "1.0 points worse than the best of these." in page.text
+
+
+def test_a_collapse_is_named(run):
+  with (run / "metrics.jsonl").open("a") as metrics:
+    metrics.write('{"step": 30, "embedding_std": 0.01}\n')
+  text = Page(html.write(run)).text
+  assert "Collapsed: all pictures have nearly one embedding" in text
+  assert "did not collapse" not in text
+
+
+def test_scores_on_other_data_are_no_headline_of_the_run(run):
+  result = run_folder.retrieval(0.0)
+  result |= {"protocol": "linear", "evaluator": "linear"}
+  result["results"] = {run_folder.TRAINED: {"linear": 77.7}}
+  run_folder.write(run / "evals" / "linear.json", result)
+  assert "is right for 77.7 %" in Page(html.write(run)).text
+  result["data"]["name"] = "cifar100"
+  run_folder.write(run / "evals" / "linear.json", result)
+  page = Page(html.write(run))
+  assert "is right for 77.7 %" not in page.text
+  assert [run_folder.TRAINED, "77.7"] in page.rows
+
+
+def test_what_was_tried_is_listed(run):
+  result = run_folder.retrieval(0.0) | {"protocol": "linear_grid"}
+  result |= {"head": "cls, rate 0.1", "grid": {"cls, rate 0.1": 58.0, "cls, rate 9": 9}}
+  run_folder.write(run / "evals" / "linear_grid.json", result)
+  page = Page(html.write(run))
+  assert "kept: cls, rate 0.1" in page.text
+  assert ["cls, rate 9", "9.0"] in page.rows
+
+
+def test_words_of_the_config_are_never_markup(tmp_path):
+  name = "<script>alert('x')</script>"
+  folder = run_folder.make(tmp_path / "it", data={"name": name, "note": "&lt;b&gt;"})
+  page = Page(html.write(folder))
+  assert "script" not in page.tags
+  assert page.text.count(name) >= 3  # the title, the facts, the config
+  assert "&lt;b&gt;" in page.text
+
+
+def test_a_run_without_labels_or_figures_has_a_page_too(run):
+  for name in ("results.json", "evals/retrieval.json", "metrics.jsonl"):
+    (run / name).unlink()
+  for path in (run / "figures").iterdir():
+    path.unlink()
+  page = Page(html.write(run))
+  assert "It has not been judged by labels yet." in page.text
+  assert page.rows == []
+
+
+def test_a_folder_that_is_no_run_is_named(tmp_path):
+  with pytest.raises(ConfigError, match="holds no run"):
+    html.write(tmp_path)
