@@ -44,10 +44,7 @@ def compare(
   reached = results(runs)
   lines = [["", *runs], *([name, *row.values()] for name, row in differing.items())]
   print(figures.aligned(lines) if differing else "Their configs are the same.")
-  titled = {
-    f"{title} ({note})" if note else title: rows
-    for (title, note), rows in reached.items()
-  }
+  titled = {f"{title} ({note})": rows for (title, note), rows in reached.items()}
   for title, rows in titled.items():
     print(f"\n{title}\n{figures.table(rows)}")
   print(f"\nwritten to {_write(pathlib.Path(out), runs, differing, reached)}")
@@ -72,8 +69,6 @@ def results(runs: Mapping[str, Run]) -> dict[tuple[str, str], figures.Rows]:
   """
   found: dict[tuple[str, str], dict[str, figures.Rows]] = {}
   for name, run in runs.items():
-    if run.results:
-      found.setdefault(("At the end of training", ""), {})[name] = run.results
     for protocol in run.protocols:
       kind = figures.heading(protocol["protocol"]), html.protocol_note(protocol)
       found.setdefault(kind, {})[name] = protocol["results"]
@@ -108,15 +103,15 @@ def _write(
   ]
   configs = [Table("", "", list(runs), lines, "words")] if differing else []
   tables = [html.table(*kind, rows) for kind, rows in reached.items()]
-  first, *_, last = runs
   summary = [f"{len(runs)} runs, whose configs differ in {len(differing)} fields."]
-  if bars := html.bars(reached.values(), runs):
-    best, value, *_ = max((x for x in bars["lines"] if x[3]), key=lambda x: x[2])
-    summary.append(f"{bars['title']} is the highest of {best}: {value}.")
+  bars = html.bars(reached.values(), runs)
+  if ours := [line for line in bars["lines"] if line[3]] if bars else []:
+    best, value, *_ = max(ours, key=lambda line: line[2])
+    summary.append(f"{bars['title']} is highest for {best}: {value} %.")
   return html.render(
     out / "compare.html",
     kind="Comparison of runs",
-    title=f"{first} and {last}" if len(runs) == 2 else f"{first} to {last}",
+    title=" and ".join(runs) if len(runs) == 2 else f"{len(runs)} runs side by side",
     subtitle=str(datetime.date.today()),
     summary=summary,
     bars=bars,

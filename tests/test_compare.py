@@ -7,6 +7,8 @@ import ssljax
 from ssljax import compare
 from ssljax.fields import ConfigError
 
+AT_THE_END = "at the end of training (on cifar10; knn.k = 200; knn.temperature = 0.1)"
+
 
 @pytest.fixture
 def runs(tmp_path):
@@ -34,7 +36,7 @@ def test_only_fields_that_differ_are_shown():
 
 def test_runs_lie_side_by_side_and_what_they_share_is_there_once(runs, tmp_path):
   tables = ssljax.evaluate(config(runs), tmp_path / "out")
-  assert tables["At the end of training"] == {
+  assert tables[AT_THE_END] == {
     "raw pixels, centred": {"knn": 41.25},
     "random encoder": {"knn": 30.62},
     "one": {"knn": 50.32, "few_label_1": 20.04, "few_label_1_std": 2.26},
@@ -59,7 +61,7 @@ def test_the_page_and_the_screen_show_the_same(runs, tmp_path, capsys):
   ):
     assert row in page.rows
     assert row in screen
-  assert "is the highest of one: 50.3." in page.text
+  assert "is highest for one: 50.3 %." in page.text
 
 
 def test_other_numbers_make_another_protocol(runs, tmp_path):
@@ -73,10 +75,17 @@ def test_other_numbers_make_another_protocol(runs, tmp_path):
   ]
 
 
+def test_results_on_other_data_stand_apart(runs, tmp_path):
+  digits = run_folder.make(tmp_path / "third", data={"name": "digits"})
+  tables = compare.compare([*runs, digits], tmp_path / "out")
+  assert tables[AT_THE_END].keys() & {"one", "other", "third"} == {"one", "other"}
+  assert tables[AT_THE_END.replace("cifar10", "digits")].keys() >= {"third"}
+
+
 def test_folders_of_one_name_are_called_by_their_paths(runs, tmp_path):
   twin = run_folder.make(tmp_path / "elsewhere" / "one")
   tables = compare.compare([runs[0], twin], tmp_path / "out")
-  assert {str(runs[0]), str(twin)} < tables["At the end of training"].keys()
+  assert {str(runs[0]), str(twin)} < tables[AT_THE_END].keys()
 
 
 @pytest.mark.parametrize("given", ["", "runs/one", "runs/one, runs/one"])

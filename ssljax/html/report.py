@@ -3,13 +3,14 @@
 import datetime
 import json
 import pathlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from ssljax import diagnostics, figures, writer
 from ssljax.fields import ConfigError
 from ssljax.html.page import Table, figure, render, settings, table
 
+AT_THE_END = "at the end of training"  # the protocol of results.json
 TRAINED = "trained encoder"  # the row of results that a run is about
 CAPTIONS = {  # of a run's figures, in the order of the page
   "What it learned from": {
@@ -51,8 +52,7 @@ class Run(NamedTuple):
   folder: pathlib.Path
   config: dict[str, Any]
   metrics: list[dict[str, Any]]
-  results: figures.Rows  # of results.json; {} where there is none
-  protocols: list[dict[str, Any]]  # of evals/*.json
+  protocols: list[dict[str, Any]]  # of evals/*.json, and results.json as the first
   about: dict[str, Any]  # of about.json; {} where there is none
 
 
@@ -61,15 +61,20 @@ def read(folder: str | pathlib.Path) -> Run:
   folder = pathlib.Path(folder).expanduser()
   if not (folder / "config.json").is_file():
     raise ConfigError(f"{folder} holds no run: there is no {folder / 'config.json'}")
-  protocols = [_json(path) for path in sorted(folder.glob("evals/*.json"))]
-  return Run(
-    folder,
-    _json(folder / "config.json"),
-    writer.read(folder),
-    _json(folder / "results.json"),
-    [found for found in protocols if found.get("results")],
-    _json(folder / "about.json"),
-  )
+  config, metrics = _json(folder / "config.json"), writer.read(folder)
+  evals = config["evals"]
+  at_the_end = {
+    "protocol": AT_THE_END,
+    "evaluator": AT_THE_END,
+    "step": _steps(metrics),
+    "seed": config["seed"],
+    "numbers": {name: evals.get(name) for name in evals.get("at_end", ())},
+    "data": config["data"],
+    "results": _json(folder / "results.json"),
+  }
+  protocols = [at_the_end, *map(_json, sorted(folder.glob("evals/*.json")))]
+  judged = [found for found in protocols if found.get("results")]
+  return Run(folder, config, metrics, judged, _json(folder / "about.json"))
 
 
 def write(workdir: str | pathlib.Path) -> pathlib.Path:
@@ -104,7 +109,7 @@ def write(workdir: str | pathlib.Path) -> pathlib.Path:
 
 def facts(run: Run) -> dict[str, str]:
   """What was trained, in a word each."""
-  c, about, steps = run.config, run.about, _steps(run)
+  c, about, steps = run.config, run.about, _steps(run.metrics)
   found = {
     "Method": c["method"]["name"],
     "Data": c["data"]["name"],
@@ -121,7 +126,7 @@ def facts(run: Run) -> dict[str, str]:
 
 def summary(run: Run) -> list[str]:
   """Sentences: what was trained, how it went, how good it is."""
-  c, steps = run.config, _steps(run)
+  c, steps = run.config, _steps(run.metrics)
   sentences = [
     f"An encoder ({c['encoder']['name']}) was trained on {c['data']['name']} with the "
     f"method {c['method']['name']}"
@@ -149,7 +154,7 @@ def summary(run: Run) -> list[str]:
 
 
 def bars(
-  tables: Iterable[figures.Rows], ours: Collection[str]
+  tables: Collection[figures.Rows], ours: Collection[str]
 ) -> dict[str, Any] | None:
   """One of HEADLINES as bars, of the first table that has one, with others beside it.
 
@@ -169,17 +174,13 @@ def bars(
     for row, values in sorted(rows.items(), key=lambda item: item[0] not in ours)
     if name in values
   ]
-  title = f"Accuracy of {HEADLINES[name][0]} on the test split (%)"
+  title = f"Accuracy of {HEADLINES[name][0]} on the test split"
   return {"title": title, "lines": lines}
 
 
 def result_tables(run: Run) -> list[Table]:
-  """results.json, and every protocol of evals/."""
+  """What every protocol gave, and what it chose among."""
   tables = []
-  if run.results:
-    evals = run.config["evals"]
-    used = {name: evals.get(name) for name in evals.get("at_end", ())}
-    tables.append(table("At the end of training", settings(used), run.results))
   for found in run.protocols:
     note = f"{protocol_note(found)}; step {found['step']:,}, seed {found['seed']}"
     if "head" in found:
@@ -212,15 +213,14 @@ def _headlines(run: Run) -> dict[str, figures.Rows]:
   theirs: it may have been trained with the encoder.
   """
   own = _examples(run.config["data"])
-  known = [
-    found["results"] for found in run.protocols if _examples(found["data"]) == own
-  ]
-  found: dict[str, figures.Rows] = {}
+  headlines: dict[str, figures.Rows] = {}
   for name in HEADLINES:
-    for rows in [run.results, *(known if name != "accuracy" else ())]:
-      if name in rows.get(TRAINED, {}):
-        found.setdefault(name, rows)
-  return found
+    for found in run.protocols:
+      counts = name != "accuracy" or found["protocol"] == AT_THE_END
+      same = _examples(found["data"]) == own
+      if counts and same and name in found["results"].get(TRAINED, {}):
+        headlines.setdefault(name, found["results"])
+  return headlines
 
 
 def _examples(data: Mapping[str, Any]) -> tuple:
@@ -240,8 +240,8 @@ def _beside(rows: figures.Rows, name: str) -> str:
   return f", against {listed}: {abs(lead):.1f} points {better} than the best of these."
 
 
-def _steps(run: Run) -> int:
-  return run.metrics[-1]["step"] if run.metrics else 0
+def _steps(metrics: list[dict[str, Any]]) -> int:
+  return metrics[-1]["step"] if metrics else 0
 
 
 def _date(path: pathlib.Path) -> str:
