@@ -8,8 +8,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from ssljax import data
-from ssljax.data.source import Source, Subset
+from ssljax.data.source import Subset
 from ssljax.evals import features
 from ssljax.fields import ConfigError, check_choice
 from ssljax.judge import Judge
@@ -86,7 +85,7 @@ def _join(files: list[pathlib.Path], path: pathlib.Path) -> None:
   writer = None
   for file in files:  # one at a time: all of them may not fit in memory
     part = np.load(file)
-    rows, dim = part["feature"].shape
+    dim = part["feature"].shape[1]
     table = pyarrow.table(
       {
         "feature": pyarrow.FixedSizeListArray.from_arrays(part["feature"].ravel(), dim),
@@ -105,8 +104,8 @@ def _check_same(path: pathlib.Path, identity: dict[str, Any]) -> None:
     differing = [k for k in new if old.get(k) != new[k]]
     if differing:
       raise ConfigError(
-        f"{path.parent} holds features of other {' and '.join(differing)}; name another "
-        "folder: --workdir=..."
+        f"{path.parent} holds features of other {' and '.join(differing)}; name "
+        "another folder: --workdir=..."
       )
   elif jax.process_index() == 0:
     path.write_text(json.dumps(new, indent=2) + "\n")

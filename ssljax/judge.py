@@ -42,12 +42,12 @@ class Judge:
     """
     self.keep = keep
     self.config, self.splits, self.mesh = config, splits, mesh
-    self.method, self._parts = parts.method, parts
+    self.method, self.parts = parts.method, parts
     self.num_classes = splits.train.num_classes
     self.raw, self._raw = features.RAW[parts.method.input]
     self._embed, self._classify = jax.jit(parts.embed), jax.jit(parts.classify)
     self._embed_view = jax.jit(parts.embed_view)
-    self._key = jax.random.key(config.seed)
+    self._key, self._keys = jax.random.key(config.seed), jax.jit(core.keys)
     self.numbers = {name: dict(config.evals.get(name, {})) for name in evals.EVALUATORS}
     self.possible = self.num_classes > 0 and splits.eval is not None
     if self.possible and splits.eval[0]["label"] < 0:  # as in ImageNet's "test"
@@ -71,9 +71,8 @@ class Judge:
       scores, _ = self.classified(state) or (None, None)
       return self._collect(embed)._replace(test_scores=scores)
 
-    return self.keep(row, make)._replace(
-      look=functools.partial(self._look, embed),
-      draw=functools.partial(self._draw, state),
+    return self._with_looks(self.keep(row, make), embed)._replace(
+      draw=functools.partial(self._draw, state)
     )
 
   def embedding(self, state: TrainState) -> Callable[[core.Batch], jax.Array]:
@@ -82,18 +81,21 @@ class Judge:
 
   def _raw_features(self) -> FeatureSet:
     seen = self.keep(self.raw, lambda: self._collect(self._raw))
-    look = functools.partial(self._look, self._raw)
-    return features.centred(seen._replace(look=look))
+    return features.centred(self._with_looks(seen, self._raw))
+
+  def _with_looks(self, seen: FeatureSet, embed) -> FeatureSet:
+    if self.method.input != "image":
+      return seen
+    return seen._replace(look=functools.partial(self._look, embed))
 
   def _look(self, embed, change: Change) -> np.ndarray:
-    """The evaluation split [M,D] after `change` of its pictures."""
-    changed = jax.jit(
-      lambda batch: {
-        **batch,
-        "image": change(core.keys(self._key, batch["index"]), batch["image"]),
-      }
-    )
-    return self.extract(lambda batch: embed(changed(batch)))[0]
+    """The evaluation split [M,D] after `change`, itself compiled, of its pictures."""
+
+    def seen(batch):
+      keys = self._keys(self._key, batch["index"])
+      return embed({**batch, "image": change(keys, batch["image"])})
+
+    return self.extract(seen)[0]
 
   def _draw(self, state: TrainState, draws: int) -> np.ndarray:
     """The evaluation split [M,draws,D], each as a view that the run learns from."""
@@ -131,17 +133,22 @@ class Judge:
     batches = (self.batches(split) for split in self.splits)
     return features.collect(embed, *batches, self.num_classes, self.mesh)
 
-  def batches(self, source: data.Source) -> Iterator[dict[str, np.ndarray]]:
-    """All of a source, once and in order; this process's share of each batch."""
+  def batches(
+    self, source: data.Source, rows: int = 0
+  ) -> Iterator[dict[str, np.ndarray]]:
+    """All of a source, once and in order, `rows` at a time; this process's share.
+
+    Default: as many as in training, rounded up to what the devices divide.
+    """
     c, devices = self.config, jax.device_count()
     return data.eval_batches(
       source,
-      -(-c.batch_size // devices) * devices,
+      rows or -(-c.batch_size // devices) * devices,
       size=c.data.size,
-      in_memory=c.data.in_memory,
+      in_memory=c.data.in_memory and not rows,
       workers=c.data.workers,
-      process_index=jax.process_index(),
-      process_count=jax.process_count(),
+      process_index=0 if rows else jax.process_index(),
+      process_count=1 if rows else jax.process_count(),
     )
 
 

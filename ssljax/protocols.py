@@ -9,7 +9,7 @@ import json
 import pathlib
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -21,16 +21,19 @@ from ssljax import compare as side_by_side
 from ssljax import (
   data,
   dispatch,
+  embed,
   encoder,
   evals,
   fields,
   figures,
   html,
+  pictures,
   recipe,
   sharding,
   transfer,
 )
 from ssljax.core import TrainState
+from ssljax.encoder import Trained
 from ssljax.evals import classifier
 from ssljax.evals.features import FeatureSet
 from ssljax.fields import ConfigError
@@ -38,24 +41,144 @@ from ssljax.judge import Judge, Scores, compare
 
 DATA = ("name", "dir", "train_split", "eval_split")  # of an evaluation's own data
 TRAINED_ON = ("held_out", "per_class")  # of one that trains
-TRAINING = "training"
 ARRAYS = ("train_x", "train_y", "test_x", "test_y", "test_scores")
 
 
+def evaluate(config: ConfigDict, folder: str | pathlib.Path | None = None) -> dict:
+  """One protocol on one checkpoint: prints and returns {row: {name: value}}.
+
+  `checkpoint` is a run's folder, `step` that of its checkpoint (0: the newest).
+  `evaluator` is what is asked, with the numbers in the group of that name. `protocol`
+  names the result, default: as the evaluator. It is written, with all that it depends
+  on, to `folder`/<protocol>.json; default: `checkpoint`/evals. Two evaluators write
+  files and give no result: "embed" and "pictures". "compare" lays runs side by side.
+  """
+  if config.evaluator == "compare":
+    return side_by_side.evaluate(config, folder)
+  sharding.start_processes()
+  check(config)
+  run = pathlib.Path(config.checkpoint).expanduser()
+  mesh = sharding.make_mesh()
+  trained = encoder.restore(run, mesh, config.step)
+  name = config.protocol or config.evaluator
+  case = Case(config, run, pathlib.Path(folder or run / "evals"), name, mesh, trained)
+  with fields.config_errors():
+    found = PROTOCOLS[config.evaluator](case, **case.numbers)
+  if found is None:
+    return {}
+  result = {
+    "protocol": name,
+    "evaluator": config.evaluator,
+    "checkpoint": str(run),
+    "step": int(trained.state.step),
+    "seed": trained.config.seed,
+    **found,
+  }
+  write(result, case.folder)
+  return result["results"]
+
+
+def check(config: ConfigDict) -> None:
+  """ConfigError on what no evaluation has."""
+  names = "evaluator", "protocol", "checkpoint", "step", "data", *PROTOCOLS
+  fields.check_names("the config", config, names)
+  if not config.checkpoint:
+    raise ConfigError(
+      "config.checkpoint is empty; name a run's folder: --config.checkpoint=runs/..."
+    )
+  fields.check_choice("evaluator", config.evaluator, PROTOCOLS)
+  trains = config.evaluator == "training"
+  fields.check_names("data", config.data, (*DATA, *TRAINED_ON) if trains else DATA)
+  if not trains:
+    known = evals.EVALUATORS.get(config.evaluator, PROTOCOLS[config.evaluator])
+    fields.check_keywords(config.evaluator, config.get(config.evaluator, {}), known)
+
+
+class Case(NamedTuple):
+  """What a protocol is asked about."""
+
+  config: ConfigDict
+  run: pathlib.Path
+  folder: pathlib.Path  # for what it writes
+  name: str  # of the protocol
+  mesh: Mesh
+  trained: Trained
+
+  @property
+  def numbers(self) -> dict[str, Any]:
+    """The evaluator's own."""
+    return dict(self.config.get(self.config.evaluator, {}))
+
+  @property
+  def own_data(self) -> dict[str, Any]:
+    """What differs from the run's data; other data leave its folder and splits."""
+    own = {k: v for k, v in self.config.data.items() if v}
+    if "name" in own:
+      return {"dir": "", "train_split": "", "eval_split": "", **own}
+    return own
+
+  def data(self) -> ConfigDict:
+    """Of the run, with its own."""
+    c = self.trained.config.data.copy_and_resolve_references().unlock()
+    c.update(self.own_data)
+    return c
+
+  def judge(self) -> Judge:
+    """Of the checkpoint, with the config's numbers; features are kept."""
+    c = self.trained.config.copy_and_resolve_references().unlock()
+    c.data = self.data()
+    c.evals[self.config.evaluator] = ConfigDict(self.numbers)
+    identity = {"checkpoint": self.trained.identity, "data": c.data.to_dict()}
+    splits = recipe.open_data(c, self.run)
+    return Judge(c, self.trained.parts, splits, self.mesh, Kept(self.run, identity))
+
+  def states(self) -> dict[str, TrainState]:
+    """The random encoder's and the trained one's."""
+    config, parts, state, spec, *_ = self.trained
+    blank = data.zeros(spec, config.batch_size)
+    init = dispatch.compile_init(parts.init, blank, self.mesh)
+    return {"random encoder": init(), "trained encoder": state}
+
+  def found(self, rows: dict[str, Scores]) -> dict[str, Any]:
+    """What a result holds of rows."""
+    used = self.data().to_dict()
+    return {"numbers": self.numbers, "data": used, "results": rows}
+
+
+def labelled(judge: Judge) -> Judge:
+  """The same; ConfigError where there is nothing to be right about."""
+  if not judge.possible:
+    raise ConfigError(
+      f"data.name={judge.config.data.name} has no labels or nothing to evaluate on; "
+      "name a labelled data set with --config.data.name"
+    )
+  return judge
+
+
+def frozen(case: Case, **numbers) -> dict[str, Any]:
+  """What an evaluator finds in frozen features, beside input and random encoder."""
+  rows, _ = compare(labelled(case.judge()), case.states(), case.config.evaluator)
+  return case.found(rows)
+
+
+def training(case: Case, **numbers) -> dict[str, Any]:
+  """A linear probe or fine-tuning, a run of its own; `numbers` are a run's fields."""
+  c = transfer.compose(
+    case.config.training, case.run, case.config.step, case.trained, case.own_data
+  )
+  return transfer.learn(c, case.folder / case.name, case.mesh)
+
+
 def zero_shot(
-  judge: Judge,
-  states: dict[str, TrainState],
-  run: pathlib.Path,
-  *,
-  templates: Sequence[str],
-  names: str = "",
-) -> dict[str, Scores]:
-  """Each of `states` by what the names of the classes mean to it.
+  case: Case, *, templates: Sequence[str], names: str = ""
+) -> dict[str, Any]:
+  """What the names of the classes mean to a run that learned from captions.
 
   A class is said in every one of `templates`. `names` is a file with a name a line,
   in the order of the labels; default: the data's own.
   """
-  tokenizer, known = data.Tokenizer.load(run), judge.splits.train.class_names
+  judge = labelled(case.judge())
+  tokenizer, known = data.Tokenizer.load(case.run), judge.splits.train.class_names
   if names:
     file = pathlib.Path(names).expanduser()
     known = file.read_text("utf-8").splitlines() if file.is_file() else ()
@@ -73,106 +196,47 @@ def zero_shot(
   prompts = data.prompts(tokenizer, known, templates)
   name_classes = jax.jit(judge.method.name_classes)
   rows = {}
-  for row, state in states.items():
+  for row, state in case.states().items():
     named = name_classes(state.replace(opt_state=None), prompts)
     if (classified := judge.classified(named)) is None:
       raise ConfigError(
-        f"checkpoint={str(run)!r} is of a method to which names of classes mean "
+        f"checkpoint={str(case.run)!r} is of a method to which names of classes mean "
         "nothing; give a run that learned pictures from captions"
       )
     rows[row] = classifier.accuracies(*classified)
-  return rows
+  return case.found(rows)
 
 
-def evaluate(config: ConfigDict, folder: str | pathlib.Path | None = None) -> dict:
-  """One protocol on one checkpoint: prints and returns {row: {name: value}}.
-
-  `checkpoint` is a run's folder, `step` that of its checkpoint (0: the newest).
-  `evaluator` is what is asked, with the numbers in the group of that name; "training"
-  trains, with a run's own fields. `protocol` names the result, default: as the
-  evaluator. It is written, with all that it depends on, to `folder`/<protocol>.json;
-  default: `checkpoint`/evals. "compare" lays whole runs side by side.
-  """
-  if config.evaluator == "compare":
-    return side_by_side.evaluate(config, folder)
-  sharding.start_processes()
-  check(config)
-  run = pathlib.Path(config.checkpoint).expanduser()
-  folder = pathlib.Path(folder or run / "evals")
-  mesh = sharding.make_mesh()
-  trained = encoder.restore(run, mesh, config.step)
-  own_data = {k: v for k, v in config.data.items() if v}
-  if "name" in own_data:  # the run's folder and splits are not those of other data
-    own_data = {"dir": "", "train_split": "", "eval_split": "", **own_data}
-  protocol = config.protocol or config.evaluator
-  with fields.config_errors():
-    if config.evaluator == TRAINING:
-      own = transfer.compose(config[TRAINING], run, config.step, trained, own_data)
-      found = transfer.learn(own, folder / protocol, mesh)
-    else:
-      found = ask(config, run, mesh, trained, own_data)
-  result = {
-    "protocol": protocol,
-    "evaluator": config.evaluator,
-    "checkpoint": str(run),
-    "step": int(trained.state.step),
-    "seed": trained.config.seed,
-    **found,
-  }
-  write(result, folder)
-  return result["results"]
+def embedded(case: Case, *, format: str = "npz", rows: int = 4096) -> None:
+  """Features of every picture, as a file that other tools read (see `embed.write`)."""
+  identity = {"checkpoint": case.trained.identity, "data": case.data().to_dict()}
+  judge, state = case.judge(), case.trained.state
+  path = embed.write(judge, state, identity, case.folder, format=format, rows=rows)
+  if jax.process_index() == 0:
+    print(f"written to {path}")
 
 
-def ask(
-  config: ConfigDict,
-  run: pathlib.Path,
-  mesh: Mesh,
-  trained: encoder.Trained,
-  own_data: dict[str, Any],
-) -> dict[str, Any]:
-  """What an evaluator finds in frozen features -> {"data", "results"}."""
-  c, parts, state, spec, _, identity = trained
-  evaluator, numbers = known()[config.evaluator], config.get(config.evaluator, {})
-  with c.unlocked():
-    c.evals[config.evaluator] = ConfigDict(numbers)
-    c.data.update(own_data)
-  keep = Kept(run, {"checkpoint": identity, "data": c.data.to_dict()})
-  judge = Judge(c, parts, recipe.open_data(c, run), mesh, keep)
-  if not judge.possible:
-    raise ConfigError(
-      f"data.name={c.data.name} has no labels or nothing to evaluate on; name a "
-      "labelled data set with --config.data.name"
-    )
-  init = dispatch.compile_init(parts.init, data.zeros(spec, c.batch_size), mesh)
-  states = {"random encoder": init(), "trained encoder": state}
-  if evaluator is zero_shot:
-    rows = zero_shot(judge, states, run, **numbers)
-  else:
-    rows, _ = compare(judge, states, config.evaluator)
-  return {"numbers": numbers, "data": c.data.to_dict(), "results": rows}
+def pictured(case: Case, *, shown: int = 8, neighbours: int = 8) -> None:
+  """What the encoder sees, as pictures in the run's report (see `pictures`)."""
+  judge = labelled(case.judge())
+  rows = {judge.raw: None, **case.states()}
+  seen = {row: judge.features(state, row) for row, state in rows.items()}
+  *_, (state, last) = zip(rows.values(), seen.values(), strict=True)
+  folder = case.run / "figures"
+  numbers = {"shown": shown, "neighbours": neighbours}
+  pictures.draw(judge, state, last, folder, **numbers)
+  pictures.draw_more(seen, folder)
+  if jax.process_index() == 0:
+    print(f"the run's report: {html.write(case.run)}")
 
 
-def known() -> dict[str, Callable]:
-  """Every evaluator by its name in configs, save those that train."""
-  return {**evals.EVALUATORS, "zero_shot": zero_shot}
-
-
-def check(config: ConfigDict) -> None:
-  """ConfigError on what no evaluation has."""
-  groups = "data", TRAINING, *known()
-  names = "evaluator", "protocol", "checkpoint", "step", *groups
-  fields.check_names("the config", config, names)
-  if not config.checkpoint:
-    raise ConfigError(
-      "config.checkpoint is empty; name a run's folder: --config.checkpoint=runs/..."
-    )
-  fields.check_choice("evaluator", config.evaluator, (*known(), TRAINING))
-  if config.evaluator == TRAINING:
-    fields.check_names("data", config.data, (*DATA, *TRAINED_ON))
-  else:
-    fields.check_names("data", config.data, DATA)
-    numbers = config.get(config.evaluator, {})
-    fields.check_keywords(config.evaluator, numbers, known()[config.evaluator])
+PROTOCOLS: dict[str, Callable] = {
+  **dict.fromkeys(evals.EVALUATORS, frozen),
+  "zero_shot": zero_shot,
+  "training": training,
+  "embed": embedded,
+  "pictures": pictured,
+}
 
 
 class Kept:

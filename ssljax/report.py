@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from ssljax import augment, data, figures, html
+from ssljax import augment, data, figures, html, pictures
 from ssljax import writer as writers
 from ssljax.core import TrainState
 from ssljax.judge import Judge, Scores, compare
@@ -87,6 +87,8 @@ def finish(
     writer.say(figures.table(rows))
   folder = workdir / "figures"
   picture_method(config, parts, judge, last, folder)
+  if rows:
+    pictures.draw(judge, last, seen, folder)
   if jax.process_index() == 0:
     folder.mkdir(exist_ok=True)
     figures.curves(writers.read(workdir), folder / "curves.png")

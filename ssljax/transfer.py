@@ -17,8 +17,8 @@ from ssljax.encoder import Trained
 from ssljax.evals import classifier
 from ssljax.fields import ConfigError
 from ssljax.judge import Judge
-from ssljax.methods.linear_probe import LinearProbe
 
+PROBE = "linear_probe"
 NUMBERS = ("batch_size", "epochs", "steps", "augment", "optimizer")
 PREPROCESSING = ("size", "colour", "mean", "std")  # of pictures: those of the run
 
@@ -41,7 +41,7 @@ def compose(
       c.augment[name] = old.augment[name]
   c.evals.update(crop=old.evals.crop, every_epochs=0, at_end=())
   c.pretrained.update(checkpoint=str(run), step=step)
-  if c.method.name == "linear_probe":
+  if c.method.name == PROBE:
     c.pretrained.into = "base"
     c.method.base = {
       "encoder": old.encoder.to_dict(),
@@ -72,7 +72,7 @@ def learn(config: ConfigDict, workdir: pathlib.Path, mesh: Mesh) -> dict[str, An
     trained.data.held_out = 0.0
   test = Judge(trained, parts, recipe.open_data(trained, workdir), mesh)
   state = state.replace(opt_state=None)
-  if not isinstance(parts.method, LinearProbe):
+  if config.method.name != PROBE:
     scores = classifier.accuracies(*test.classified(state))
     return {**used, "results": {"trained encoder": scores}}
   predict = jax.jit(lambda batch: parts.method.predictions(state, parts.seen(batch)))
@@ -90,7 +90,7 @@ def check(config: ConfigDict) -> None:
   """ConfigError where several heads have no pictures to be chosen on."""
   method = config.method
   several = len(method.get("rates", (1,))) * len(method.get("choices", (1,))) != 1
-  if method.name == "linear_probe" and several and not config.data.get("held_out"):
+  if method.name == PROBE and several and not config.data.get("held_out"):
     raise ConfigError(
       "several heads are chosen among on a part of the training split; set "
       "--config.data.held_out=0.1"

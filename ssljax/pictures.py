@@ -1,0 +1,127 @@
+"""What an encoder sees, drawn: the pictures of a run's report."""
+
+import pathlib
+import re
+from collections.abc import Mapping, Sequence
+
+import jax
+import numpy as np
+
+from ssljax import figures, paths
+from ssljax.core import TrainState
+from ssljax.data.source import Source, Subset
+from ssljax.evals import geometry, knn
+from ssljax.evals.features import FeatureSet, unit
+from ssljax.judge import Judge
+
+FIRST_LAYER = r"encoder/(conv1|stem_conv1|patch)/kernel$"
+PAIRS = 5000  # of each kind in the histograms
+
+
+def draw(
+  judge: Judge,
+  state: TrainState,
+  seen: FeatureSet,
+  folder: pathlib.Path,
+  *,
+  shown: int = 8,
+  neighbours: int = 8,
+) -> None:
+  """What the features `seen` under `state` tell, a PNG each in `folder`.
+
+  Nearest neighbours, the kNN vote's confusions and, where the network has such,
+  attention, patches and the first layer's filters. `shown` random test pictures; only
+  process 0 draws, and only what learned from pictures has any.
+  """
+  if judge.method.input != "image":
+    return
+  folder.mkdir(parents=True, exist_ok=True)
+  rng = np.random.default_rng(judge.config.seed)
+  chosen = np.sort(rng.permutation(len(seen.test_y))[:shown])
+  inside = _inside(judge, state, chosen)
+  if jax.process_index():
+    return
+  queries = _pictures(judge, judge.splits.eval, chosen)
+  cosines = unit(seen.test_x[chosen]) @ unit(seen.train_x).T
+  found = np.argsort(-cosines, axis=1, kind="stable")[:, :neighbours]
+  figures.neighbours(
+    queries,
+    _pictures(judge, judge.splits.train, found.ravel()).reshape(
+      *found.shape, *queries.shape[1:]
+    ),
+    seen.train_y[found] == seen.test_y[chosen][:, None],
+    folder / "neighbours.png",
+  )
+  _confusion(judge, seen, folder / "confusion.png")
+  if "attention" in inside:
+    maps, tokens = inside["attention"], inside["tokens"]
+    side = round(tokens.shape[1] ** 0.5)
+    maps = maps.reshape(*maps.shape[:2], side, side)
+    tokens = tokens.reshape(len(tokens), side, side, -1)
+    figures.attention(queries, maps, folder / "attention.png")
+    figures.patch_colours(queries, tokens, folder / "patch_colours.png")
+  if "filters" in inside:
+    figures.filters(inside["filters"], folder / "filters.png")
+
+
+def draw_more(seen: Mapping[str, FeatureSet], folder: pathlib.Path) -> None:
+  """Row -> its features: how evenly they use their space, and how pairs differ.
+
+  The pairs are those of the last row: two views of a picture, and of two pictures.
+  """
+  *_, last = seen.values()
+  views = last.draw(2)
+  if jax.process_index():
+    return
+  spectra = {row: geometry.spectrum(x.test_x) for row, x in seen.items()}
+  figures.spectra(spectra, folder / "spectra.png")
+  rng = np.random.default_rng(0)
+  views = unit(views)[rng.permutation(len(views))[:PAIRS]]
+  first, second = views[:, 0], views[:, 1]
+  figures.similarities(
+    (first * second).sum(1),
+    (first * np.roll(second, 1, axis=0)).sum(1),
+    folder / "similarities.png",
+  )
+
+
+def _inside(
+  judge: Judge, state: TrainState, chosen: Sequence[int]
+) -> dict[str, np.ndarray]:
+  """What there is to see in the network while it sees test pictures.
+
+  Of its last block "attention" [B,heads,N] of the class token to the patches, and their
+  "tokens" [B,N,D]; of its first layer "filters" [h,w,C,F].
+  """
+  state = state.replace(opt_state=None)
+  (batch,) = judge.batches(Subset(judge.splits.eval, chosen), len(chosen))
+  x = judge.parts.seen(batch)
+  layers = jax.jit(judge.method.layers)(state, x)
+  found = {}
+  if "attention" in layers:
+    found["attention"] = layers["attention"][-1][:, :, 0, 1:]
+    found["tokens"] = layers["tokens"][-1][:, 1:]
+  weights = judge.method.judged(state, x)[0].params
+  for path, leaf in jax.tree_util.tree_leaves_with_path(weights):
+    if re.search(FIRST_LAYER, paths.name(path)):
+      found["filters"] = leaf
+  return jax.device_get(found)
+
+
+def _pictures(judge: Judge, source: Source, numbers: Sequence[int]) -> np.ndarray:
+  (batch,) = judge.batches(Subset(source, numbers), len(numbers))
+  return batch["image"][..., :3]
+
+
+def _confusion(judge: Judge, seen: FeatureSet, path: pathlib.Path) -> None:
+  votes = knn.weighted_knn(
+    seen.train_x,
+    seen.train_y,
+    seen.test_x,
+    k=min(20, len(seen.train_y)),
+    temperature=0.07,
+    num_classes=seen.num_classes,
+  )
+  counts = np.zeros((seen.num_classes, seen.num_classes), np.int64)
+  np.add.at(counts, (seen.test_y, votes.argmax(1)), 1)
+  figures.confusion(counts, judge.splits.train.class_names, path)
