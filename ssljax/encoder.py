@@ -103,6 +103,12 @@ def restore(workdir: str | pathlib.Path, mesh: Mesh, step: int = 0) -> Trained:
     return Trained(config, parts, state, spec, plan, checkpoints.identity(step))
 
 
+def steps(workdir: str | pathlib.Path) -> list[int]:
+  """Those of a run's whole checkpoints, the newest last."""
+  with Checkpoints(workdir) as checkpoints:
+    return checkpoints.steps
+
+
 def _first_line(error: Exception) -> str:
   line, *_ = str(error).strip().split("\n")
   return f"{type(error).__name__}: {line[:200]}"

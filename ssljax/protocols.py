@@ -34,7 +34,7 @@ from ssljax import (
 )
 from ssljax.core import TrainState
 from ssljax.encoder import Trained
-from ssljax.evals import classifier
+from ssljax.evals import classifier, geometry
 from ssljax.evals.features import FeatureSet
 from ssljax.fields import ConfigError
 from ssljax.judge import Judge, Scores, compare
@@ -169,6 +169,25 @@ def training(case: Case, **numbers) -> dict[str, Any]:
   return transfer.learn(c, case.folder / case.name, case.mesh)
 
 
+def progress(case: Case, *, k: int = 10) -> dict[str, Any]:
+  """Every checkpoint that the run kept: kNN, RankMe, and what changed in between.
+
+  "agreement" is that of the test split's `k` nearest neighbours with those of the
+  checkpoint before, in %.
+  """
+  rows, before = {}, None
+  for step in encoder.steps(case.run):
+    one = case._replace(trained=encoder.restore(case.run, case.mesh, step))
+    judge = labelled(one.judge())
+    seen = judge.features(one.trained.state, "trained encoder")
+    x = seen.test_x[: geometry.MOST]
+    scores = judge.scores(seen, "knn") | {"rankme": geometry.rankme(seen.test_x)}
+    if before is not None:
+      scores["agreement"] = geometry.agreement(before, x, k)
+    rows[f"step {step}"], before = scores, x
+  return case.found(rows)
+
+
 def zero_shot(
   case: Case, *, templates: Sequence[str], names: str = ""
 ) -> dict[str, Any]:
@@ -234,6 +253,7 @@ PROTOCOLS: dict[str, Callable] = {
   **dict.fromkeys(evals.EVALUATORS, frozen),
   "zero_shot": zero_shot,
   "training": training,
+  "progress": progress,
   "embed": embedded,
   "pictures": pictured,
 }

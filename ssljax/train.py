@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from ssljax import data, diagnostics, dispatch, pretrained, recipe, report, sharding
 from ssljax.checkpoint import Checkpoints
 from ssljax.core import Metrics, TrainState
+from ssljax.evals import geometry
 from ssljax.fields import ConfigError, config_errors, flat
 from ssljax.judge import Judge
 from ssljax.recipe import Recipe
@@ -230,6 +231,7 @@ class Run:
     if done % self.eval_every == 0 and not end:
       seen = self.judge.features(state)
       scores = self.judge.scores(seen, "classifier", "knn")
+      scores["rankme"] = geometry.rankme(seen.test_x)
       self.writer.write(done, scores)
       self.writer.say(f"step {done}: kNN {scores['knn']:.1f} %")
     if stop or end or self.checkpoints.is_due(done):

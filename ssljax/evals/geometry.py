@@ -28,8 +28,9 @@ def rankme(x: np.ndarray, eps: float = 1e-7) -> float:
   RankMe (Garrido et al. 2023), eq. 1: exp of the entropy of the singular values'
   shares, of features that are not centred.
   """
-  values = np.linalg.svd(x.astype(np.float64), compute_uv=False)
-  return _exp_entropy(values, eps)
+  x = x.astype(np.float64)
+  squared = np.linalg.eigvalsh(x.T @ x)  # of D x D: N may be a hundred times D
+  return _exp_entropy(np.sqrt(np.maximum(squared, 0)), eps)
 
 
 def lidar(x: np.ndarray, delta: float = 1e-4, eps: float = 1e-7) -> float:

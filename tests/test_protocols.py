@@ -1,0 +1,169 @@
+"""Protocols that write files or read several checkpoints; the rest: test_encoder.py."""
+
+import importlib
+import json
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+import ssljax
+from ssljax import encoder, sharding
+from ssljax.checkpoint import Checkpoints
+from ssljax.evals import geometry
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, quick_compilation):
+  """A smoke run with checkpoints at steps 3 and 6."""
+  folder = tmp_path_factory.mktemp("run")
+  config = importlib.import_module("configs.mae_cifar10").get_config("smoke")
+  config.evals.at_end = ()
+  ssljax.train_and_evaluate(config, folder)
+  return folder
+
+
+def protocol(name, run, **fields):
+  config = importlib.import_module(f"configs.eval.{name}").get_config()
+  config.checkpoint = str(run)
+  config.update(fields)
+  return config
+
+
+def test_features_of_a_folder_lie_in_one_file_beside_their_paths(run, tmp_path):
+  rng = np.random.default_rng(0)
+  pictures = tmp_path / "pictures"
+  for name in ("a/1.png", "a/2.png", "a/3.png", "b/4.png", "b/5.png"):
+    (pictures / name).parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8)).save(pictures / name)
+  (pictures / "b" / "broken.png").write_bytes(b"no picture")
+  config = protocol("embed", run, data={"name": "folder", "dir": str(pictures)})
+  config.embed.rows = 2
+  out = tmp_path / "out"
+  ssljax.evaluate(config, out)
+  found = np.load(out / "features.npz")
+  assert sorted(found["path"]) == [
+    "a/1.png",
+    "a/2.png",
+    "a/3.png",
+    "b/4.png",
+    "b/5.png",
+  ]
+  assert set(found["split"]) == {"train", "eval"}
+  encode = ssljax.load_encoder(run)
+  for feature, label, path in zip(
+    found["feature"], found["label"], found["path"], strict=True
+  ):
+    image = np.asarray(Image.open(pictures / path))[None]
+    np.testing.assert_allclose(feature, encode(image)[0], rtol=1e-3, atol=1e-4)
+    assert label == "ab".index(path[0])
+  # Stopped in between, it goes on: the parts that are there are not made again.
+  parts = sorted(out.glob("part-*.npz"))
+  kept = parts[0].stat().st_mtime_ns
+  parts[-1].unlink()
+  ssljax.evaluate(config, out)
+  assert parts[0].stat().st_mtime_ns == kept
+  np.testing.assert_array_equal(np.load(out / "features.npz")["path"], found["path"])
+  with pytest.raises(ssljax.ConfigError, match="holds features of other data; name"):
+    ssljax.evaluate(protocol("embed", run, embed=config.embed), out)
+
+
+def test_a_folder_of_other_features_is_not_mixed_with_these(run, tmp_path):
+  config = protocol("embed", run)
+  config.embed.format = "csv"
+  with pytest.raises(
+    ssljax.ConfigError, match=r"embed\.format='csv' must be one of npz"
+  ):
+    ssljax.evaluate(config, tmp_path)
+
+
+def test_pictures_show_what_a_transformer_sees(run):
+  ssljax.evaluate(protocol("pictures", run))
+  drawn = {path.stem for path in (run / "figures").glob("*.png")}
+  assert drawn >= {
+    *("neighbours", "confusion", "similarities", "spectra"),
+    *("attention", "patch_colours", "filters"),
+  }
+  page = (run / "report.html").read_text()
+  assert page.count("data:image/png;base64,") == len(drawn)
+
+
+def test_checkpoints_are_compared_with_the_ones_before(run):
+  rows = ssljax.evaluate(protocol("progress", run))
+  assert list(rows) == ["step 3", "step 6"]
+  assert "agreement" not in rows["step 3"]
+  first, second = (features(run, step) for step in (3, 6))
+  expected = geometry.agreement(first, second, 10)
+  assert rows["step 6"]["agreement"] == pytest.approx(expected, abs=0.2)
+  assert rows["step 6"]["rankme"] == pytest.approx(geometry.rankme(second), rel=1e-3)
+  result = json.loads((run / "evals" / "progress.json").read_text())
+  assert result["results"] == rows
+
+
+def features(run, step):
+  from ssljax import recipe
+  from ssljax.judge import Judge
+
+  mesh = sharding.make_mesh()
+  trained = encoder.restore(run, mesh, step)
+  splits = recipe.open_data(trained.config)
+  return (
+    Judge(trained.config, trained.parts, splits, mesh).features(trained.state).test_x
+  )
+
+
+def test_features_are_extracted_once_for_several_protocols(run, monkeypatch):
+  ssljax.evaluate(protocol("knn", run, protocol="first"))
+  before = {p: p.stat().st_mtime_ns for p in (run / "evals" / "features").iterdir()}
+
+  def extract(*args, **kwargs):
+    raise AssertionError("features were extracted again")
+
+  monkeypatch.setattr("ssljax.evals.features.extract", extract)
+  ssljax.evaluate(protocol("retrieval", run))
+  ssljax.evaluate(protocol("knn", run, protocol="second"))
+  after = {p: p.stat().st_mtime_ns for p in (run / "evals" / "features").iterdir()}
+  assert after == before
+  first, second = (run / "evals" / f"{name}.json" for name in ("first", "second"))
+  results = [json.loads(path.read_text())["results"] for path in (first, second)]
+  assert results[0] == results[1]
+
+
+def test_an_earlier_checkpoint_can_be_judged(run):
+  rows = ssljax.evaluate(protocol("geometry", run, step=3))
+  result = json.loads((run / "evals" / "geometry.json").read_text())
+  assert result["step"] == 3
+  expected = geometry.rankme(features(run, 3))
+  assert rows["trained encoder"]["rankme"] == pytest.approx(expected, rel=1e-3)
+  with pytest.raises(ssljax.ConfigError, match=r"step=4 is no checkpoint of .* 3, 6"):
+    ssljax.evaluate(protocol("geometry", run, step=4))
+
+
+def test_what_is_no_checkpoint_of_ours_is_named(run, tmp_path):
+  with Checkpoints(tmp_path / "foreign") as checkpoints:
+    checkpoints.save(1, {"weights": np.ones(3)}, {"written_by": "somebody else"})
+  with pytest.raises(ssljax.ConfigError, match="is no checkpoint that ssljax wrote"):
+    ssljax.load_encoder(tmp_path / "foreign")
+
+
+def test_a_damaged_checkpoint_is_named(run, tmp_path):
+  import shutil
+
+  shutil.copytree(run, tmp_path / "run")
+  shutil.rmtree(tmp_path / "run" / "checkpoints" / "6" / "state" / "d")
+  with pytest.raises(ssljax.ConfigError, match="is damaged, or was written by another"):
+    ssljax.load_encoder(tmp_path / "run")
+
+
+def test_features_of_a_checkpoint_made_on_eight_devices_are_the_same_on_one(run):
+  assert jax.device_count() == 8  # on which the run was made
+  one = sharding.make_mesh(jax.devices()[:1])
+  eight = sharding.make_mesh()
+  for x, y in zip(
+    *(jax.tree.leaves(encoder.restore(run, mesh).state) for mesh in (one, eight)),
+    strict=True,
+  ):
+    np.testing.assert_array_equal(x, y)
