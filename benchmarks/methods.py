@@ -31,7 +31,7 @@ STEPS = {  # config -> steps of 128 pictures that cost as much CPU time as the o
   "instdisc_cifar10": 500,
   "invaspread_cifar10": 240,
   "cpc_image": 240,
-  "cmc_cifar10": 240,
+  "cmc_cifar10": 560,
   "moco_v1_cifar10": 345,
   "moco_v2_cifar10": 345,
   "simclr_cifar10": 240,
