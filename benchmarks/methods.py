@@ -52,7 +52,7 @@ STEPS = {  # config -> steps of 128 pictures that cost as much CPU time as the o
   "wmse_cifar10": 240,
   "metric_learning_cifar10": 240,
   "supervised_cifar10": 490,
-  SOUND: 400,
+  SOUND: 1200,
 }
 
 
