@@ -9,7 +9,7 @@ third stage, 1024 features; up to five rows below are predicted. Pictures are cr
 60 x 60 pixels.
 
 The paper gives neither the number of updates (here 100 epochs) nor the context's
-layers (here those of Henaff et al. 2020). Its ResNet is pre-activation and without
+layers or the scale of predictions (here those of Henaff et al. 2020). Its ResNet is pre-activation and without
 BatchNorm, which the authors later found to leak between patches; ours has LayerNorm
 after the convolutions, as theirs of 2020. Negatives are here from the whole batch, in
 the paper from the 16 pictures of a GPU.
@@ -40,7 +40,7 @@ def get_config(variant: str = ""):
   c.method.patch_stride = 32
   c.method.patch_crop = 60
   c.method.pixelcnn = dict(width=256, layers=5)
-  c.method.forecast = dict(horizon=5)
+  c.method.forecast = dict(horizon=5, scale=0.1)
 
   c.optimizer.name = "adamw"  # Adam: no decay
   c.optimizer.learning_rate = 2e-4
