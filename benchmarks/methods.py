@@ -27,10 +27,10 @@ from ssljax.judge import Judge
 
 ROOT = pathlib.Path(__file__).parent.parent
 SOUND = "cpc_audio"
-STEPS = {  # config -> steps of 128 pictures that cost as much CPU time as the others'
+STEPS = {  # config -> steps of its batch that cost as much CPU time as the others'
   "instdisc_cifar10": 500,
   "invaspread_cifar10": 240,
-  "cpc_image": 240,
+  "cpc_image": 170,
   "cmc_cifar10": 560,
   "moco_v1_cifar10": 345,
   "moco_v2_cifar10": 345,
@@ -39,7 +39,7 @@ STEPS = {  # config -> steps of 128 pictures that cost as much CPU time as the o
   "supcon_cifar10": 240,
   "swav_cifar10": 240,
   "byol_cifar10": 190,
-  "simsiam_cifar10": 245,
+  "simsiam_cifar10": 440,
   "moco_v3_cifar10": 190,
   "dino_cifar10": 190,
   "mae_cifar10": 570,

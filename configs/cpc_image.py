@@ -51,8 +51,11 @@ def get_config(variant: str = ""):
     c.augment.size = 32
     c.encoder.name = "resnet18"
     c.encoder.stem = "cifar"
-    c.encoder.stage_sizes = (2, 2, 2, 2)
-    c.method.update(patch_size=8, patch_stride=4, patch_crop=7)
+    c.encoder.stage_sizes = (2, 2, 2)
+    c.encoder.norm = "batch"
+    c.method.update(patch_size=8, patch_stride=6, patch_crop=7, negatives=256)
     c.method.pixelcnn = dict(width=64, layers=5)
+    c.method.forecast.horizon = 3
+    c.optimizer.learning_rate.base = 1e-3
     c.evals.crop = 1.0
   return common.finish(c, variant, "cpu")
