@@ -38,7 +38,7 @@ STEPS = {  # config -> steps of its batch that cost as much CPU time as the othe
   "simclr_v2_cifar10": 190,
   "supcon_cifar10": 240,
   "swav_cifar10": 240,
-  "byol_cifar10": 190,
+  "byol_cifar10": 340,
   "simsiam_cifar10": 440,
   "moco_v3_cifar10": 190,
   "dino_cifar10": 190,

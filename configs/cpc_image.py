@@ -9,10 +9,10 @@ third stage, 1024 features; up to five rows below are predicted. Pictures are cr
 60 x 60 pixels.
 
 The paper gives neither the number of updates (here 100 epochs) nor the context's
-layers or the scale of predictions (here those of Henaff et al. 2020). Its ResNet is pre-activation and without
-BatchNorm, which the authors later found to leak between patches; ours has LayerNorm
-after the convolutions, as theirs of 2020. Negatives are here from the whole batch, in
-the paper from the 16 pictures of a GPU.
+layers or the scale of predictions (here those of Henaff et al. 2020). Its ResNet is
+pre-activation and without BatchNorm, which the authors later found to leak between
+patches; ours has LayerNorm after the convolutions, as theirs of 2020. Negatives are
+here from the whole batch, in the paper from the 16 pictures of a GPU.
 
 Paper: linear 48.7 (top-5 73.6; its numbers are recalled, not checked).
 Ours: not yet run. (`:cpu` is CIFAR-10 in patches of 8 pixels.)
