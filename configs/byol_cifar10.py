@@ -36,9 +36,9 @@ def get_config(variant: str = ""):
   c.optimizer.momentum = 0.9
   c.optimizer.weight_decay = 2e-3
   if variant == "cpu":
-    common.cpu(c, batch_size=128, epochs=1)
-    c.augment.crop_min = 0.2
-    c.method.tau = 0.98
-    c.method.projector.update(hidden=512, out=128)
+    common.cpu(c, batch_size=64, epochs=1)  # more steps: it needs no large batch
+    c.augment.crop_min = 0.5
+    c.method.tau = 0.998
+    c.method.projector.update(hidden=512, out=128, last_norm="plain")
     c.method.predictor.update(hidden=512, out=128)
   return common.finish(c, variant, "cpu")

@@ -40,6 +40,7 @@ def get_config(variant: str = ""):
   c.evals.probe.learning_rate = 1e-3
   if variant == "cpu":
     common.cpu(c, batch_size=128, epochs=3)
+    c.optimizer.learning_rate.warmup_epochs = 0.5
     c.method.temperature = 0.2  # 0.5 learns too slowly for so short a run
     c.augment.crop_min = 0.2
     c.evals.probe.learning_rate = 0.0

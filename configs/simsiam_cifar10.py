@@ -40,7 +40,10 @@ def get_config(variant: str = ""):
   c.optimizer.momentum = 0.9
   c.optimizer.weight_decay = 5e-4
   if variant == "cpu":
-    common.cpu(c, batch_size=128, epochs=1)
+    common.cpu(c, batch_size=64, epochs=1)  # more steps: it needs no large batch
+    c.augment.crop_min = 0.5
+    c.optimizer.learning_rate.base = 1e-3
+    c.optimizer.groups = {"^predictor/": dict(learning_rate=0.01)}
     c.method.projector.update(hidden=512, out=512)
     c.method.predictor.update(hidden=128, out=512)
   return common.finish(c, variant, "cpu")

@@ -48,7 +48,8 @@ def get_config(variant: str = ""):
     common.cpu(c, batch_size=128, epochs=1)
     c.encoder.name = "resnet18"
     c.method.projector.update(hidden=512)
+    c.method.temperature = 0.2
   if variant in ("cpu", "smoke"):
-    # MoCo v3's last BatchNorm: a short run else stays where all embeddings start.
-    c.method.projector.update(last_norm="plain", out_bias=False)
+    # MoCo v3's head: a short run else stays where all embeddings start.
+    c.method.projector.update(norm=True, last_norm="plain", out_bias=False)
   return common.finish(c, variant, "simclr", "cpu")

@@ -52,9 +52,14 @@ class PixelCNN(nn.Module):
 
 
 class Forecast(nn.Module):
-  """The matrices W_k of CPC: a linear prediction for each of the next `horizon`."""
+  """The matrices W_k of CPC: a linear prediction for each of the next `horizon`.
+
+  `scale` multiplies predictions, whose products with the latents are large at first:
+  0.1 in Henaff et al. (2020), appendix.
+  """
 
   horizon: int
+  scale: float = 1.0
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -63,6 +68,7 @@ class Forecast(nn.Module):
     x = nn.Dense(self.horizon * dim, use_bias=False, dtype=self.dtype, name="w")(
       context
     )
+    x = self.scale * x
     return x.reshape(*context.shape[:-1], self.horizon, dim)
 
 

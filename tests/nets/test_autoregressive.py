@@ -121,15 +121,16 @@ def test_a_grid_s_latents_are_its_patches_each_by_itself():
   assert out["predictions"].shape == (2, 3, 4, 2, 3)
 
 
-def test_predictions_are_one_matrix_a_step_times_the_context():
+def test_predictions_are_one_scaled_matrix_a_step_times_the_context():
   text = np.random.default_rng(0).integers(0, 9, (2, 4, 5)).astype(np.int32)
-  net = Contextual(Sentence(9, width=3, embedding=4), Forecast(2), gru=GRU(6))
+  forecast = Forecast(2, scale=0.1)
+  net = Contextual(Sentence(9, width=3, embedding=4), forecast, gru=GRU(6))
   out, weights = outputs(net, text)
   assert {v.dtype for v in out.values()} == {jnp.dtype("float32")}
   matrices = np.asarray(weights["params"]["forecast"]["w"]["kernel"]).reshape(6, 2, 3)
   assert out["context"].shape == (2, 4, 6)
   for k in range(2):
-    expected = out["context"] @ matrices[:, k]
+    expected = 0.1 * out["context"] @ matrices[:, k]
     assert_allclose(out["predictions"][..., k, :], expected, atol=1e-6)
 
 
