@@ -71,9 +71,11 @@ class Judge:
       scores, _ = self.classified(state) or (None, None)
       return self._collect(embed)._replace(test_scores=scores)
 
-    return self._with_looks(self.keep(row, make), embed)._replace(
-      draw=functools.partial(self._draw, state)
-    )
+    seen = self._with_looks(self.keep(row, make), embed)
+    seen = seen._replace(draw=functools.partial(self._draw, state))
+    if getattr(self.method.net, "prototypes", None) is None:
+      return seen
+    return seen._replace(assign=functools.partial(self._assign, state))
 
   def embedding(self, state: TrainState) -> Callable[[core.Batch], jax.Array]:
     """-> embed(batch as the host gives it) -> features [B,D] f32, compiled once."""
@@ -105,6 +107,17 @@ class Judge:
       return jnp.stack([self._embed_view(state, batch, key) for key in keys], 1)
 
     return self.extract(embed)[0]
+
+  def _assign(self, state: TrainState) -> tuple[np.ndarray, int]:
+    """The best prototype [M] of the evaluation split, and how many there are."""
+
+    @jax.jit
+    def best(state, batch):
+      outputs = self.method.apply(*self.method.judged(state, self.parts.seen(batch)))
+      return outputs["logits"].argmax(1)
+
+    chosen, _ = self.extract(functools.partial(best, state))
+    return chosen.astype(np.int32), self.method.net.prototypes.num
 
   def classified(self, state: TrainState) -> tuple[np.ndarray, np.ndarray] | None:
     """Scores [M,C] and labels [M] of the evaluation split, on every process.

@@ -10,6 +10,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import jax
+import orbax.checkpoint as ocp
 import pytest
 
 CACHE = pathlib.Path(__file__).parent.parent / ".cache" / "jax"
@@ -19,6 +20,10 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+# Eight devices of one process: cutting small arrays in eight to save takes longer.
+WHOLE = ocp.type_handlers.ArrayHandler(use_replica_parallel=False)
+ocp.type_handlers.register_type_handler(jax.Array, WHOLE, override=True)
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import pathlib
 import re
 
 import pytest
+import tiny
 
 import ssljax
 from ssljax import data, methods, recipe
@@ -18,6 +19,8 @@ FOLDER = pathlib.Path(__file__).parent.parent / "configs"
 NAMES = sorted(path.stem for path in FOLDER.glob("*_*.py"))
 PROTOCOLS = sorted(f"eval/{p.stem}" for p in FOLDER.glob("eval/*.py"))
 PROTOCOLS.remove("eval/common")
+# Of each method the last; `test_contract.py` holds the first to the laws.
+ONE_EACH = list({c.method.name: name for name, c in tiny.configs().items()}.values())
 DATA = {  # data.name -> training pictures, classes
   "cifar10": (50_000, 10),
   "cifar100": (50_000, 100),
@@ -85,12 +88,26 @@ def test_an_unknown_variant_is_named_beside_the_known_ones(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_smoke_form_fits_its_data_and_its_parts_fit_together(name):
+  config = module(name).get_config("smoke")
+  recipe.check(config)
+  source = recipe.open_data(config).train
+  plan = recipe.make_plan(config, len(source), source.num_classes)
+  parts = recipe.build(config, plan)
+  spec = source.spec(config.data.size)
+  state = recipe.trace(parts, data.zeros(spec, config.batch_size))
+  assert state.params.keys() & {"encoder", "view0"}
+
+
+@pytest.mark.parametrize("name", ONE_EACH)
 def test_a_smoke_form_runs_to_its_end_and_leaves_everything(name, tmp_path):
   config = module(name).get_config("smoke")
   rows = ssljax.train_and_evaluate(config, tmp_path)
   input = methods.METHODS[config.method.name].input
   assert list(rows) == [RAW[input][0], "random encoder", "trained encoder"]
   assert json.loads((tmp_path / "results.json").read_text()) == rows
+  classifies = config.method.name in ("supervised", "distill")
+  assert ("accuracy" in rows["trained encoder"]) == classifies
   assert json.loads((tmp_path / "config.json").read_text())["method"]["name"]
   steps = [json.loads(s)["step"] for s in (tmp_path / "metrics.jsonl").open()]
   assert steps == [2, 4, 6, 6]

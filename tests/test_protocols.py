@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -150,15 +151,13 @@ def test_what_is_no_checkpoint_of_ours_is_named(run, tmp_path):
 
 
 def test_a_damaged_checkpoint_is_named(run, tmp_path):
-  import shutil
-
   shutil.copytree(run, tmp_path / "run")
   shutil.rmtree(tmp_path / "run" / "checkpoints" / "6" / "state" / "d")
   with pytest.raises(ssljax.ConfigError, match="is damaged, or was written by another"):
     ssljax.load_encoder(tmp_path / "run")
 
 
-def test_features_of_a_checkpoint_made_on_eight_devices_are_the_same_on_one(run):
+def test_a_checkpoint_made_on_eight_devices_is_the_same_on_one(run):
   assert jax.device_count() == 8  # on which the run was made
   one = sharding.make_mesh(jax.devices()[:1])
   eight = sharding.make_mesh()

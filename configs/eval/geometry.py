@@ -4,7 +4,8 @@
 
 Alignment and uniformity (Wang and Isola 2020), RankMe (Garrido et al. 2023) and LiDAR
 (Thilak et al. 2023). Alignment and LiDAR compare `draws` random views of each picture,
-of the kind that the run learned from; raw pixels have none.
+of the kind that the run learned from; raw pixels have none. Of runs with prototypes
+(SwAV, DINO) it says how many are the best of some picture.
 """
 
 from configs.eval import common

@@ -26,7 +26,8 @@ class FeatureSet(NamedTuple):
   """What evaluators see: features of both splits, and ways to see the pictures again.
 
   `look(change)` gives the test split [M,D] after its pictures were changed, `draw(n)`
-  [M,n,D] under n random views that the run learns from: None where there are none.
+  [M,n,D] under n random views that the run learns from, `assign()` the prototype [M]
+  that scores highest for each and how many there are: None where there are none.
   """
 
   train_x: np.ndarray  # f32 [N,D]
@@ -37,6 +38,7 @@ class FeatureSet(NamedTuple):
   test_scores: np.ndarray | None = None  # f32 [M,C], of an encoder that classifies
   look: Callable[[Change], np.ndarray] | None = None
   draw: Callable[[int], np.ndarray] | None = None
+  assign: Callable[[], tuple[np.ndarray, int]] | None = None
 
 
 def extract(

@@ -11,7 +11,8 @@ def evaluate(features: FeatureSet, *, draws: int = 4) -> dict[str, float]:
   """What each function below says of the test split's features.
 
   -> {"rankme", "uniformity"} and, from `draws` random views of each picture that the
-  run learns from, "alignment" and "lidar": raw input has no such views.
+  run learns from, "alignment" and "lidar": raw input has no such views. Where there are
+  prototypes, "prototypes_used": the share, in %, that score highest for some picture.
   """
   x = features.test_x
   chosen = np.random.default_rng(0).permutation(len(x))[:MOST]
@@ -19,6 +20,9 @@ def evaluate(features: FeatureSet, *, draws: int = 4) -> dict[str, float]:
   if features.draw:
     views = features.draw(draws)
     result |= {"alignment": alignment(views), "lidar": lidar(views)}
+  if features.assign:
+    chosen, count = features.assign()
+    result["prototypes_used"] = 100 * len(np.unique(chosen)) / count
   return result
 
 

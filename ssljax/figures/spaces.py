@@ -29,29 +29,27 @@ def embedding(
 ) -> None:
   """Features [N,D] in two dimensions, coloured by label [N] in 0..len(class_names)-1.
 
-  t-SNE of at most 1500 random examples after normalising each to length 1; PCA where
-  there are fewer than 100. More than 20 classes have colours but no legend.
+  t-SNE and PCA of at most 1500 random examples, each normalised to length 1; PCA alone
+  where there are fewer than 100. More than 20 classes have colours but no legend.
   """
   rng = np.random.default_rng(0)
   chosen = rng.permutation(len(features))[:MOST_POINTS]
   x, y = features[chosen], np.asarray(labels)[chosen]
   x = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-  if len(x) < FEWEST_POINTS:
-    method, points = "PCA", PCA(2).fit_transform(x)
-  else:
-    method, points = "t-SNE", _t_sne(x)
-  fig = Figure(figsize=(7.2, 5.2))
-  ax = fig.subplots()
+  maps = {"PCA": PCA(2).fit_transform(x)}
+  if len(x) >= FEWEST_POINTS:
+    maps = {"t-SNE": _t_sne(x), **maps}
+  fig = Figure(figsize=(1.2 + 4.6 * len(maps), 4.6))
   colours = class_colours(len(class_names))
-  for c, name in enumerate(class_names):
-    ax.scatter(*points[y == c].T, s=9, color=colours[c], linewidths=0, label=name)
-  ax.set(
-    xticks=[], yticks=[], title=f"{method} of {len(x)} features, coloured by class"
-  )
-  ax.set_aspect("equal", "datalim")
-  ax.spines[:].set_visible(False)
+  axes = fig.subplots(1, len(maps), squeeze=False)[0]
+  for ax, (method, points) in zip(axes, maps.items(), strict=True):
+    for c, name in enumerate(class_names):
+      ax.scatter(*points[y == c].T, s=9, color=colours[c], linewidths=0, label=name)
+    ax.set(xticks=[], yticks=[], title=f"{method} of {len(x)} features")
+    ax.set_aspect("equal", "datalim")
+    ax.spines[:].set_visible(False)
   if len(class_names) <= 20:
-    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), markerscale=2.5)
+    axes[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5), markerscale=2.5)
   fig.savefig(path)
 
 

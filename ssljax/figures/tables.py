@@ -6,6 +6,7 @@ Rows = Mapping[str, Mapping[str, float]]  # {"raw pixels": {"knn": 97.1, ...}, .
 
 HEADINGS = {"knn": "kNN", "linear": "linear", "map": "mAP", "rankme": "RankMe"}
 HEADINGS |= {"lidar": "LiDAR", "accuracy_top5": "top 5", "linear_top5": "linear, top 5"}
+HEADINGS |= {"prototypes_used": "prototypes used"}
 DECIMALS = {"alignment": 3, "uniformity": 2}  # what is no percentage; others: 1
 UNRANKED = {"alignment", "uniformity", "rankme", "lidar"}  # more is not yet better
 

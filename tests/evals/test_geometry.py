@@ -77,3 +77,12 @@ def test_views_are_asked_for_where_there_are_any():
   result = geometry.evaluate(seen._replace(draw=draw), draws=3)
   assert asked == [3]
   assert result.keys() == {"rankme", "uniformity", "alignment", "lidar"}
+
+
+def test_prototypes_that_are_nobody_s_best_are_not_used():
+  x = RNG.normal(size=(5, 4)).astype(np.float32)
+  seen = FeatureSet(x, np.zeros(5), x, np.zeros(5), 1)
+  result = geometry.evaluate(
+    seen._replace(assign=lambda: (np.int32([3, 0, 3, 1, 0]), 4))
+  )
+  assert result["prototypes_used"] == 75

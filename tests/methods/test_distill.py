@@ -51,7 +51,7 @@ def stages(tmp_path_factory, quick_compilation):
   folders = [root / name for name in ("pretrain", "finetune", "distill")]
   first, second, _ = map(str, folders)
   configs = (
-    smoke("simclr_v2_imagenet", "r50"),
+    smoke("simclr_v2_imagenet", "r50", **{"evals.at_end": ()}),
     smoke("simclr_v2_finetune", **{"pretrained.checkpoint": first}),
     smoke("simclr_v2_distill", **{"pretrained.checkpoint": second}),
   )
@@ -76,12 +76,12 @@ def test_a_classifier_s_accuracy_is_reported(stages):
     rows = json.loads((folder / "results.json").read_text())
     assert 0 <= rows["trained encoder"]["accuracy"] <= 100
     assert "accuracy" not in rows["raw pixels, centred"]
-  assert "accuracy" not in json.loads((stages[0] / "results.json").read_text())
 
 
 def test_fine_tuning_starts_from_the_weights_of_the_first_stage(stages, tmp_path):
   config = smoke(
-    "simclr_v2_finetune", **{"pretrained.checkpoint": str(stages[0]), "steps": 1}
+    "simclr_v2_finetune",
+    **{"pretrained.checkpoint": str(stages[0]), "steps": 1, "evals.at_end": ()},
   )
   config.optimizer = {"name": "sgd", "learning_rate": 0.0}
   ssljax.train_and_evaluate(config, tmp_path)
