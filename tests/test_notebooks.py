@@ -41,7 +41,7 @@ def own_process(tmp_path, monkeypatch):
 def test_a_notebook_runs_and_shows_its_pictures(path, own_process):
   notebook = read(path)
   where = {"metadata": {"path": str(path.parent)}}
-  nbclient.NotebookClient(notebook, MOST_SECONDS, resources=where).execute()
+  nbclient.NotebookClient(notebook, timeout=MOST_SECONDS, resources=where).execute()
   shown = [
     output
     for cell in code(notebook)
