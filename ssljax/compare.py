@@ -3,20 +3,30 @@
 import datetime
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
 from ssljax import fields, figures, html
 from ssljax.fields import ConfigError
-from ssljax.html import TRAINED, Run, Table
+from ssljax.html import TRAINED, Run, Section, Table
 
 ABSENT = "-"
 ABOUT_LOSSES = (
   "A colour for each run. Losses of different methods, batches or temperatures cannot "
   "be compared; accuracies can."
 )
+
+
+class Reached(NamedTuple):
+  """What runs reached under one protocol, with the same numbers on the same data."""
+
+  title: str
+  note: str  # the data, and what tells it from others of its title
+  settings: dict[str, str]
+  own: bool  # whether it is on the data of all runs
+  rows: figures.Rows
 
 
 def evaluate(config: ConfigDict, out: str | pathlib.Path | None = None) -> dict:
@@ -44,7 +54,7 @@ def compare(
   reached = results(runs)
   lines = [["", *runs], *([name, *row.values()] for name, row in differing.items())]
   print(figures.aligned(lines) if differing else "Their configs are the same.")
-  titled = {f"{title} ({note})": rows for (title, note), rows in reached.items()}
+  titled = {f"{one.title} ({one.note})": one.rows for one in reached}
   for title, rows in titled.items():
     print(f"\n{title}\n{figures.table(rows)}")
   print(f"\nwritten to {_write(pathlib.Path(out), runs, differing, reached)}")
@@ -61,28 +71,53 @@ def differences(configs: Mapping[str, dict]) -> dict[str, dict[str, str]]:
   return {name: row for name, row in table.items() if len(set(row.values())) > 1}
 
 
-def results(runs: Mapping[str, Run]) -> dict[tuple[str, str], figures.Rows]:
-  """{run: what its folder holds} -> {(protocol, its numbers): what they reached}.
+def results(runs: Mapping[str, Run]) -> list[Reached]:
+  """What runs reached, in the order of a report.
 
   With other numbers or on other data it is another protocol. A run's row bears its
-  name; others, such as raw pixels, stand there once where they agree.
+  name, and the step if it is not the run's last; other rows, such as raw pixels, stand
+  there once where they agree.
   """
-  found: dict[tuple[str, str], dict[str, figures.Rows]] = {}
-  for name, run in runs.items():
-    for protocol in run.protocols:
-      kind = figures.heading(protocol["protocol"]), html.protocol_note(protocol)
-      found.setdefault(kind, {})[name] = protocol["results"]
-  return {kind: _merged(reached) for kind, reached in found.items()}
+  left = [(found, run) for run, its in runs.items() for found in its.protocols]
+  groups: dict[tuple[str, str], dict[str, dict]] = {}
+  for found, run in sorted(left, key=lambda pair: html.place(pair[0])):
+    kind = html.title(found), json.dumps(html.settings(found), sort_keys=True)
+    at = "" if found["step"] == runs[run].last else f" at step {found['step']:,}"
+    groups.setdefault(kind, {})[run + at] = found
+  reached = []
+  for (title, settings), group in groups.items():
+    like = {other: json.loads(other) for name, other in groups if name == title}
+    note = _note(like[settings], differences(like))
+    data = next(iter(group.values()))["data"]
+    own = all(html.same_examples(data, run.config["data"]) for run in runs.values())
+    rows = _merged(
+      {name: _rows(name, found["results"]) for name, found in group.items()}
+    )
+    reached.append(Reached(title, note, like[settings], own, rows))
+  return reached
+
+
+def _note(settings: Mapping[str, str], apart: Collection[str]) -> str:
+  """The data, and what tells a protocol apart from others of its title."""
+  told = [k for k in apart if k in settings and k != "data.name"]
+  given = (f"{k} = {settings[k]}" for k in told)
+  return "; ".join([f"on {settings['data.name']}", *given])
+
+
+def _rows(run: str, rows: figures.Rows) -> figures.Rows:
+  """The same, the trained encoder's by the name of its run, or else all by it."""
+  if TRAINED in rows:
+    return {run if row == TRAINED else row: x for row, x in rows.items()}
+  return {f"{row} of {run}": x for row, x in rows.items()}
 
 
 def _merged(reached: Mapping[str, figures.Rows]) -> figures.Rows:
+  """Rows of all runs; those of one name stand there once where they agree."""
   merged = {}
   for row in dict.fromkeys(row for rows in reached.values() for row in rows):
     values = {run: rows[row] for run, rows in reached.items() if row in rows}
     one, *others = values.values()
-    if row == TRAINED:
-      merged |= values
-    elif all(other == one for other in others):
+    if all(other == one for other in others):
       merged[row] = one
     else:
       merged |= {f"{row} of {run}": value for run, value in values.items()}
@@ -93,21 +128,24 @@ def _write(
   out: pathlib.Path,
   runs: Mapping[str, Run],
   differing: Mapping[str, Mapping[str, str]],
-  reached: Mapping[tuple[str, str], figures.Rows],
+  reached: Sequence[Reached],
 ) -> pathlib.Path:
   (out / "figures").mkdir(parents=True, exist_ok=True)
   drawn = out / "figures" / "overlay.png"
-  figures.overlay({name: run.metrics for name, run in runs.items()}, drawn)
+  figures.overlay({name: html.history(run) for name, run in runs.items()}, drawn)
   lines = [
     (name, [(x, False) for x in row.values()]) for name, row in differing.items()
   ]
   configs = [Table("", "", list(runs), lines, "words")] if differing else []
-  tables = [html.table(*kind, rows) for kind, rows in reached.items()]
+  tables = [
+    html.table(one.title, one.note, one.rows, settings=one.settings) for one in reached
+  ]
   summary = [f"{len(runs)} runs, whose configs differ in {len(differing)} fields."]
-  bars = html.bars(reached.values(), runs)
-  if ours := [line for line in bars["lines"] if line[3]] if bars else []:
-    best, value, *_ = max(ours, key=lambda line: line[2])
-    summary.append(f"{bars['title']} is highest for {best}: {value} %.")
+  if bars := html.bars([one.rows for one in reached if one.own], runs):
+    ours = [line for line in bars["lines"] if line[3]]
+    _, best, *_ = max(ours, key=lambda line: line[2])
+    names = " and ".join(name for name, text, *_ in ours if text == best)
+    summary.append(f"{bars['title']} is highest for {names}: {best} %.")
   return html.render(
     out / "compare.html",
     kind="Comparison of runs",
@@ -117,13 +155,9 @@ def _write(
     bars=bars,
     facts={},
     sections=[
-      {"title": "What differs", "tables": configs, "figures": []},
-      {
-        "title": "How they went",
-        "tables": [],
-        "figures": [html.figure(drawn, ABOUT_LOSSES)],
-      },
-      {"title": "How good they are", "tables": tables, "figures": []},
+      Section("What differs", configs),
+      Section("How they went", figures=[html.figure(drawn, ABOUT_LOSSES)]),
+      Section("How good they are", tables),
     ],
     details=[
       (f"The whole config of {name}", json.dumps(run.config, indent=2))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import jax
 import numpy as np
 
-from ssljax import figures, paths
+from ssljax import augment, figures, paths
 from ssljax.core import TrainState
 from ssljax.data.source import Source, Subset
 from ssljax.evals import geometry, knn
@@ -15,6 +15,7 @@ from ssljax.evals.features import FeatureSet, unit
 from ssljax.judge import Judge
 
 FIRST_LAYER = r"encoder/(conv1|stem_conv1|patch)/kernel$"
+METHOD_SHOWN = 8  # pictures, from all over the data
 PAIRS = 5000  # of each kind in the histograms
 
 
@@ -29,13 +30,16 @@ def draw(
 ) -> None:
   """What the features `seen` under `state` tell, a PNG each in `folder`.
 
-  Nearest neighbours, the kNN vote's confusions and, where the network has such,
-  attention, patches and the first layer's filters. `shown` random test pictures; only
-  process 0 draws, and only what learned from pictures has any.
+  Where they lie and, of what learned from pictures, nearest neighbours, the kNN vote's
+  confusions and, where the network has such, attention, patches and the first layer's
+  filters. `shown` random test pictures; only process 0 draws.
   """
+  classes = judge.splits.train.class_names
+  if jax.process_index() == 0:
+    folder.mkdir(parents=True, exist_ok=True)
+    figures.embedding(seen.test_x, seen.test_y, classes, folder / "embedding.png")
   if judge.method.input != "image":
     return
-  folder.mkdir(parents=True, exist_ok=True)
   rng = np.random.default_rng(judge.config.seed)
   chosen = np.sort(rng.permutation(len(seen.test_y))[:shown])
   inside = _inside(judge, state, chosen)
@@ -85,6 +89,21 @@ def draw_more(seen: Mapping[str, FeatureSet], folder: pathlib.Path) -> None:
   )
 
 
+def draw_method(judge: Judge, state: TrainState, folder: pathlib.Path) -> None:
+  """method.png in `folder`: what the method itself has to show, if anything."""
+  source = judge.splits.eval or judge.splits.train
+  chosen = np.linspace(0, len(source) - 1, METHOD_SHOWN)
+  (batch,) = judge.batches(Subset(source, chosen), len(chosen))
+  made = jax.device_get(jax.jit(judge.parts.show)(state.replace(opt_state=None), batch))
+  if made and jax.process_index() == 0:
+    recipe = augment.configure(judge.config.augment)
+    mean, std = np.float32(recipe.mean), np.float32(recipe.std)
+    lines = {title: x * std + mean for title, x in made.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    title = "What the method makes of pictures"
+    figures.pictures(lines, title, folder / "method.png")
+
+
 def _inside(
   judge: Judge, state: TrainState, chosen: Sequence[int]
 ) -> dict[str, np.ndarray]:
@@ -114,14 +133,19 @@ def _pictures(judge: Judge, source: Source, numbers: Sequence[int]) -> np.ndarra
 
 
 def _confusion(judge: Judge, seen: FeatureSet, path: pathlib.Path) -> None:
+  """Of the vote that is the run's own kNN, so that both say the same number."""
+  numbers = {"k": 200, "temperature": 0.1} | judge.numbers["knn"]
+  k, temperature = numbers["k"], numbers["temperature"]
+  k = min(k if isinstance(k, int) else max(k), len(seen.train_y))
   votes = knn.weighted_knn(
     seen.train_x,
     seen.train_y,
     seen.test_x,
-    k=min(20, len(seen.train_y)),
-    temperature=0.07,
+    k=k,
+    temperature=temperature,
     num_classes=seen.num_classes,
   )
   counts = np.zeros((seen.num_classes, seen.num_classes), np.int64)
   np.add.at(counts, (seen.test_y, votes.argmax(1)), 1)
-  figures.confusion(counts, judge.splits.train.class_names, path)
+  vote = f"the kNN vote (k = {k}, temperature {temperature})"
+  figures.confusion(counts, judge.splits.train.class_names, vote, path)

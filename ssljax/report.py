@@ -12,14 +12,12 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from ssljax import augment, data, figures, html, pictures
-from ssljax import writer as writers
 from ssljax.core import TrainState
 from ssljax.data.source import Subset
 from ssljax.judge import Judge, Scores, compare
-from ssljax.recipe import Recipe
 from ssljax.writer import Writer
 
-PICTURED = 8  # examples in the grid of views
+PICTURED = 8  # examples in the grid of views, from all over the data
 PACKAGES = ("jax", "flax", "optax", "numpy")  # whose versions are kept
 
 
@@ -30,46 +28,22 @@ def picture_views(
   recipe = augment.configure(config.augment)
   if jax.process_index() or recipe.input != "image":
     return
-  shown = _examples(config, source)
+  chosen = Subset(source, np.linspace(0, len(source) - 1, PICTURED))
+  size = config.data.size
+  (shown,) = data.eval_batches(chosen, PICTURED, size=size, in_memory=False, workers=1)
   views = jax.jit(augment.build(config.augment, normalise=False))
   batch = jax.device_get(views(jax.random.key(config.seed), shown))
   lines = {"original": shown["image"][..., :3]}
   for title, stack in (("view", batch["image"]), ("local", batch.get("local"))):
     for i in range(0 if stack is None else stack.shape[1]):
       lines[f"{title} {i + 1}"] = stack[:, i, ..., :3]
-  _draw(lines, "Pictures and their views", workdir / "figures" / "views.png")
-
-
-def picture_method(
-  config: ConfigDict, parts: Recipe, judge: Judge, state: TrainState, folder
-) -> None:
-  """figures/method.png: what the method itself has to show, if anything."""
-  recipe = augment.configure(config.augment)
-  shown = _examples(config, judge.splits.eval or judge.splits.train)
-  pictures = jax.device_get(jax.jit(parts.show)(state.replace(opt_state=None), shown))
-  if pictures and jax.process_index() == 0:
-    mean, std = np.float32(recipe.mean), np.float32(recipe.std)
-    lines = {title: x * std + mean for title, x in pictures.items()}
-    _draw(lines, "What the method makes of pictures", folder / "method.png")
-
-
-def _examples(config: ConfigDict, source: data.Source) -> dict[str, np.ndarray]:
-  """From all over the source: the first ones of a folder are of one class."""
-  chosen = Subset(source, np.linspace(0, len(source) - 1, PICTURED))
-  size = config.data.size
-  return next(
-    data.eval_batches(chosen, PICTURED, size=size, in_memory=False, workers=1)
-  )
-
-
-def _draw(lines: dict[str, np.ndarray], title: str, path: pathlib.Path) -> None:
-  path.parent.mkdir(exist_ok=True)
-  figures.pictures(lines, title, path)
+  (workdir / "figures").mkdir(exist_ok=True)
+  path = workdir / "figures" / "views.png"
+  figures.pictures(lines, "Pictures and their views", path)
 
 
 def finish(
   config: ConfigDict,
-  parts: Recipe,
   judge: Judge,
   first: TrainState,
   last: TrainState,
@@ -88,16 +62,12 @@ def finish(
     writer.write(int(last.step), rows["trained encoder"])
     writer.say(figures.table(rows))
   folder = workdir / "figures"
-  picture_method(config, parts, judge, last, folder)
+  pictures.draw_method(judge, last, folder)
   if rows:
     pictures.draw(judge, last, seen, folder)
   if jax.process_index() == 0:
-    folder.mkdir(exist_ok=True)
-    figures.curves(writers.read(workdir), folder / "curves.png")
     if rows:
       (workdir / "results.json").write_text(json.dumps(rows, indent=2) + "\n")
-      classes = judge.splits.train.class_names
-      figures.embedding(seen.test_x, seen.test_y, classes, folder / "embedding.png")
     text = json.dumps(about(judge, last), indent=2)
     (workdir / "about.json").write_text(text + "\n")
     html.write(workdir)

@@ -82,7 +82,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | pathlib.Path) -> dict:
     if int(state.step) < plan.total_steps:
       writer.say(f"Stopped at step {state.step} and saved; the same line continues.")
       return {}
-    return report.finish(config, parts, judge, init(), state, writer, workdir)
+    return report.finish(config, judge, init(), state, writer, workdir)
 
 
 def check_same_run(config: ConfigDict, workdir: pathlib.Path) -> bool:

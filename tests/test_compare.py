@@ -7,7 +7,7 @@ import ssljax
 from ssljax import compare
 from ssljax.fields import ConfigError
 
-AT_THE_END = "at the end of training (on cifar10; knn.k = 200; knn.temperature = 0.1)"
+AT_THE_END = "At the end of training (on cifar10)"
 
 
 @pytest.fixture
@@ -42,8 +42,11 @@ def test_runs_lie_side_by_side_and_what_they_share_is_there_once(runs, tmp_path)
     "one": {"knn": 50.32, "few_label_1": 20.04, "few_label_1_std": 2.26},
     "other": {"knn": 49.55, "few_label_1": 20.04, "few_label_1_std": 2.26},
   }
-  title = "retrieval (on cifar10; ks = 1, 5; gallery = test)"
-  assert list(tables[title]) == ["raw pixels, centred", "one", "other"]
+  assert list(tables["Retrieval (on cifar10)"]) == [
+    "raw pixels, centred",
+    "one",
+    "other",
+  ]
 
 
 def test_the_page_and_the_screen_show_the_same(runs, tmp_path, capsys):
@@ -68,11 +71,11 @@ def test_other_numbers_make_another_protocol(runs, tmp_path):
   other = run_folder.retrieval(60.0, ks=(1, 10))
   run_folder.write(runs[1] / "evals" / "retrieval.json", other)
   tables = compare.compare(runs, tmp_path / "out")
-  assert [rows.keys() & {"one", "other"} for rows in tables.values()] == [
-    {"one", "other"},
-    {"one"},
-    {"other"},
-  ]
+  assert {title: rows.keys() & {"one", "other"} for title, rows in tables.items()} == {
+    AT_THE_END: {"one", "other"},
+    "Retrieval (on cifar10; ks = 1, 5)": {"one"},
+    "Retrieval (on cifar10; ks = 1, 10)": {"other"},
+  }
 
 
 def test_results_on_other_data_stand_apart(runs, tmp_path):
@@ -80,6 +83,64 @@ def test_results_on_other_data_stand_apart(runs, tmp_path):
   tables = compare.compare([*runs, digits], tmp_path / "out")
   assert tables[AT_THE_END].keys() & {"one", "other", "third"} == {"one", "other"}
   assert tables[AT_THE_END.replace("cifar10", "digits")].keys() >= {"third"}
+
+
+def linear(run, **changed):
+  """Leaves a linear probe in the run's folder, better than what its kNN reached."""
+  result = run_folder.retrieval(0.0) | {"protocol": "linear", "evaluator": "linear"}
+  result["results"] = {
+    run_folder.RAW: {"linear": 44.4},
+    run_folder.TRAINED: {"linear": 77.7},
+  }
+  run_folder.write(run / "evals" / "linear.json", result | changed)
+
+
+def verdict(runs, out):
+  compare.compare(runs, out)
+  text = Page(out / "compare.html").text
+  return text[text.index("Accuracy of") :].split(" is highest for ")
+
+
+def test_no_run_is_best_at_what_others_were_not_asked(runs, tmp_path):
+  linear(runs[1])
+  name, best = verdict(runs, tmp_path / "out")
+  assert name.startswith("Accuracy of the kNN vote")
+  assert best.startswith("one: 50.3 %.")
+  linear(runs[0])
+  name, best = verdict(runs, tmp_path / "out")
+  assert name.startswith("Accuracy of a linear probe")
+  assert best.startswith("one and other: 77.7 %.")
+
+
+def test_no_run_is_best_on_other_data_or_at_an_earlier_step(runs, tmp_path):
+  for changed in ({"data": {"name": "cifar100"}}, {"step": 10}):
+    for run in runs:
+      linear(run, **changed)
+    name, _ = verdict(runs, tmp_path / "out")
+    assert name.startswith("Accuracy of the kNN vote")
+
+
+def test_a_row_of_an_earlier_checkpoint_says_so(runs, tmp_path):
+  linear(runs[0], step=10)
+  (runs[0] / "evals" / "linear.json").rename(runs[0] / "evals" / "linear-step10.json")
+  for run in runs:
+    linear(run)
+  tables = compare.compare(runs, tmp_path / "out")
+  assert list(tables["Linear probe (on cifar10)"]) == [
+    "raw pixels, centred",
+    "one at step 10",
+    "one",
+    "other",
+  ]
+
+
+def test_checkpoints_bear_the_name_of_their_run(runs, tmp_path):
+  result = run_folder.retrieval(0.0) | {"protocol": "progress", "evaluator": "progress"}
+  result["results"] = {"step 20": {"rankme": 4.0}}
+  run_folder.write(runs[0] / "evals" / "progress.json", result)
+  tables = compare.compare(runs, tmp_path / "out")
+  (rows,) = (rows for title, rows in tables.items() if "checkpoint" in title)
+  assert list(rows) == ["step 20 of one"]
 
 
 def test_folders_of_one_name_are_called_by_their_paths(runs, tmp_path):
@@ -92,6 +153,12 @@ def test_folders_of_one_name_are_called_by_their_paths(runs, tmp_path):
 def test_less_than_two_runs_cannot_be_compared(given):
   with pytest.raises(ConfigError, match=r"must name two runs or more: --config\.runs="):
     ssljax.evaluate(ConfigDict({"evaluator": "compare", "runs": given}))
+
+
+def test_a_folder_of_another_program_is_named(runs):
+  (runs[1] / "config.json").write_text('{"model": "bert"}')
+  with pytest.raises(ConfigError, match="holds no run of ssljax"):
+    ssljax.evaluate(config(runs))
 
 
 def test_a_folder_that_is_no_run_is_named(runs, tmp_path):

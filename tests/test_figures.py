@@ -105,6 +105,25 @@ def test_curves_draw_a_panel_for_whatever_a_run_measured(tmp_path):
   assert (taller, as_wide) == (2 * tall, wide)
 
 
+def test_half_a_point_of_accuracy_does_not_fill_the_axis(tmp_path, monkeypatch):
+  limits = {}
+
+  def look(fig, path):
+    limits.update({ax.get_title(loc="left"): ax.get_ylim() for ax in fig.axes})
+
+  monkeypatch.setattr(matplotlib.figure.Figure, "savefig", look)
+  scores = {"loss": (3.0, 2.9), "knn": (49.6, 50.2), "agreement": (99.0, 99.8)}
+  rows = [{"step": s, **{k: v[s] for k, v in scores.items()}} for s in (0, 1)]
+  figures.curves(rows, tmp_path / "curves.png")
+  low, high = limits["Accuracy (%)"]
+  assert (low + high) / 2 == pytest.approx(49.9)
+  assert high - low == pytest.approx(10)
+  assert limits["Neighbours kept (%)"] == (90, 100)
+  assert np.ptp(limits["Training loss"]) < 0.2
+  figures.overlay({"it": rows}, tmp_path / "overlay.png")
+  assert np.ptp(limits["Accuracy (%): kNN"]) == pytest.approx(10)
+
+
 def test_several_runs_share_the_panels_and_have_a_colour_each(tmp_path):
   path = tmp_path / "overlay.png"
   runs = {
@@ -137,18 +156,18 @@ def test_frames_tell_neighbours_of_the_query_s_class_from_others(tmp_path):
 
 def test_a_row_of_the_confusion_is_in_percent_of_its_class(tmp_path):
   path, dark = tmp_path / "confusion.png", rgb(matplotlib.colormaps["Blues"](1.0))
-  figures.confusion(np.array([[1, 0], [0, 1000]]), ["ant", "bee"], path)
+  figures.confusion(np.array([[1, 0], [0, 1000]]), ["ant", "bee"], "it", path)
   places = np.argwhere(np.all(pixels(path) == dark, -1))
   assert np.ptp(places, axis=0).min() > 300  # both corners of the diagonal are dark
   share = share_of(dark, path)
-  figures.confusion(np.array([[0, 3], [0, 1000]]), ["ant", "bee"], path)
+  figures.confusion(np.array([[0, 3], [0, 1000]]), ["ant", "bee"], "it", path)
   assert share_of(dark, path) == pytest.approx(share, rel=0.1)
 
 
 @pytest.mark.parametrize("n", [30, 70])
 def test_a_confusion_of_many_classes_has_no_numbers_to_read(tmp_path, n):
   names = [f"class {c}" for c in range(n)]
-  figures.confusion(np.eye(n, dtype=int), names, tmp_path / "confusion.png")
+  figures.confusion(np.eye(n, dtype=int), names, "it", tmp_path / "confusion.png")
   dark = rgb(matplotlib.colormaps["Blues"](1.0))
   assert share_of(dark, tmp_path / "confusion.png") == pytest.approx(0.6 / n, rel=0.4)
 
@@ -226,6 +245,8 @@ def test_the_best_of_a_column_is_whatever_prints_the_same_as_it():
   assert figures.best(rows, "knn") == {"raw", "random"}
   assert figures.best(rows, "error") == {"random"}
   assert figures.best(rows, "rankme") == set()  # more is not yet better
+  for name in ("agreement", "prototypes_used"):
+    assert figures.best({"a": {name: 1.0}, "b": {name: 2.0}}, name) == set()
   assert figures.best({"trained": {"knn": 49.0}}, "knn") == set()
 
 
@@ -234,6 +255,7 @@ def test_the_best_of_a_column_is_whatever_prints_the_same_as_it():
   [
     ("few_label_1", "1 label"),
     ("recall_5", "recall@5"),
+    ("copy_recall_1", "copy recall@1"),
     ("knn_20", "kNN, k = 20"),
     ("map", "mAP"),
     ("gaussian_noise", "gaussian noise"),

@@ -89,12 +89,14 @@ def test_the_page_holds_its_pictures_and_loads_nothing(run):
   page = Page(html.write(run))
   assert not {"script", "link", "iframe", "object", "base"} & set(page.tags)
   assert page.open == []
-  assert len(page.addresses) == 2
+  sizes = []
   for address in page.addresses:
     kind, _, data = address.partition(",")
     assert kind == "data:image/png;base64"
     with Image.open(io.BytesIO(base64.b64decode(data))) as image:
-      assert image.size == (48, 32)
+      sizes.append(image.size)
+  with Image.open(run / "figures" / "curves.png") as curves:
+    assert sizes == [(48, 32), curves.size, (48, 32)]
 
 
 def test_a_reader_is_told_what_was_trained_how_it_went_and_how_good_it_is(run):
@@ -106,7 +108,6 @@ def test_a_reader_is_told_what_was_trained_how_it_went_and_how_good_it_is(run):
     "did not collapse",
     "right for 50.3 % of the test examples, against 41.2 % (raw pixels, centred), "
     "30.6 % (random encoder): 9.1 points better than the best of these.",
-    "on cifar10; ks = 1, 5; gallery = test; step 20, seed 3",
     '"temperature": 0.2',  # of the config
     "An own one",
   ):
@@ -137,6 +138,126 @@ def test_scores_on_other_data_are_no_headline_of_the_run(run):
   page = Page(html.write(run))
   assert "is right for 77.7 %" not in page.text
   assert [run_folder.TRAINED, "77.7"] in page.rows
+
+
+def judged(run, **changed):
+  """A linear probe's JSON beside the run's others."""
+  result = run_folder.retrieval(0.0)
+  result |= {"protocol": "linear", "evaluator": "linear"}
+  result |= {"results": {run_folder.RAW: {"linear": 44.4}} | LINEAR} | changed
+  run_folder.write(run / "evals" / f"{result['protocol']}.json", result)
+  return Page(html.write(run))
+
+
+LINEAR = {run_folder.TRAINED: {"linear": 77.7}}
+
+
+def test_an_earlier_checkpoint_s_score_is_no_headline_of_the_run(run):
+  page = judged(run)
+  assert "is right for 77.7 %" in page.text
+  assert "Accuracy of a linear probe" in page.text
+  page = judged(run, step=10)
+  assert "is right for 77.7 %" not in page.text
+  assert "Accuracy of the kNN vote" in page.text  # of the bars
+  assert "at step 10" in page.text
+  assert [run_folder.TRAINED, "77.7"] in page.rows
+  (run / "results.json").unlink()
+  assert "At its last step it has not been judged" in judged(run, step=10).text
+
+
+def test_what_numbers_depend_on_is_folded_away(run):
+  page = html.write(run).read_text()
+  title, settings = page.index("Retrieval"), page.index("<dt>ks</dt><dd>1, 5</dd>")
+  between = page[title:settings]
+  assert between.index("</table>") < between.index('<details class="settings">')
+  assert "gallery" not in between
+  assert "knn.temperature" not in page[: page.index('<details class="settings">')]
+
+
+def test_protocols_have_names_for_people_in_the_order_of_their_questions(run):
+  for name in ("geometry", "transfer_flowers", "knn", "few_label", "linear_grid"):
+    result = run_folder.retrieval(9.0) | {"protocol": name, "evaluator": name}
+    run_folder.write(run / "evals" / f"{name}.json", result)
+  text = html.write(run).read_text()
+  text = text[text.index("How good it is") :]
+  titles = (
+    *("At the end of training", "Linear probe, the best of a grid"),
+    *("Nearest-neighbour vote", "Few-label probe", "Transfer flowers", "Retrieval"),
+    "Geometry of the features",
+  )
+  places = [text.index(f"<h3>{title}</h3>") for title in titles]
+  assert places == sorted(places)
+
+
+def test_what_is_no_result_of_ours_is_left_out_with_a_warning(run, caplog):
+  before = Page(html.write(run)).rows
+  assert not caplog.text
+  for name, text in {
+    "other": '{"results": {"accuracy": 3}}',
+    "list": "[1, 2]",
+    "half": '{"protocol": "knn", ',
+    "words": '{"results": {"a": {"b": "c"}}}',
+    "silent": '{"rows": 4096}',  # what `embed` leaves
+  }.items():
+    (run / "evals" / f"{name}.json").write_text(text)
+  assert Page(html.write(run)).rows == before
+  for name in ("other", "list", "half", "words"):
+    assert f"{name}.json is left out: it is no result that ssljax wrote" in caplog.text
+  assert "silent" not in caplog.text
+
+
+@pytest.mark.parametrize("text", ['{"model": {"name": "bert"}}', "[]", "{"])
+def test_a_config_of_another_program_is_named(run, text):
+  (run / "config.json").write_text(text)
+  with pytest.raises(ConfigError, match=r"no run of ssljax: .*config\.json lacks seed"):
+    html.read(run)
+
+
+def test_pictures_of_the_last_step_take_their_place_and_others_stand_apart(run):
+  for name, changed in {
+    "pictures": {},
+    "early": {"step": 10},
+    "digits": {"data": {"name": "digits"}},
+  }.items():
+    result = run_folder.retrieval(0.0)
+    result |= {"protocol": "pictures", "evaluator": "pictures"}
+    run_folder.write(run / "evals" / f"{name}.json", result | {"results": {}} | changed)
+    (run / "evals" / name).mkdir()
+    Image.new("RGB", (9, 7)).save(run / "evals" / name / "neighbours.png")
+  Image.new("RGB", (5, 5)).save(run / "figures" / "neighbours.png")
+  page = Page(html.write(run))
+  assert "What it sees at step 10" in page.text
+  assert "What it sees on digits" in page.text
+  assert len(page.addresses) == 3 + 3  # of neighbours, only those drawn later
+
+
+def test_a_probe_s_own_report_has_what_its_protocol_found(tmp_path):
+  origin = {"checkpoint": "runs/it", "step": 7000}
+  evals = {"at_end": [], "knn": {"k": 200}}
+  probe = run_folder.make(tmp_path / "linear_grid", pretrained=origin, evals=evals)
+  (probe / "results.json").unlink()
+  assert "It has not been judged" not in Page(html.write(probe)).text  # has retrieval
+  (probe / "evals" / "retrieval.json").unlink()
+  assert "It has not been judged by labels yet." in Page(html.write(probe)).text
+  result = run_folder.retrieval(0.0) | {"protocol": "linear_grid", "step": 7000}
+  result |= {"evaluator": "training", "results": LINEAR}
+  run_folder.write(tmp_path / "linear_grid.json", result | {"step": 9000})
+  assert "It has not been judged by labels yet." in Page(html.write(probe)).text
+  run_folder.write(tmp_path / "linear_grid.json", result)
+  text = Page(html.write(probe)).text
+  assert "is right for 77.7 % of the test examples." in text
+  assert "It began with what runs/it had learned." in text
+
+
+def test_checkpoints_looked_at_later_are_in_the_curves(run):
+  result = run_folder.retrieval(0.0) | {"protocol": "late", "evaluator": "progress"}
+  result["results"] = {"step 5": {"rankme": 3.0}, "step 15": {"agreement": 40.0}}
+  run_folder.write(run / "evals" / "late.json", result)
+  rows = html.history(html.read(run))
+  assert [row["step"] for row in rows] == [5, 10, 15, 20, 20]
+  assert rows[2] == {"step": 15, "agreement": 40.0}
+  run_folder.write(run / "evals" / "late.json", result | {"data": {"name": "digits"}})
+  assert len(html.history(html.read(run))) == 3
 
 
 def test_what_was_tried_is_listed(run):

@@ -55,9 +55,9 @@ def embedding(
 
 @matplotlib.rc_context({**STYLE, "axes.grid": False})
 def confusion(
-  counts: np.ndarray, class_names: Sequence[str], path: str | os.PathLike
+  counts: np.ndarray, class_names: Sequence[str], who: str, path: str | os.PathLike
 ) -> None:
-  """What each class was taken for, from counts [C,C] of true class by predicted class.
+  """What `who` took each class for: counts [C,C] of true class by predicted class.
 
   A row is in % of its class. Up to 20 classes have their numbers written, up to 60
   their names.
@@ -72,7 +72,7 @@ def confusion(
   image = ax.imshow(shares, cmap="Blues", norm=scale)
   right = 100 * np.trace(counts) / max(counts.sum(), 1)
   ax.set(
-    title=f"What was taken for what: {right:.1f} % right",
+    title=f"{right:.1f} % right by {who}",
     xlabel="predicted class",
     ylabel="true class",
     xticks=[],

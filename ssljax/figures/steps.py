@@ -17,6 +17,7 @@ from ssljax.figures.style import STYLE
 Metrics = Sequence[Mapping[str, Any]]  # the rows of a metrics.jsonl
 
 ACCURACY = "Accuracy (%)"
+KEPT = "Neighbours kept (%)"
 PANELS = {  # title: {metric: (its name in words, what makes it the panel's unit)}
   "Training loss": {"loss": ("", 1)},
   ACCURACY: {
@@ -25,6 +26,8 @@ PANELS = {  # title: {metric: (its name in words, what makes it the panel's unit
     "accuracy": ("accuracy", 1),
   },
   "Effective rank of embeddings": {"effective_rank": ("", 1)},
+  "RankMe of features": {"rankme": ("", 1)},
+  KEPT: {"agreement": ("", 1)},
   "Cosine similarity": {
     "positive_similarity": ("views of one picture", 1),
     "negative_similarity": ("views of different ones", 1),
@@ -32,10 +35,11 @@ PANELS = {  # title: {metric: (its name in words, what makes it the panel's unit
   "Learning rate": {"learning_rate": ("", 1)},
   "Gradient norm": {"grad_norm": ("", 1)},
 }
-OVERLAID = ("loss", "knn", "probe_accuracy", "accuracy", "effective_rank")
+OVERLAID = ("loss", "knn", "probe_accuracy", "accuracy", "effective_rank", "rankme")
 MOST_COLUMNS = 3
 FEW = 30  # points that are marked one by one
 LONG = 100
+LEAST = 10  # points that an axis of % shows: on fewer, noise looks like progress
 
 
 @matplotlib.rc_context(STYLE)
@@ -56,7 +60,7 @@ def curves(rows: Metrics, path: str | os.PathLike) -> None:
       _draw(ax, x, y, label)
     if any(words for words, _ in found[title].values()):
       ax.legend(loc="best")
-  _save(fig, path)
+  _save(fig, axes, path)
 
 
 @matplotlib.rc_context(STYLE)
@@ -82,7 +86,7 @@ def overlay(runs: Mapping[str, Metrics], path: str | os.PathLike) -> None:
   if lines:
     wide = min(len(lines), MOST_COLUMNS)
     fig.legend(handles=lines.values(), loc="outside upper left", ncols=wide)
-  _save(fig, path)
+  _save(fig, axes, path)
 
 
 def _panels(titles: Sequence[str], room: float = 0) -> tuple[Figure, dict[str, Axes]]:
@@ -100,9 +104,13 @@ def _panels(titles: Sequence[str], room: float = 0) -> tuple[Figure, dict[str, A
   return fig, dict(zip(titles, axes, strict=False))
 
 
-def _save(fig: Figure, path: str | os.PathLike) -> None:
-  for ax in fig.axes:
+def _save(fig: Figure, axes: Mapping[str, Axes], path: str | os.PathLike) -> None:
+  for title, ax in axes.items():
     ax.set_xlim(0, None)
+    low, high = ax.get_ylim()
+    if "%" in title and high - low < LEAST:
+      low = np.clip((low + high - LEAST) / 2, 0, 100 - LEAST)
+      ax.set_ylim(low, low + LEAST)
   fig.savefig(path)
 
 

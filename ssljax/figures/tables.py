@@ -6,9 +6,12 @@ Rows = Mapping[str, Mapping[str, float]]  # {"raw pixels": {"knn": 97.1, ...}, .
 
 HEADINGS = {"knn": "kNN", "linear": "linear", "map": "mAP", "rankme": "RankMe"}
 HEADINGS |= {"lidar": "LiDAR", "accuracy_top5": "top 5", "linear_top5": "linear, top 5"}
-HEADINGS |= {"prototypes_used": "prototypes used"}
+HEADINGS |= {"copy_map": "copy mAP"}
 DECIMALS = {"alignment": 3, "uniformity": 2}  # what is no percentage; others: 1
-UNRANKED = {"alignment", "uniformity", "rankme", "lidar"}  # more is not yet better
+UNRANKED = {  # more is not yet better
+  *("alignment", "uniformity", "rankme", "lidar"),
+  *("agreement", "prototypes_used"),
+}
 
 
 def table(rows: Rows) -> str:
@@ -45,8 +48,8 @@ def heading(name: str) -> str:
   kind, _, n = name.rpartition("_")
   if kind == "few_label":
     return f"{n} label" if n == "1" else f"{n} labels"
-  if kind == "recall":
-    return f"recall@{n}"
+  if kind.endswith("recall"):
+    return f"{kind.replace('_', ' ')}@{n}"
   if kind == "knn":
     return f"kNN, k = {n}"
   return HEADINGS.get(name, name.replace("_", " "))

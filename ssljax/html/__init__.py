@@ -1,18 +1,30 @@
 """Pages out of what runs leave in their folders."""
 
-from ssljax.html.page import Table, figure, render, settings, table
-from ssljax.html.report import TRAINED, Run, bars, protocol_note, read, write
+from ssljax.html.page import Section, Table, figure, render, table
+from ssljax.html.report import Run, history, read, write
+from ssljax.html.results import (
+  TRAINED,
+  bars,
+  place,
+  same_examples,
+  settings,
+  title,
+)
 
 __all__ = [
   "TRAINED",
   "Run",
+  "Section",
   "Table",
   "bars",
   "figure",
-  "protocol_note",
+  "history",
+  "place",
   "read",
   "render",
+  "same_examples",
   "settings",
   "table",
+  "title",
   "write",
 ]

@@ -4,7 +4,6 @@ A page is one file: pictures are inside it, and it loads nothing.
 """
 
 import base64
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -13,7 +12,6 @@ import jinja2
 from PIL import Image
 
 from ssljax import figures
-from ssljax.fields import flat
 
 MOST_COLUMNS = 7  # of a table; with more measures, each has a line
 DOTS_PER_PIXEL = 1.6  # of a figure, so that its text is as large as the page's
@@ -27,6 +25,7 @@ class Table(NamedTuple):
   head: Sequence[str]
   lines: Sequence[tuple[str, Sequence[tuple[str, bool]]]]
   style: str = ""  # or "words", to the left; or "folded", shown when asked for
+  settings: Mapping[str, str] = {}  # that the numbers depend on, shown when asked for
 
 
 class Figure(NamedTuple):
@@ -36,6 +35,14 @@ class Figure(NamedTuple):
   caption: str
   width: int
   height: int
+
+
+class Section(NamedTuple):
+  """A part of the page; without tables and figures it is left out."""
+
+  title: str
+  tables: Sequence[Table] = ()
+  figures: Sequence[Figure] = ()
 
 
 def render(path: pathlib.Path, **page: Any) -> pathlib.Path:
@@ -51,7 +58,13 @@ def render(path: pathlib.Path, **page: Any) -> pathlib.Path:
   return path
 
 
-def table(title: str, note: str, rows: figures.Rows, style: str = "") -> Table:
+def table(
+  title: str,
+  note: str,
+  rows: figures.Rows,
+  style: str = "",
+  settings: Mapping[str, str] | None = None,
+) -> Table:
   """Numbers as `figures.table` prints them; the best of each measure is marked."""
   names = figures.columns(rows)
   winners = {name: figures.best(rows, name) for name in names}
@@ -60,10 +73,14 @@ def table(title: str, note: str, rows: figures.Rows, style: str = "") -> Table:
     return figures.cell(rows[row], name), row in winners[name]
 
   if len(names) <= MOST_COLUMNS:
+    head = list(map(figures.heading, names))
     lines = [(row, [cell(row, name) for name in names]) for row in rows]
-    return Table(title, note, list(map(figures.heading, names)), lines, style)
-  lines = [(figures.heading(name), [cell(row, name) for row in rows]) for name in names]
-  return Table(title, note, list(rows), lines, style)
+  else:
+    head = list(rows)
+    lines = [
+      (figures.heading(name), [cell(row, name) for row in rows]) for name in names
+    ]
+  return Table(title, note, head, lines, style, settings or {})
 
 
 def figure(path: pathlib.Path, caption: str) -> Figure:
@@ -72,17 +89,3 @@ def figure(path: pathlib.Path, caption: str) -> Figure:
     width, height = (round(n / DOTS_PER_PIXEL) for n in image.size)
   data = base64.b64encode(path.read_bytes()).decode()
   return Figure(f"data:image/png;base64,{data}", caption, width, height)
-
-
-def settings(numbers: Mapping[str, Any]) -> str:
-  """Fields of a config that say something, in one line."""
-  given = flat(dict(numbers)).items()
-  return "; ".join(
-    f"{k} = {_words(v)}" for k, v in given if v not in (None, "", [], ())
-  )
-
-
-def _words(value: Any) -> str:
-  if isinstance(value, list | tuple):
-    return ", ".join(map(_words, value))
-  return value if isinstance(value, str) else json.dumps(value)

@@ -3,15 +3,15 @@
 import datetime
 import json
 import pathlib
-from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from ssljax import diagnostics, figures, writer
-from ssljax.fields import ConfigError
-from ssljax.html.page import Table, figure, render, settings, table
+from ssljax.fields import ConfigError, flat
+from ssljax.html import results
+from ssljax.html.page import Figure, Section, Table, figure, render
+from ssljax.html.results import AT_THE_END, HEADLINES, TRAINED
 
-AT_THE_END = "at the end of training"  # the protocol of results.json
-TRAINED = "trained encoder"  # the row of results that a run is about
+JUDGED = "How good it is"
 CAPTIONS = {  # of a run's figures, in the order of the page
   "What it learned from": {
     "views": "Pictures of the data, and the random views of them that training sees.",
@@ -20,7 +20,7 @@ CAPTIONS = {  # of a run's figures, in the order of the page
     "curves": "What was measured over the steps of training; pale lines are single "
     "measurements, strong ones their running mean.",
   },
-  "How good it is": {
+  JUDGED: {
     "confusion": "True classes by the class that was predicted, in % of a row.",
     "similarities": "Cosine similarity of pairs that belong together and of pairs "
     "that do not; dashed lines are the medians.",
@@ -38,12 +38,10 @@ CAPTIONS = {  # of a run's figures, in the order of the page
     "method": "What the method itself makes of pictures.",
   },
 }
-HEADLINES = {  # what a reader asks first, the most telling one first
-  "linear": ("a linear probe", "A linear classifier on its features"),
-  "knn": ("the kNN vote", "A vote of the most similar training examples"),
-  "accuracy": ("its own classifier", "Its own classifier"),
-}
-READING = {"in_memory", "workers"}  # of data: these change no number
+NEEDED = (  # of a run's config, to tell what it is
+  *("seed", "batch_size", "data.name", "encoder.name", "method.name"),
+  *("optimizer.name", "evals.at_end"),
+)
 
 
 class Run(NamedTuple):
@@ -52,44 +50,72 @@ class Run(NamedTuple):
   folder: pathlib.Path
   config: dict[str, Any]
   metrics: list[dict[str, Any]]
-  protocols: list[dict[str, Any]]  # of evals/*.json, and results.json as the first
+  protocols: list[dict[str, Any]]  # that have results, as a reader asks for them
+  pictured: list[dict[str, Any]]  # that left pictures in evals/<its file>/
   about: dict[str, Any]  # of about.json; {} where there is none
+
+  @property
+  def last(self) -> int:
+    """Its last step, so far."""
+    return self.metrics[-1]["step"] if self.metrics else 0
 
 
 def read(folder: str | pathlib.Path) -> Run:
   """ConfigError where `folder` holds no run."""
   folder = pathlib.Path(folder).expanduser()
-  if not (folder / "config.json").is_file():
-    raise ConfigError(f"{folder} holds no run: there is no {folder / 'config.json'}")
-  config, metrics = _json(folder / "config.json"), writer.read(folder)
-  evals = config["evals"]
-  at_the_end = {
-    "protocol": AT_THE_END,
+  config, metrics = _config(folder / "config.json"), writer.read(folder)
+  run = Run(folder, config, metrics, [], [], _json(folder / "about.json"))
+  found = [_at_the_end(run), *map(results.read, sorted(folder.glob("evals/*.json")))]
+  found = sorted(filter(None, found), key=results.place)
+  return run._replace(
+    protocols=[one for one in found if one["results"]],
+    pictured=[one for one in found if one["evaluator"] == "pictures"],
+  )
+
+
+def _config(path: pathlib.Path) -> dict[str, Any]:
+  if not path.is_file():
+    raise ConfigError(f"{path.parent} holds no run: there is no {path}")
+  try:
+    config = _json(path)
+  except ValueError:
+    config = {}
+  given = flat(config)
+  if lacking := [name for name in NEEDED if name not in given]:
+    raise ConfigError(
+      f"{path.parent} holds no run of ssljax: {path} lacks {', '.join(lacking)}"
+    )
+  return config
+
+
+def _at_the_end(run: Run) -> dict[str, Any]:
+  """results.json as a protocol's. A probe's own lies beside its folder."""
+  c = run.config
+  found = {
     "evaluator": AT_THE_END,
-    "step": _steps(metrics),
-    "seed": config["seed"],
-    "numbers": {name: evals.get(name) for name in evals.get("at_end", ())},
-    "data": config["data"],
-    "results": _json(folder / "results.json"),
+    "seed": c["seed"],
+    "numbers": {name: c["evals"].get(name) for name in c["evals"]["at_end"]},
+    "data": c["data"],
+    "results": _json(run.folder / "results.json"),
   }
-  protocols = [at_the_end, *map(_json, sorted(folder.glob("evals/*.json")))]
-  judged = [found for found in protocols if found.get("results")]
-  return Run(folder, config, metrics, judged, _json(folder / "about.json"))
+  if not found["results"] and c.get("pretrained", {}).get("checkpoint"):
+    beside = results.read(run.folder.parent / f"{run.folder.name}.json")
+    if beside and c["pretrained"].get("step") in (0, beside["step"]):
+      found |= beside
+  found |= {"protocol": AT_THE_END, "step": run.last}
+  return results.checked(found, run.folder / "results.json")
 
 
 def write(workdir: str | pathlib.Path) -> pathlib.Path:
-  """A run's report.html, out of all that its folder holds; -> its path."""
+  """A run's report.html, out of all that its folder holds; -> its path.
+
+  Its curves are drawn anew, as figures/curves.png.
+  """
   run = read(workdir)
   c = run.config
-  drawn = {path.stem: path for path in sorted(run.folder.glob("figures/*.png"))}
-  sections = []
-  for title, captions in CAPTIONS.items():
-    shown = [figure(drawn.pop(k), words) for k, words in captions.items() if k in drawn]
-    tables = result_tables(run) if title == "How good it is" else []
-    sections.append({"title": title, "tables": tables, "figures": shown})
-  sections[-1]["figures"] += [
-    figure(path, stem.replace("_", " ").capitalize()) for stem, path in drawn.items()
-  ]
+  if run.metrics:
+    (run.folder / "figures").mkdir(exist_ok=True)
+    figures.curves(history(run), run.folder / "figures" / "curves.png")
   details = [("The whole config", json.dumps(c, indent=2))]
   if "versions" in run.about:
     pairs = run.about["versions"].items()
@@ -101,15 +127,65 @@ def write(workdir: str | pathlib.Path) -> pathlib.Path:
     subtitle=run.folder.resolve().name,
     facts=facts(run),
     summary=summary(run),
-    bars=bars(_headlines(run).values(), [TRAINED]),
-    sections=sections,
+    bars=results.bars(_headlines(run).values(), [TRAINED]),
+    sections=sections(run),
     details=details,
   )
 
 
+def history(run: Run) -> list[dict[str, Any]]:
+  """Rows as of metrics.jsonl, with what was measured on its checkpoints later."""
+  rows = list(run.metrics)
+  for found in run.protocols:
+    same = results.same_examples(found["data"], run.config["data"])
+    if found["evaluator"] == "progress" and same:
+      rows += [
+        {"step": int(row.removeprefix("step ")), **values}
+        for row, values in found["results"].items()
+      ]
+  return sorted(rows, key=lambda row: row["step"])
+
+
+def sections(run: Run) -> list[Section]:
+  """The page's body. Pictures of other data or of an earlier step stand apart."""
+  drawn, apart = _pngs(run.folder / "figures"), []
+  for found in run.pictured:
+    pngs = _pngs(run.folder / "evals" / found["file"])
+    if where := results.where(found, run.config["data"], run.last):
+      apart.append(Section(f"What it sees {where}", figures=_figures(pngs)))
+    else:
+      drawn |= pngs
+  made = []
+  for title, captions in CAPTIONS.items():
+    known = {stem: drawn.pop(stem) for stem in captions if stem in drawn}
+    made.append(
+      Section(title, _tables(run) if title == JUDGED else (), _figures(known))
+    )
+  made.append(Section("What else there is", figures=_figures(drawn)))
+  return [*made, *apart]
+
+
+def _tables(run: Run) -> list[Table]:
+  own = run.config["data"], run.last
+  return [made for found in run.protocols for made in results.tables(found, *own)]
+
+
+def _pngs(folder: pathlib.Path) -> dict[str, pathlib.Path]:
+  return {path.stem: path for path in sorted(folder.glob("*.png"))}
+
+
+def _figures(pngs: dict[str, pathlib.Path]) -> list[Figure]:
+  """In the order of the captions; others say their file's name."""
+  said = {stem: words for part in CAPTIONS.values() for stem, words in part.items()}
+  said |= {
+    stem: stem.replace("_", " ").capitalize() for stem in pngs if stem not in said
+  }
+  return [figure(pngs[stem], words) for stem, words in said.items() if stem in pngs]
+
+
 def facts(run: Run) -> dict[str, str]:
   """What was trained, in a word each."""
-  c, about, steps = run.config, run.about, _steps(run.metrics)
+  c, about, steps = run.config, run.about, run.last
   found = {
     "Method": c["method"]["name"],
     "Data": c["data"]["name"],
@@ -126,12 +202,14 @@ def facts(run: Run) -> dict[str, str]:
 
 def summary(run: Run) -> list[str]:
   """Sentences: what was trained, how it went, how good it is."""
-  c, steps = run.config, _steps(run.metrics)
+  c, steps = run.config, run.last
   sentences = [
     f"An encoder ({c['encoder']['name']}) was trained on {c['data']['name']} with the "
     f"method {c['method']['name']}"
     + (f", for {steps:,} steps of {c['batch_size']:,} examples." if steps else ".")
   ]
+  if origin := c.get("pretrained", {}).get("checkpoint"):
+    sentences.append(f"It began with what {origin} had learned.")
   losses = [float(row["loss"]) for row in run.metrics if "loss" in row]
   if len(losses) > 1:
     sentences.append(f"The loss went from {losses[0]:.2f} to {losses[-1]:.2f}.")
@@ -149,84 +227,13 @@ def summary(run: Run) -> list[str]:
     sentence = f"{who} is right for {ours} % of the test examples"
     sentences.append(sentence + _beside(rows, name))
   if not headlines:
-    sentences.append("It has not been judged by labels yet.")
+    whole = "At its last step it" if run.protocols else "It"
+    sentences.append(f"{whole} has not been judged by labels yet.")
   return sentences
 
 
-def bars(
-  tables: Collection[figures.Rows], ours: Collection[str]
-) -> dict[str, Any] | None:
-  """One of HEADLINES as bars, of the first table that has one, with others beside it.
-
-  -> {"title", "lines": [(row, text, percent, whether it is one of `ours`)]}.
-  """
-  shown = [
-    (name, rows)
-    for name in HEADLINES
-    for rows in tables
-    if sum(name in row for row in rows.values()) > 1
-  ]
-  if not shown:
-    return None
-  name, rows = shown[0]
-  lines = [
-    (row, figures.cell(values, name), values[name], row in ours)
-    for row, values in sorted(rows.items(), key=lambda item: item[0] not in ours)
-    if name in values
-  ]
-  title = f"Accuracy of {HEADLINES[name][0]} on the test split"
-  return {"title": title, "lines": lines}
-
-
-def result_tables(run: Run) -> list[Table]:
-  """What every protocol gave, and what it chose among."""
-  tables = []
-  for found in run.protocols:
-    note = f"{protocol_note(found)}; step {found['step']:,}, seed {found['seed']}"
-    if "head" in found:
-      note += f"; kept: {found['head']}"
-    title = figures.heading(found["protocol"])
-    tables.append(table(title, note, found["results"]))
-    if found.get("grid"):
-      grid = {name: {"accuracy": value} for name, value in found["grid"].items()}
-      note = "on the part of the training split that was held out to choose one"
-      tables.append(table(f"{title}: what was tried", note, grid, "folded"))
-  return tables
-
-
-def protocol_note(found: Mapping[str, Any]) -> str:
-  """What a protocol's numbers depend on, besides the encoder."""
-  data = {k: v for k, v in found["data"].items() if k not in READING}
-  parts = (
-    "" if found["evaluator"] == found["protocol"] else found["evaluator"],
-    f"on {data.pop('name')}",
-    settings(data),
-    settings(found.get("numbers", {})),
-  )
-  return "; ".join(filter(None, parts))
-
-
 def _headlines(run: Run) -> dict[str, figures.Rows]:
-  """{name: rows} of HEADLINES' names, from wherever the run has them first.
-
-  Only protocols on all labels of the run's own data count, and no classifier of
-  theirs: it may have been trained with the encoder.
-  """
-  own = _examples(run.config["data"])
-  headlines: dict[str, figures.Rows] = {}
-  for name in HEADLINES:
-    for found in run.protocols:
-      counts = name != "accuracy" or found["protocol"] == AT_THE_END
-      same = _examples(found["data"]) == own
-      if counts and same and name in found["results"].get(TRAINED, {}):
-        headlines.setdefault(name, found["results"])
-  return headlines
-
-
-def _examples(data: Mapping[str, Any]) -> tuple:
-  """Which examples are learned from and judged on."""
-  names = "name", "dir", "train_split", "eval_split", "per_class"
-  return tuple(data.get(name) or "" for name in names)
+  return results.headlines(run.protocols, run.config["data"], run.last)
 
 
 def _beside(rows: figures.Rows, name: str) -> str:
@@ -238,10 +245,6 @@ def _beside(rows: figures.Rows, name: str) -> str:
   lead = rows[TRAINED][name] - max(v[name] for v in others.values())
   better = "better" if lead > 0 else "worse"
   return f", against {listed}: {abs(lead):.1f} points {better} than the best of these."
-
-
-def _steps(metrics: list[dict[str, Any]]) -> int:
-  return metrics[-1]["step"] if metrics else 0
 
 
 def _date(path: pathlib.Path) -> str:
