@@ -171,6 +171,11 @@ def test_what_numbers_depend_on_is_folded_away(run):
   between = page[title:settings]
   assert between.index("</table>") < between.index('<details class="settings">')
   assert "gallery" not in between
+  result = run_folder.retrieval(1.0)
+  result["numbers"]["seed"] = 8  # of the protocol's own draws
+  run_folder.write(run / "evals" / "retrieval.json", result)
+  for name, seed in (("its seed", 3), ("seed", 8)):
+    assert f"<dt>{name}</dt><dd>{seed}</dd>" in html.write(run).read_text()
   assert "knn.temperature" not in page[: page.index('<details class="settings">')]
 
 

@@ -72,7 +72,7 @@ def confusion(
   image = ax.imshow(shares, cmap="Blues", norm=scale)
   right = 100 * np.trace(counts) / max(counts.sum(), 1)
   ax.set(
-    title=f"{right:.1f} % right by {who}",
+    title=f"{right:.1f} % right\nby {who}",
     xlabel="predicted class",
     ylabel="true class",
     xticks=[],

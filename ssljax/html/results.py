@@ -111,9 +111,9 @@ def tables(found: Mapping[str, Any], data: Mapping[str, Any], last: int) -> list
   if found.get("head"):
     notes.append(f"kept: {found['head']}")
   note = "; ".join(filter(None, notes))
-  given = {"step": f"{found['step']:,}", "seed": str(found["seed"]), **settings(found)}
+  run = {"step of the run": f"{found['step']:,}", "its seed": str(found["seed"])}
   name = title(found)
-  made = [table(name, note, found["results"], settings=given)]
+  made = [table(name, note, found["results"], settings=run | settings(found))]
   if found.get("grid"):
     grid = {head: {"accuracy": value} for head, value in found["grid"].items()}
     note = "on the part of the training split that was held out to choose one"
