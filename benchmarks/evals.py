@@ -73,7 +73,7 @@ class Setting:
     training = linear_grid.get_config().training
     training.batch_size = batch_size
     training.method.update(fields)
-    parts, state = self.build(transfer.compose(training, "", 0, trained, {}))
+    parts, state = self.build(transfer.compose(training, "", trained, {}))
     step, batch = jax.jit(parts.step), self.batch(batch_size)
     return lambda: jax.block_until_ready(step(state, batch)), parts.method.heads(state)
 

@@ -1,19 +1,51 @@
-"""Features of every picture of a data set, as files that other tools read."""
+"""Features on disk: for the next protocol, and as files that other tools read."""
 
+import hashlib
+import importlib.util
 import json
+import os
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 from tqdm import tqdm
 
+from ssljax import sharding
 from ssljax.data.source import Subset
 from ssljax.evals import features
+from ssljax.evals.features import FeatureSet
 from ssljax.fields import ConfigError, check_choice
 from ssljax.judge import Judge
 
 FORMATS = ("npz", "parquet")
+ARRAYS = ("train_x", "train_y", "test_x", "test_y", "test_scores")  # of a FeatureSet
+
+
+class Kept:
+  """Features on disk, in the run's folder: the next protocol need not extract them."""
+
+  def __init__(self, run: pathlib.Path, identity: dict[str, Any]):
+    """`identity` is all that they depend on, besides their row."""
+    self.folder, self.identity = run / "evals" / "features", identity
+
+  def __call__(self, row: str, make: Callable[[], FeatureSet]) -> FeatureSet:
+    """As `make` gives them, or gave them before; the same on every process."""
+    text = json.dumps({"row": row, **self.identity}, sort_keys=True, default=list)
+    path = self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"
+    if sharding.exists(path):
+      with np.load(path) as kept:
+        return FeatureSet(
+          num_classes=int(kept["num_classes"]),
+          **{name: kept[name] for name in ARRAYS if name in kept},
+        )
+    seen = make()
+    if jax.process_index() == 0:
+      self.folder.mkdir(parents=True, exist_ok=True)
+      arrays = {name: getattr(seen, name) for name in (*ARRAYS, "num_classes")}
+      _save(path, {k: v for k, v in arrays.items() if v is not None})
+    return seen
 
 
 def write(
@@ -34,6 +66,10 @@ def write(
   Parquet needs pyarrow, the extra `parquet`.
   """
   check_choice("embed.format", format, FORMATS)
+  if format == "parquet" and importlib.util.find_spec("pyarrow") is None:
+    raise ConfigError(
+      "embed.format='parquet' needs pyarrow: pip install 'ssljax[parquet]'"
+    )
   if rows < 1:
     raise ConfigError(f"embed.rows={rows} must be 1 or more; try 4096")
   folder.mkdir(parents=True, exist_ok=True)
@@ -47,7 +83,7 @@ def write(
   ]
   files = [folder / f"part-{i:05d}.npz" for i in range(len(parts))]
   for file, part in zip(tqdm(files, "parts"), parts, strict=True):
-    if not file.exists():
+    if not sharding.exists(file):
       _write_part(file, judge, embed, rows, *part)
   path = folder / f"features.{format}"
   if jax.process_index() == 0:
@@ -64,9 +100,14 @@ def _write_part(file, judge, embed, rows, name, source, start):
   label = np.array([source[start + i]["label"] for i in numbers], np.int32)
   path = np.array([source.path(start + i) for i in numbers])
   columns = {"feature": found, "label": label, "path": path}
-  temporary = file.with_suffix(".tmp.npz")
-  np.savez(temporary, split=np.full(len(label), name), **columns)
-  temporary.replace(file)  # a half-written part is not there
+  _save(file, {"split": np.full(len(label), name), **columns})
+
+
+def _save(file: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
+  """The whole file or none of it, whoever else writes it."""
+  temporary = file.with_suffix(f".{os.getpid()}.npz")
+  np.savez(temporary, **arrays)
+  temporary.replace(file)
 
 
 def _join(files: list[pathlib.Path], path: pathlib.Path) -> None:
@@ -75,13 +116,9 @@ def _join(files: list[pathlib.Path], path: pathlib.Path) -> None:
     parts = [np.load(file) for file in files]
     np.savez(path, **{k: np.concatenate([part[k] for part in parts]) for k in columns})
     return
-  try:
-    import pyarrow
-    from pyarrow import parquet
-  except ImportError as error:
-    raise ConfigError(
-      "embed.format='parquet' needs pyarrow: pip install 'ssljax[parquet]'"
-    ) from error
+  import pyarrow
+  from pyarrow import parquet
+
   writer = None
   for file in files:  # one at a time: all of them may not fit in memory
     part = np.load(file)
@@ -99,7 +136,7 @@ def _join(files: list[pathlib.Path], path: pathlib.Path) -> None:
 
 def _check_same(path: pathlib.Path, identity: dict[str, Any]) -> None:
   new = json.loads(json.dumps(identity, default=list))
-  if path.exists():
+  if sharding.exists(path):
     old = json.loads(path.read_text())
     differing = [k for k in new if old.get(k) != new[k]]
     if differing:

@@ -62,6 +62,12 @@ class Trained(NamedTuple):
   plan: schedules.Plan
   identity: str  # the checkpoint's own
 
+  @property
+  def judged(self) -> TrainState:
+    """The state with the weights that are judged: of DINO the teacher's."""
+    x = self.parts.seen(data.zeros(self.spec, 1))
+    return self.parts.method.judged(self.state, x)[0]
+
 
 def restore(workdir: str | pathlib.Path, mesh: Mesh, step: int = 0) -> Trained:
   """A run's checkpoint of `step`, 0 for the newest, its state on `mesh`.

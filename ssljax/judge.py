@@ -1,7 +1,7 @@
 """How good an encoder is, whatever the moment: what every evaluation rests on."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -13,11 +13,13 @@ from ml_collections import ConfigDict
 from ssljax import core, data, evals
 from ssljax.core import TrainState
 from ssljax.data import Splits
+from ssljax.data.source import Subset
 from ssljax.evals import features
 from ssljax.evals.features import Change, FeatureSet
 from ssljax.recipe import Recipe
 
 Scores = dict[str, float]
+Rows = Sequence[int] | None
 Keep = Callable[[str, Callable[[], FeatureSet]], FeatureSet]
 
 
@@ -90,23 +92,23 @@ class Judge:
       return seen
     return seen._replace(look=functools.partial(self._look, embed))
 
-  def _look(self, embed, change: Change) -> np.ndarray:
+  def _look(self, embed, change: Change, rows: Rows = None) -> np.ndarray:
     """The evaluation split [M,D] after `change`, itself compiled, of its pictures."""
 
     def seen(batch):
       keys = self._keys(self._key, batch["index"])
       return embed({**batch, "image": change(keys, batch["image"])})
 
-    return self.extract(seen)[0]
+    return self.extract(seen, rows)[0]
 
-  def _draw(self, state: TrainState, draws: int) -> np.ndarray:
+  def _draw(self, state: TrainState, draws: int, rows: Rows = None) -> np.ndarray:
     """The evaluation split [M,draws,D], each as a view that the run learns from."""
 
     def embed(batch):
       keys = (jax.random.fold_in(self._key, i) for i in range(draws))
       return jnp.stack([self._embed_view(state, batch, key) for key in keys], 1)
 
-    return self.extract(embed)[0]
+    return self.extract(embed, rows)[0]
 
   def _assign(self, state: TrainState) -> tuple[np.ndarray, int]:
     """The best prototype [M] of the evaluation split, and how many there are."""
@@ -130,9 +132,13 @@ class Judge:
       return None
     return self.extract(functools.partial(self._classify, state))
 
-  def extract(self, function) -> tuple[np.ndarray, np.ndarray]:
-    """What a function of a batch gives [M,...], and labels [M], of the same split."""
-    return features.extract(function, self.batches(self.splits.eval), self.mesh)
+  def extract(self, function, rows: Rows = None) -> tuple[np.ndarray, np.ndarray]:
+    """What a function of a batch gives [M,...], and labels [M], of the same split.
+
+    Of `rows` alone where they are given, in their order.
+    """
+    source = self.splits.eval if rows is None else Subset(self.splits.eval, rows)
+    return features.extract(function, self.batches(source), self.mesh)
 
   def scores(self, seen: FeatureSet, *names: str) -> Scores:
     """What the evaluators called `names` say, with the config's numbers for each."""

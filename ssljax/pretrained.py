@@ -19,8 +19,9 @@ def start(config: ConfigDict, state: TrainState, mesh: Mesh) -> TrainState:
 
   `checkpoint` is a run's folder, `step` that of its checkpoint (0: the newest); without
   a folder the state stays as it is. `into="params"` takes what has one of the paths
-  `take` (see `paths.py`), parameters and running statistics, from that run's network
-  to this run's; "teacher" and "base" take all, to what `target` has under that name.
+  `take` (see `paths.py`), parameters and running statistics, from that run's network,
+  the one by which it is judged, to this run's; "teacher" and "base" take all, to what
+  `target` has under that name.
   Raises ConfigError where the two do not fit.
   """
   group = config.pretrained
@@ -33,13 +34,14 @@ def start(config: ConfigDict, state: TrainState, mesh: Mesh) -> TrainState:
       f"pretrained.into={entry!r}, but method {config.method.name!r} has none; use "
       "'params'"
     )
-  other = encoder.restore(group.checkpoint, mesh, group.step).state
-  given = {k: getattr(other, k) for k in ("params", "batch_stats", "target")}
+  other = encoder.restore(group.checkpoint, mesh, group.step)
   with config_errors():
     if entry:
+      given = {k: getattr(other.state, k) for k in ("params", "batch_stats", "target")}
       whole = _take((".*",), given, state.target[entry])
       return state.replace(target={**state.target, entry: whole})
     paths.check("pretrained.take", group.take, state.params)
+    given = {k: getattr(other.judged, k) for k in ("params", "batch_stats")}
     own = {"params": state.params, "batch_stats": state.batch_stats}
     return state.replace(**_take(group.take, given, own))
 

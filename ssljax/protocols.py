@@ -4,23 +4,19 @@ Results lie as JSON in the run's folder, one file a protocol, where its report f
 them.
 """
 
-import hashlib
 import json
 import pathlib
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from ssljax import compare as side_by_side
 from ssljax import (
   data,
-  dispatch,
   embed,
   encoder,
   evals,
@@ -28,20 +24,15 @@ from ssljax import (
   figures,
   html,
   pictures,
-  recipe,
   sharding,
   transfer,
 )
-from ssljax.core import TrainState
-from ssljax.encoder import Trained
+from ssljax.case import DATA, TRAINED_ON, Case, labelled
 from ssljax.evals import classifier, geometry
-from ssljax.evals.features import FeatureSet
 from ssljax.fields import ConfigError
-from ssljax.judge import Judge, Scores, compare
+from ssljax.judge import compare
 
-DATA = ("name", "dir", "train_split", "eval_split")  # of an evaluation's own data
-TRAINED_ON = ("held_out", "per_class")  # of one that trains
-ARRAYS = ("train_x", "train_y", "test_x", "test_y", "test_scores")
+UNLABELLED = ("geometry", "copies")  # which ask for no label
 
 
 def evaluate(config: ConfigDict, folder: str | pathlib.Path | None = None) -> dict:
@@ -50,8 +41,9 @@ def evaluate(config: ConfigDict, folder: str | pathlib.Path | None = None) -> di
   `checkpoint` is a run's folder, `step` that of its checkpoint (0: the newest).
   `evaluator` is what is asked, with the numbers in the group of that name. `protocol`
   names the result, default: as the evaluator. It is written, with all that it depends
-  on, to `folder`/<protocol>.json; default: `checkpoint`/evals. Two evaluators write
-  files and give no result: "embed" and "pictures". "compare" lays runs side by side.
+  on, to `folder`/<protocol>.json, where an earlier step or other data stand in the
+  name as well; default: `checkpoint`/evals. Two evaluators write files and give no
+  result: "embed" and "pictures". "compare" lays runs side by side.
   """
   if config.evaluator == "compare":
     return side_by_side.evaluate(config, folder)
@@ -60,21 +52,23 @@ def evaluate(config: ConfigDict, folder: str | pathlib.Path | None = None) -> di
   run = pathlib.Path(config.checkpoint).expanduser()
   mesh = sharding.make_mesh()
   trained = encoder.restore(run, mesh, config.step)
-  name = config.protocol or config.evaluator
-  case = Case(config, run, pathlib.Path(folder or run / "evals"), name, mesh, trained)
-  with fields.config_errors():
+  case = Case(config, run, pathlib.Path(folder or run / "evals"), mesh, trained)
+  try:
     found = PROTOCOLS[config.evaluator](case, **case.numbers)
+  except ValueError as error:  # of numbers that the data refuse
+    raise ConfigError(str(error)) from error
   if found is None:
     return {}
+  name = found.pop("name", case.name)
   result = {
-    "protocol": name,
+    "protocol": config.protocol or config.evaluator,
     "evaluator": config.evaluator,
     "checkpoint": str(run),
     "step": int(trained.state.step),
     "seed": trained.config.seed,
     **found,
   }
-  write(result, case.folder)
+  write(result, case.folder, name)
   return result["results"]
 
 
@@ -94,98 +88,55 @@ def check(config: ConfigDict) -> None:
     fields.check_keywords(config.evaluator, config.get(config.evaluator, {}), known)
 
 
-class Case(NamedTuple):
-  """What a protocol is asked about."""
-
-  config: ConfigDict
-  run: pathlib.Path
-  folder: pathlib.Path  # for what it writes
-  name: str  # of the protocol
-  mesh: Mesh
-  trained: Trained
-
-  @property
-  def numbers(self) -> dict[str, Any]:
-    """The evaluator's own."""
-    return dict(self.config.get(self.config.evaluator, {}))
-
-  @property
-  def own_data(self) -> dict[str, Any]:
-    """What differs from the run's data; other data leave its folder and splits."""
-    own = {k: v for k, v in self.config.data.items() if v}
-    if "name" in own:
-      return {"dir": "", "train_split": "", "eval_split": "", **own}
-    return own
-
-  def data(self) -> ConfigDict:
-    """Of the run, with its own."""
-    c = self.trained.config.data.copy_and_resolve_references().unlock()
-    c.update(self.own_data)
-    return c
-
-  def judge(self) -> Judge:
-    """Of the checkpoint, with the config's numbers; features are kept."""
-    c = self.trained.config.copy_and_resolve_references().unlock()
-    c.data = self.data()
-    c.evals[self.config.evaluator] = ConfigDict(self.numbers)
-    identity = {"checkpoint": self.trained.identity, "data": c.data.to_dict()}
-    splits = recipe.open_data(c, self.run)
-    return Judge(c, self.trained.parts, splits, self.mesh, Kept(self.run, identity))
-
-  def states(self) -> dict[str, TrainState]:
-    """The random encoder's and the trained one's."""
-    config, parts, state, spec, *_ = self.trained
-    blank = data.zeros(spec, config.batch_size)
-    init = dispatch.compile_init(parts.init, blank, self.mesh)
-    return {"random encoder": init(), "trained encoder": state}
-
-  def found(self, rows: dict[str, Scores]) -> dict[str, Any]:
-    """What a result holds of rows."""
-    used = self.data().to_dict()
-    return {"numbers": self.numbers, "data": used, "results": rows}
-
-
-def labelled(judge: Judge) -> Judge:
-  """The same; ConfigError where there is nothing to be right about."""
-  if not judge.possible:
-    raise ConfigError(
-      f"data.name={judge.config.data.name} has no labels or nothing to evaluate on; "
-      "name a labelled data set with --config.data.name"
-    )
-  return judge
-
-
 def frozen(case: Case, **numbers) -> dict[str, Any]:
   """What an evaluator finds in frozen features, beside input and random encoder."""
-  rows, _ = compare(labelled(case.judge()), case.states(), case.config.evaluator)
+  judge, name = case.judge(), case.config.evaluator
+  if name not in UNLABELLED:
+    judge = labelled(judge)
+  elif judge.splits.eval is None:
+    raise ConfigError(
+      f"data.name={judge.config.data.name} has nothing to evaluate on; name a part of "
+      "it with --config.data.eval_split, or put pictures into a folder val/"
+    )
+  rows, _ = compare(judge, case.states(), name)
   return case.found(rows)
 
 
 def training(case: Case, **numbers) -> dict[str, Any]:
   """A linear probe or fine-tuning, a run of its own; `numbers` are a run's fields."""
-  c = transfer.compose(
-    case.config.training, case.run, case.config.step, case.trained, case.own_data
-  )
-  return transfer.learn(c, case.folder / case.name, case.mesh)
+  labelled(case.judge())
+  c = transfer.compose(case.config.training, case.run, case.trained, case.own_data)
+  workdir = case.folder / case.name
+  if (workdir / "config.json").exists():
+    before = json.loads((workdir / "config.json").read_text())["pretrained"]["step"]
+    if before != c.pretrained.step:  # the run went on since
+      workdir = workdir.with_name(f"{case.name}-of_step{c.pretrained.step}")
+  return {"name": workdir.name, **transfer.learn(c, workdir, case.mesh)}
 
 
 def progress(case: Case, *, k: int = 10) -> dict[str, Any]:
   """Every checkpoint that the run kept: kNN, RankMe, and what changed in between.
 
   "agreement" is that of the test split's `k` nearest neighbours with those of the
-  checkpoint before, in %.
+  checkpoint before, in %, over at most 5000 pictures.
   """
   rows, before = {}, None
   for step in encoder.steps(case.run):
     one = case._replace(trained=encoder.restore(case.run, case.mesh, step))
     judge = labelled(one.judge())
     seen = judge.features(one.trained.state, "trained encoder")
-    x = seen.test_x[: geometry.MOST]
+    chosen = np.random.default_rng(0).permutation(len(seen.test_x))[: geometry.MOST]
+    x = seen.test_x[chosen]
+    if not 0 < k < len(x):
+      raise ConfigError(
+        f"progress.k={k} must be 1 to {len(x) - 1}, fewer than the pictures"
+      )
     scores = judge.scores(seen, "knn") | {"rankme": geometry.rankme(seen.test_x)}
     if before is not None:
       scores["agreement"] = geometry.agreement(before, x, k)
     rows[f"step {step}"], before = scores, x
-  return case.found(rows)
+  numbers = {"agreement": {"k": k}, "knn": judge.numbers["knn"]}
+  return {**case.found(rows), "numbers": numbers}
 
 
 def zero_shot(
@@ -197,6 +148,11 @@ def zero_shot(
   in the order of the labels; default: the data's own.
   """
   judge = labelled(case.judge())
+  if judge.method.input != "image" or "text" not in case.trained.spec:
+    raise ConfigError(
+      f"checkpoint={str(case.run)!r} is of a method to which names of classes mean "
+      "nothing; give a run that learned pictures from captions"
+    )
   tokenizer, known = data.Tokenizer.load(case.run), judge.splits.train.class_names
   if names:
     file = pathlib.Path(names).expanduser()
@@ -217,36 +173,34 @@ def zero_shot(
   rows = {}
   for row, state in case.states().items():
     named = name_classes(state.replace(opt_state=None), prompts)
-    if (classified := judge.classified(named)) is None:
-      raise ConfigError(
-        f"checkpoint={str(case.run)!r} is of a method to which names of classes mean "
-        "nothing; give a run that learned pictures from captions"
-      )
-    rows[row] = classifier.accuracies(*classified)
+    rows[row] = classifier.accuracies(*judge.classified(named))
   return case.found(rows)
 
 
 def embedded(case: Case, *, format: str = "npz", rows: int = 4096) -> None:
   """Features of every picture, as a file that other tools read (see `embed.write`)."""
-  identity = {"checkpoint": case.trained.identity, "data": case.data().to_dict()}
   judge, state = case.judge(), case.trained.state
+  identity = case.identity(judge.splits)
   path = embed.write(judge, state, identity, case.folder, format=format, rows=rows)
   if jax.process_index() == 0:
     print(f"written to {path}")
 
 
-def pictured(case: Case, *, shown: int = 8, neighbours: int = 8) -> None:
-  """What the encoder sees, as pictures in the run's report (see `pictures`)."""
+def pictured(case: Case, *, shown: int = 8, neighbours: int = 8) -> dict[str, Any]:
+  """What the encoder sees, as pictures in the run's report (see `pictures`).
+
+  In a folder of their own, beside the JSON that says of which checkpoint and data they
+  are: those of the run's end stay as they were.
+  """
   judge = labelled(case.judge())
   rows = {judge.raw: None, **case.states()}
   seen = {row: judge.features(state, row) for row, state in rows.items()}
   *_, (state, last) = zip(rows.values(), seen.values(), strict=True)
-  folder = case.run / "figures"
-  numbers = {"shown": shown, "neighbours": neighbours}
-  pictures.draw(judge, state, last, folder, **numbers)
+  folder = case.folder / case.name
+  pictures.draw_method(judge, state, folder)
+  pictures.draw(judge, state, last, folder, shown=shown, neighbours=neighbours)
   pictures.draw_more(seen, folder)
-  if jax.process_index() == 0:
-    print(f"the run's report: {html.write(case.run)}")
+  return case.found({})
 
 
 PROTOCOLS: dict[str, Callable] = {
@@ -259,46 +213,21 @@ PROTOCOLS: dict[str, Callable] = {
 }
 
 
-class Kept:
-  """Features on disk, in the run's folder: the next protocol need not extract them."""
-
-  def __init__(self, run: pathlib.Path, identity: dict[str, Any]):
-    """`identity` is all that they depend on, besides their row."""
-    self.folder, self.identity = run / "evals" / "features", identity
-
-  def __call__(self, row: str, make: Callable[[], FeatureSet]) -> FeatureSet:
-    """As `make` gives them, or gave them before; the same on every process."""
-    text = json.dumps({"row": row, **self.identity}, sort_keys=True, default=list)
-    path = self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"
-    there = multihost_utils.broadcast_one_to_all(np.asarray(path.exists()))
-    if there:
-      with np.load(path) as kept:
-        return FeatureSet(
-          num_classes=int(kept["num_classes"]),
-          **{name: kept[name] for name in ARRAYS if name in kept},
-        )
-    seen = make()
-    if jax.process_index() == 0:
-      self.folder.mkdir(parents=True, exist_ok=True)
-      arrays = {name: getattr(seen, name) for name in (*ARRAYS, "num_classes")}
-      temporary = path.with_suffix(".tmp.npz")
-      np.savez(temporary, **{k: v for k, v in arrays.items() if v is not None})
-      temporary.replace(path)  # a half-written one is never taken
-    return seen
-
-
-def write(result: dict[str, Any], folder: pathlib.Path) -> None:
-  """`folder`/<protocol>.json, the table on the screen, the run's report; process 0."""
+def write(result: dict[str, Any], folder: pathlib.Path, name: str) -> None:
+  """`folder`/<name>.json, the table on the screen, the run's report; process 0."""
   if jax.process_index():
     return
-  print(figures.table(result["results"]))
+  if result["results"]:
+    print(figures.table(result["results"]))
   folder.mkdir(parents=True, exist_ok=True)
-  path = folder / f"{result['protocol']}.json"
+  path = folder / f"{name}.json"
   path.write_text(json.dumps(result, indent=2, default=_plain) + "\n")
   print(f"written to {path}")
   run = pathlib.Path(result["checkpoint"])
-  if folder == run / "evals" and (run / "config.json").exists():
-    print(f"the run's report: {html.write(run)}")
+  judged = [run] if folder == run / "evals" else []
+  for one in (folder / name, *judged):  # what was trained is a run too
+    if (one / "config.json").exists():
+      print(f"the report of {one.name}: {html.write(one)}")
 
 
 def _plain(value: Any) -> Any:

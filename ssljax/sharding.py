@@ -5,9 +5,11 @@ except a memory bank, which is split by rows. The mathematics never changes with
 """
 
 import os
+import pathlib
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -86,3 +88,11 @@ def put_number(number: int, mesh: Mesh) -> jax.Array:
     return jax.make_array_from_callback(
       (), replicated(mesh), lambda _: np.asarray(number, np.int32)
     )
+
+
+def exists(path: pathlib.Path) -> bool:
+  """Whether process 0 finds something there; all processes ask together.
+
+  On a shared disk one may see late what another wrote, and they must not part ways.
+  """
+  return bool(multihost_utils.broadcast_one_to_all(np.asarray(path.exists())))

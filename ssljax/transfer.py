@@ -4,6 +4,7 @@ Each is a run of its own, in a folder of the run that it judges: it can be stopp
 continued and looked at like any other.
 """
 
+import functools
 import pathlib
 from typing import Any
 
@@ -12,35 +13,41 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from ssljax import encoder, recipe, train
+from ssljax import augment, encoder, recipe, train
 from ssljax.encoder import Trained
 from ssljax.evals import classifier
 from ssljax.fields import ConfigError
 from ssljax.judge import Judge
 
 PROBE = "linear_probe"
-NUMBERS = ("batch_size", "epochs", "steps", "augment", "optimizer")
-PREPROCESSING = ("size", "colour", "mean", "std")  # of pictures: those of the run
+PICTURES = ("image", "aspect", "label", "index")  # what every batch of pictures holds
+NUMBERS = ("seed", "batch_size", "epochs", "steps", "augment", "optimizer")
 
 
 def compose(
-  training: ConfigDict, run: pathlib.Path, step: int, trained: Trained, own_data: dict
+  training: ConfigDict, run: pathlib.Path, trained: Trained, own_data: dict
 ) -> ConfigDict:
   """The config of a run that starts from `trained`, with the numbers of `training`.
 
-  Its encoder, precision and pictures are those of the run, save for what `own_data`
-  sets.
+  Its encoder, precision and pictures are those of `run`, save for what `own_data` and
+  `training.encoder` set. ConfigError where that learned from no pictures.
   """
   c, old = training.copy_and_resolve_references(), trained.config
   c.unlock()
   c.data.update({**old.data.to_dict(), **own_data})
-  c.encoder = old.encoder.to_dict()
+  own = {k: v for k, v in training.encoder.items() if v}
+  c.encoder = {**old.encoder.to_dict(), **own}
   c.dtype = old.dtype
-  for name in PREPROCESSING:
-    if name in old.augment:
-      c.augment[name] = old.augment[name]
+  seen = augment.configure(old.augment)
+  if seen.input != "image":
+    raise ConfigError(
+      f"checkpoint={str(run)!r} learned from {seen.input}, and this protocol trains on "
+      "pictures; --config.evaluator=linear or knn judges it"
+    )
+  pictures = {name: getattr(seen, name) for name in ("colour", "mean", "std")}
+  c.augment.update(size=seen.views[0].size, **pictures)
   c.evals.update(crop=old.evals.crop, every_epochs=0, at_end=())
-  c.pretrained.update(checkpoint=str(run), step=step)
+  c.pretrained.update(checkpoint=str(run), step=int(trained.state.step))
   if c.method.name == PROBE:
     c.pretrained.into = "base"
     c.method.base = {
@@ -48,6 +55,13 @@ def compose(
       "method": old.method.to_dict(),
       "plan": trained.plan._asdict(),
     }
+    c.method.inputs = tuple(
+      (name, shape, dtype)
+      for name, (shape, dtype) in trained.spec.items()
+      if name not in PICTURES
+    )
+  elif "stop_grad_patch" in c.encoder:  # all of it is tuned
+    c.encoder.stop_grad_patch = False
   return c
 
 
@@ -63,11 +77,13 @@ def learn(config: ConfigDict, workdir: pathlib.Path, mesh: Mesh) -> dict[str, An
   train.train_and_evaluate(config, workdir)
   trained, parts, state, _, plan, _ = encoder.restore(workdir, mesh)
   numbers = {name: trained[name] for name in NUMBERS}
-  numbers["method"] = {k: v for k, v in trained.method.items() if k != "base"}
+  numbers["method"] = {
+    k: v for k, v in trained.method.items() if k not in ("base", "inputs")
+  }
   used = {"numbers": numbers, "data": trained.data.to_dict()}
   if int(state.step) < plan.total_steps:
     return {**used, "results": {}}
-  held_out = Judge(trained, parts, recipe.open_data(trained, workdir), mesh)
+  chosen_on = recipe.open_data(trained, workdir)
   with trained.unlocked():
     trained.data.held_out = 0.0
   test = Judge(trained, parts, recipe.open_data(trained, workdir), mesh)
@@ -75,9 +91,15 @@ def learn(config: ConfigDict, workdir: pathlib.Path, mesh: Mesh) -> dict[str, An
   if config.method.name != PROBE:
     scores = classifier.accuracies(*test.classified(state))
     return {**used, "results": {"trained encoder": scores}}
-  predict = jax.jit(lambda batch: parts.method.predictions(state, parts.seen(batch)))
+
+  @jax.jit
+  def predictions(state, batch):
+    return parts.method.predictions(state, parts.seen(batch))
+
+  predict = functools.partial(predictions, state)
   heads, grid, best = parts.method.heads(state), {}, 0
   if len(heads) > 1:
+    held_out = Judge(trained, parts, chosen_on, mesh)
     scores = _accuracies(*held_out.extract(predict))
     best = int(np.argmax(scores))
     grid = {name: float(score) for name, score in zip(heads, scores, strict=True)}

@@ -2,12 +2,25 @@
 
 import importlib
 import json
+from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 import ssljax
-from ssljax import data, encoder, recipe, sharding
+from ssljax import (
+  augment,
+  data,
+  encoder,
+  pretrained,
+  recipe,
+  schedules,
+  sharding,
+  transfer,
+)
+from ssljax.case import Case
 from ssljax.judge import Judge
 
 
@@ -88,7 +101,9 @@ def test_a_protocol_reads_a_run_and_writes_its_rows(
   config.update_from_flattened_dict({"checkpoint": str(workdir), **fewer})
   rows = ssljax.evaluate(config, tmp_path)
   assert list(rows) == ["raw pixels, centred", "random encoder", "trained encoder"]
-  report = json.loads((tmp_path / f"{name}.json").read_text())
+  (path,) = tmp_path.glob(f"{name}*.json")
+  report = json.loads(path.read_text())
+  assert report["protocol"] == name
   assert report["results"] == rows
   assert report["step"] == 6
   for row in rows.values():
@@ -102,3 +117,54 @@ def test_a_folder_without_a_finished_checkpoint_is_named(tmp_path):
   (tmp_path / "checkpoints" / "3.orbax-checkpoint-tmp").mkdir(parents=True)
   with pytest.raises(ssljax.ConfigError, match="holds no finished checkpoint yet"):
     ssljax.load_encoder(tmp_path)
+
+
+def test_fine_tuning_starts_from_the_weights_that_are_judged(workdir):
+  """Of DINO those are the teacher's."""
+  mesh = sharding.make_mesh()
+  trained = encoder.restore(workdir, mesh)
+  training = importlib.import_module("configs.eval.finetune").get_config().training
+  config = transfer.compose(training, workdir, trained, {})
+  config.batch_size = 64
+  parts = recipe.build(config, recipe.make_plan(config, 1437, 10))
+  new = jax.eval_shape(parts.init, data.zeros(trained.spec, 64))
+  new = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), new)
+  state = pretrained.start(config, new, mesh)
+  teacher = trained.state.target["params"]["encoder"]
+  jax.tree.map(np.testing.assert_array_equal, state.params["encoder"], teacher)
+  student = trained.state.params["encoder"]["conv1"]["kernel"]
+  assert np.any(teacher["conv1"]["kernel"] != student)
+
+
+def test_a_probe_sees_the_colours_that_the_run_saw():
+  config = importlib.import_module("configs.cmc_cifar10").get_config("smoke")
+  plan, state = schedules.Plan(8, 8, 1, 20), SimpleNamespace(step=7)
+  trained = encoder.Trained(config, None, state, {}, plan, "")
+  training = importlib.import_module("configs.eval.linear_moco").get_config().training
+  composed = transfer.compose(training, "runs/cmc", trained, {"name": "cifar100"})
+  seen, run = map(augment.configure, (composed.augment, config.augment))
+  assert (seen.colour, seen.mean, seen.std) == ("lab", run.mean, run.std)
+  assert composed.pretrained.step == 7
+  assert composed.data.name == "cifar100"
+
+
+def test_results_of_other_steps_and_data_have_names_of_their_own():
+  config = importlib.import_module("configs.eval.knn").get_config()
+  name = lambda: Case(config, None, None, None, None).name  # noqa: E731
+  assert name() == "knn"
+  config.step, config.data.name = 30, "imagenet2012_subset/1pct"
+  config.data.train_split = "train[:20%]"
+  assert name() == "knn-step30-imagenet2012_subset_1pct-train_:20%_"
+
+
+def test_features_are_not_taken_for_those_of_other_pictures(tmp_path):
+  config = importlib.import_module("configs.eval.knn").get_config()
+  config.data.update(name="folder", dir=str(tmp_path))
+  run = importlib.import_module("configs.simclr_folder").get_config("smoke")
+  case = Case(config, tmp_path, None, None, SimpleNamespace(config=run, identity="1"))
+  identities = []
+  for name in ("a", "b", "c"):
+    Image.fromarray(pictures(8, 8, 3)).save(tmp_path / f"{name}.png")
+    identities.append(case.identity(recipe.open_data(config)))
+  assert identities[0] != identities[1] != identities[2]
+  assert identities[2] == case.identity(recipe.open_data(config))

@@ -8,9 +8,10 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
+from pyarrow import parquet
 
 import ssljax
-from ssljax import encoder, sharding
+from ssljax import encoder, figures, sharding
 from ssljax.checkpoint import Checkpoints
 from ssljax.evals import geometry
 
@@ -68,7 +69,12 @@ def test_features_of_a_folder_lie_in_one_file_beside_their_paths(run, tmp_path):
   ssljax.evaluate(config, out)
   assert parts[0].stat().st_mtime_ns == kept
   np.testing.assert_array_equal(np.load(out / "features.npz")["path"], found["path"])
-  with pytest.raises(ssljax.ConfigError, match="holds features of other data; name"):
+  config.embed.format = "parquet"
+  ssljax.evaluate(config, out)
+  table = parquet.read_table(out / "features.parquet")
+  assert table["path"].to_pylist() == list(found["path"])
+  np.testing.assert_array_equal(table["feature"].to_pylist(), found["feature"])
+  with pytest.raises(ssljax.ConfigError, match="holds features of other data and "):
     ssljax.evaluate(protocol("embed", run, embed=config.embed), out)
 
 
@@ -82,14 +88,38 @@ def test_a_folder_of_other_features_is_not_mixed_with_these(run, tmp_path):
 
 
 def test_pictures_show_what_a_transformer_sees(run):
+  kept = {path: path.read_bytes() for path in (run / "figures").glob("*.png")}
   ssljax.evaluate(protocol("pictures", run))
-  drawn = {path.stem for path in (run / "figures").glob("*.png")}
-  assert drawn >= {
-    *("neighbours", "confusion", "similarities", "spectra"),
+  drawn = {path.stem for path in (run / "evals" / "pictures").glob("*.png")}
+  assert drawn == {
+    *("neighbours", "confusion", "similarities", "spectra", "embedding", "method"),
     *("attention", "patch_colours", "filters"),
   }
+  names = drawn | {path.stem for path in kept}
+  assert {"curves", "views"} < names
+  assert (run / "report.html").read_text().count("data:image/png;base64,") == len(names)
+  # Those of an earlier checkpoint stand beside the others, and say what they are.
+  ssljax.evaluate(protocol("pictures", run, step=3))
   page = (run / "report.html").read_text()
-  assert page.count("data:image/png;base64,") == len(drawn)
+  assert "What it sees at step 3" in page
+  assert page.count("data:image/png;base64,") == len(names) + len(drawn)
+  for path, before in kept.items():
+    assert path.stem == "curves" or path.read_bytes() == before
+
+
+def test_the_confusion_is_of_the_run_s_own_vote(run, monkeypatch):
+  told = []
+  monkeypatch.setattr(figures, "confusion", lambda *given: told.append(given))
+  ssljax.evaluate(protocol("pictures", run))
+  ((counts, _, who, _),) = told
+  k = json.loads((run / "config.json").read_text())["evals"]["knn"]["k"]
+  config = protocol("knn", run, protocol="as_the_run")
+  with config.ignore_type():
+    config.knn.k = k
+  rows = ssljax.evaluate(config)
+  right = 100 * np.trace(counts) / counts.sum()
+  assert right == pytest.approx(rows["trained encoder"]["knn"])
+  assert who.startswith("the kNN vote (k = ")
 
 
 def test_checkpoints_are_compared_with_the_ones_before(run):
@@ -135,7 +165,7 @@ def test_features_are_extracted_once_for_several_protocols(run, monkeypatch):
 
 def test_an_earlier_checkpoint_can_be_judged(run):
   rows = ssljax.evaluate(protocol("geometry", run, step=3))
-  result = json.loads((run / "evals" / "geometry.json").read_text())
+  result = json.loads((run / "evals" / "geometry-step3.json").read_text())
   assert result["step"] == 3
   expected = geometry.rankme(features(run, 3))
   assert rows["trained encoder"]["rankme"] == pytest.approx(expected, rel=1e-3)

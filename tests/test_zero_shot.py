@@ -53,7 +53,7 @@ def test_names_find_digits_that_were_never_seen_and_chance_does_not(workdir):
   assert rows["random encoder"]["accuracy"] < 30
   assert rows["trained encoder"]["accuracy"] > 50
   assert rows["trained encoder"]["accuracy_top5"] > 85
-  report = json.loads((workdir / "evals" / "zero_shot.json").read_text())
+  report = json.loads((workdir / "evals" / "zero_shot-digits.json").read_text())
   assert report["results"] == rows
   assert report["numbers"]["templates"] == ["the digit {}", "a handwritten {}."]
 

@@ -2,12 +2,14 @@
 
     python run.py --config configs/eval/finetune.py --config.checkpoint=runs/mae
     python run.py --config configs/eval/finetune.py:10pct --config.checkpoint=...
-    python run.py --config configs/eval/finetune.py --config.data.per_class=13
+    python run.py --config configs/eval/finetune.py --config.checkpoint=... \
+--config.data.per_class=13 --config.training.batch_size=128
 
 AdamW with a learning rate that falls by `layer_decay` from block to block towards the
-input, as MAE has it (He et al. 2022, table 9: ViT-B, 100 epochs, decay 0.65, drop path
-0.1); without mixup, cutmix and random augmentation, which would need labels of their
-own. `:1pct` and `:10pct` are shares of a TFDS split; the published lists of SimCLR are
+input, as MAE has it (He et al. 2022, table 9: ViT-B, 100 epochs, decay 0.65); its drop
+path is `--config.training.encoder.drop_path=0.1`. Without its label smoothing, mixup,
+cutmix and random augmentation. `:1pct` and `:10pct` are shares of a TFDS split, in
+batches of 128; the published lists of SimCLR are
 `--config.data.name=imagenet2012_subset/1pct` and `/10pct`.
 """
 
@@ -22,8 +24,9 @@ def get_config(variant: str = ""):
   c = common.training(f"finetune_{variant}" if variant else "finetune")
   c.data.train_split = SHARES.get(variant, "")
   t = c.training
-  t.batch_size = 1024
+  t.batch_size = 128 if variant else 1024
   t.epochs = 100
+  t.encoder.drop_path = 0.0  # of transformers; 0: the run's own
   t.method.name = "supervised"
   t.method.classifier = dict(init_std=0.01)
   t.optimizer.name = "adamw"

@@ -36,8 +36,8 @@ def evaluate(
   chosen = np.random.default_rng(seed).permutation(len(features.test_x))[:queries]
   originals, found = unit(features.test_x), {}
   for name in edits or EDITS:
-    edited = features.look(partial(_change, name=name))
-    found[name] = ranks(originals, unit(edited[chosen]), chosen)
+    edited = features.look(partial(_change, name=name), chosen)
+    found[name] = ranks(originals, unit(edited), chosen)
   every = np.concatenate(list(found.values()))
   return {
     "copy_map": 100 * float(np.mean(1 / every)),
@@ -47,7 +47,7 @@ def evaluate(
 
 
 def ranks(originals: np.ndarray, copies: np.ndarray, own: np.ndarray) -> np.ndarray:
-  """Unit vectors [M,D], [Q,D] -> i32 [Q]: as how manieth each copy finds `own` [Q]."""
+  """Unit vectors [M,D], [Q,D] -> i32 [Q], the rank at which a copy finds `own` [Q]."""
   chunk = max(1, SIMILARITIES // len(originals))
   queries = jnp.asarray(copies), jnp.asarray(own, jnp.int32)
   return np.asarray(_ranks(jnp.asarray(originals), queries, chunk=chunk))

@@ -26,7 +26,8 @@ class FeatureSet(NamedTuple):
   """What evaluators see: features of both splits, and ways to see the pictures again.
 
   `look(change)` gives the test split [M,D] after its pictures were changed, `draw(n)`
-  [M,n,D] under n random views that the run learns from, `assign()` the prototype [M]
+  [M,n,D] under n random views that the run learns from, both of all pictures or of the
+  `rows` [R] that are named; `assign()` the prototype [M]
   that scores highest for each and how many there are: None where there are none.
   """
 
@@ -36,8 +37,8 @@ class FeatureSet(NamedTuple):
   test_y: np.ndarray  # i32 [M]
   num_classes: int
   test_scores: np.ndarray | None = None  # f32 [M,C], of an encoder that classifies
-  look: Callable[[Change], np.ndarray] | None = None
-  draw: Callable[[int], np.ndarray] | None = None
+  look: Callable[..., np.ndarray] | None = None
+  draw: Callable[..., np.ndarray] | None = None
   assign: Callable[[], tuple[np.ndarray, int]] | None = None
 
 
@@ -146,7 +147,7 @@ def centred(features: FeatureSet) -> FeatureSet:
   return features._replace(
     train_x=features.train_x - mean,
     test_x=features.test_x - mean,
-    look=look and (lambda change: look(change) - mean),
+    look=look and (lambda *asked: look(*asked) - mean),
   )
 
 

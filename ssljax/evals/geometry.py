@@ -1,5 +1,7 @@
 """How embeddings lie in their space: what can be told without labels."""
 
+import itertools
+
 import numpy as np
 
 from ssljax.evals.features import FeatureSet, unit
@@ -14,11 +16,13 @@ def evaluate(features: FeatureSet, *, draws: int = 4) -> dict[str, float]:
   run learns from, "alignment" and "lidar": raw input has no such views. Where there are
   prototypes, "prototypes_used": the share, in %, that score highest for some picture.
   """
+  if draws < 2:
+    raise ValueError(f"geometry.draws={draws} must be 2 or more; try 4")
   x = features.test_x
   chosen = np.random.default_rng(0).permutation(len(x))[:MOST]
   result = {"rankme": rankme(x), "uniformity": uniformity(x[chosen])}
   if features.draw:
-    views = features.draw(draws)
+    views = features.draw(draws, chosen)
     result |= {"alignment": alignment(views), "lidar": lidar(views)}
   if features.assign:
     chosen, count = features.assign()
@@ -60,10 +64,10 @@ def alignment(x: np.ndarray, alpha: float = 2.0) -> float:
 
   Wang and Isola (2020), eq. 3, of unit vectors, over all pairs of views.
   """
-  x = unit(x.astype(np.float64))
-  first, second = np.triu_indices(x.shape[1], k=1)
-  squared = np.square(x[:, first] - x[:, second]).sum(-1)
-  return float(np.mean(squared ** (alpha / 2)))
+  views = np.moveaxis(unit(x.astype(np.float64)), 1, 0)
+  pairs = itertools.combinations(views, 2)
+  squared = [np.square(u - v).sum(-1) for u, v in pairs]
+  return float(np.mean(np.power(squared, alpha / 2)))
 
 
 def uniformity(x: np.ndarray, t: float = 2.0) -> float:

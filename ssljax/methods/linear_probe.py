@@ -22,13 +22,16 @@ class LinearProbe(Method):
   head is trained as if it were alone. `rates` multiply the learning rate: a head's
   loss is scaled by its rate, which under SGD without decay is the same. `choices` name
   readouts: "pooled", those of a transformer (`nets.vit.readouts`), or () for all.
-  Kernels start as in MoCo (He et al. 2020), normal with deviation 0.01.
+  Kernels start normal with deviation `init_std`. `inputs` is what the base's batches
+  held beside pictures, as (name, shape of one, dtype): it is built on zeros of them.
   """
 
   base: Method  # of the run that is judged
   num_classes: int
   rates: tuple[float, ...] = (1.0,)
   choices: tuple[str, ...] = (POOLED,)
+  init_std: float = 0.01  # He et al. 2020
+  inputs: tuple[tuple[str, tuple[int, ...], str], ...] = ()
   views: ClassVar[int] = 1
 
   @property
@@ -42,7 +45,9 @@ class LinearProbe(Method):
     The base is new here: whoever starts a probe puts the run's own weights there.
     """
     rng_base, rng = jax.random.split(rng)
-    params, stats, target = self.base.init(rng_base, batch)
+    rows = len(batch["label"])
+    zeros = {name: jnp.zeros((rows, *shape), t) for name, shape, t in self.inputs}
+    params, stats, target = self.base.init(rng_base, {**zeros, **batch})
     base = {"params": params, "batch_stats": stats, "target": target}
     shapes = jax.eval_shape(self.readouts, base, batch[self.input][:, 0])
     heads = {}
@@ -51,7 +56,7 @@ class LinearProbe(Method):
     ):
       shape = len(self.rates), x.shape[-1], self.num_classes
       heads[name] = {
-        "kernel": 0.01 * jax.random.normal(key, shape),
+        "kernel": self.init_std * jax.random.normal(key, shape),
         "bias": jnp.zeros((shape[0], shape[2])),
       }
     return heads, {}, {"base": base}
@@ -70,9 +75,8 @@ class LinearProbe(Method):
         )
     return {name: found[name] for name in self.choices or found}
 
-  def logits(self, params, base, x):
-    """One view [B,...] -> {choice: logits [R,B,C] f32}."""
-    features = jax.lax.stop_gradient(self.readouts(base, x))
+  def logits(self, params, features):
+    """Readouts of one view -> {choice: logits [R,B,C] f32}."""
     return {
       name: jnp.einsum("bd,rdc->rbc", features[name], head["kernel"])
       + head["bias"][:, None]
@@ -82,7 +86,9 @@ class LinearProbe(Method):
   def loss_fn(self, params, state, batch, rng):
     """The sum of every head's cross-entropy times its rate."""
     base, label = state.target["base"], batch["label"]
-    logits = self.logits(params, base, batch[self.input][:, 0])
+    features = self.readouts(base, batch[self.input][:, 0])
+    features = jax.lax.stop_gradient(features)
+    logits = self.logits(params, features)
     rates = jnp.asarray(self.rates)
     losses = {
       name: jax.vmap(classification.cross_entropy, (0, None))(x, label)
@@ -90,8 +96,8 @@ class LinearProbe(Method):
     }
     best = jnp.min(jnp.stack([x.min() for x in losses.values()]))
     loss = sum(jnp.sum(rates * x) for x in losses.values())
-    first = next(iter(logits.values()))[0]
-    outputs = {"features": first[:, None], "projection": first[:, None]}
+    x = next(iter(features.values()))[:, None]
+    outputs = {"features": x, "projection": x}
     metrics = {"loss": best}  # of the head that fits best: the sum is that of the worst
     return loss, Aux({}, (), outputs, metrics)
 
@@ -101,7 +107,7 @@ class LinearProbe(Method):
 
   def predictions(self, state, x):
     """One view [B,...] -> classes i32 [B,heads], choice by choice, rate by rate."""
-    logits = self.logits(state.params, state.target["base"], x)
+    logits = self.logits(state.params, self.readouts(state.target["base"], x))
     return jnp.concatenate([x.argmax(2) for x in logits.values()]).T
 
   def heads(self, state):

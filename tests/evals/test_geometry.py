@@ -70,8 +70,9 @@ def test_views_are_asked_for_where_there_are_any():
   assert geometry.evaluate(seen).keys() == {"rankme", "uniformity"}
   asked = []
 
-  def draw(count):
+  def draw(count, rows):
     asked.append(count)
+    assert sorted(rows) == list(range(40))
     return x[:, None] + 0.1 * RNG.normal(size=(40, count, 4))
 
   result = geometry.evaluate(seen._replace(draw=draw), draws=3)
@@ -86,3 +87,9 @@ def test_prototypes_that_are_nobody_s_best_are_not_used():
     seen._replace(assign=lambda: (np.int32([3, 0, 3, 1, 0]), 4))
   )
   assert result["prototypes_used"] == 75
+
+
+def test_one_view_has_nothing_to_be_aligned_with():
+  x = np.zeros((5, 4), np.float32)
+  with pytest.raises(ValueError, match=r"geometry\.draws=1 must be 2 or more"):
+    geometry.evaluate(FeatureSet(x, np.zeros(5), x, np.zeros(5), 1), draws=1)

@@ -122,6 +122,22 @@ def test_predictions_stand_in_the_order_of_the_heads():
   assert_array_equal(method.predictions(state, image), expected.T)
 
 
+def test_a_base_that_learned_from_captions_is_probed_without_them():
+  clip = tiny.parts("clip").method
+  examples = tiny.batch()
+  text = "text", examples["text"].shape[1:], "int32"
+  method = LinearProbe(net=clip.net, base=clip, num_classes=3, inputs=(text,))
+  seen = {"image": np.zeros((4, 1, 8, 8, 3), np.float32), "label": np.zeros(4, int)}
+  _, _, target = jax.eval_shape(method.init, jax.random.key(0), seen)
+  own = jax.eval_shape(
+    clip.init,
+    jax.random.key(0),
+    {**examples, "image": examples["image"][:, None] / 255},
+  )
+  shapes = jax.tree.map(lambda x: x.shape, target["base"]["params"])
+  assert shapes == jax.tree.map(lambda x: x.shape, own[0])
+
+
 def test_a_readout_that_the_encoder_does_not_have_is_named():
   with pytest.raises(ConfigError, match="'cls4', which this encoder does not give; it"):
     trained(probe(choices=("cls4",)), 0.1, steps=0)
