@@ -4,7 +4,8 @@
 
 Nearest neighbours, confusions, similarities of pairs, spectra of the features and,
 where the network has such, attention by head, patches in colour and the filters of the
-first layer. They go to the run's folder evals/pictures/, and its report.html is written anew.
+first layer. They go to evals/pictures/ in the run's folder, and its report.html is
+written anew.
 """
 
 from configs.eval import common
