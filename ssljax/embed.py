@@ -20,7 +20,10 @@ from ssljax.fields import ConfigError, check_choice
 from ssljax.judge import Judge
 
 FORMATS = ("npz", "parquet")
-ARRAYS = ("train_x", "train_y", "test_x", "test_y", "test_scores")  # of a FeatureSet
+ARRAYS = (  # of a FeatureSet
+  *("train_x", "train_y", "train_index"),
+  *("test_x", "test_y", "test_index", "test_scores"),
+)
 
 
 class Kept:

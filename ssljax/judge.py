@@ -74,7 +74,8 @@ class Judge:
       return self._collect(embed)._replace(test_scores=scores)
 
     seen = self._with_looks(self.keep(row, make), embed)
-    seen = seen._replace(draw=functools.partial(self._draw, state))
+    draw = functools.partial(self._draw, state, seen.test_index)
+    seen = seen._replace(draw=draw)
     if getattr(self.method.net, "prototypes", None) is None:
       return seen
     return seen._replace(assign=functools.partial(self._assign, state))
@@ -90,25 +91,27 @@ class Judge:
   def _with_looks(self, seen: FeatureSet, embed) -> FeatureSet:
     if self.method.input != "image":
       return seen
-    return seen._replace(look=functools.partial(self._look, embed))
+    return seen._replace(look=functools.partial(self._look, embed, seen.test_index))
 
-  def _look(self, embed, change: Change, rows: Rows = None) -> np.ndarray:
+  def _look(self, embed, places, change: Change, rows: Rows = None) -> np.ndarray:
     """The evaluation split [M,D] after `change`, itself compiled, of its pictures."""
 
     def seen(batch):
       keys = self._keys(self._key, batch["index"])
       return embed({**batch, "image": change(keys, batch["image"])})
 
-    return self.extract(seen, rows)[0]
+    return self.extract(seen, None if rows is None else places[rows])[0]
 
-  def _draw(self, state: TrainState, draws: int, rows: Rows = None) -> np.ndarray:
+  def _draw(
+    self, state: TrainState, places, draws: int, rows: Rows = None
+  ) -> np.ndarray:
     """The evaluation split [M,draws,D], each as a view that the run learns from."""
 
     def embed(batch):
       keys = (jax.random.fold_in(self._key, i) for i in range(draws))
       return jnp.stack([self._embed_view(state, batch, key) for key in keys], 1)
 
-    return self.extract(embed, rows)[0]
+    return self.extract(embed, None if rows is None else places[rows])[0]
 
   def _assign(self, state: TrainState) -> tuple[np.ndarray, int]:
     """The best prototype [M] of the evaluation split, and how many there are."""
@@ -132,12 +135,12 @@ class Judge:
       return None
     return self.extract(functools.partial(self._classify, state))
 
-  def extract(self, function, rows: Rows = None) -> tuple[np.ndarray, np.ndarray]:
+  def extract(self, function, places: Rows = None) -> tuple[np.ndarray, np.ndarray]:
     """What a function of a batch gives [M,...], and labels [M], of the same split.
 
-    Of `rows` alone where they are given, in their order.
+    Of the examples at `places` alone where they are given, in their order.
     """
-    source = self.splits.eval if rows is None else Subset(self.splits.eval, rows)
+    source = self.splits.eval if places is None else Subset(self.splits.eval, places)
     return features.extract(function, self.batches(source), self.mesh)
 
   def scores(self, seen: FeatureSet, *names: str) -> Scores:

@@ -42,15 +42,15 @@ def draw(
     return
   rng = np.random.default_rng(judge.config.seed)
   chosen = np.sort(rng.permutation(len(seen.test_y))[:shown])
-  inside = _inside(judge, state, chosen)
+  inside = _inside(judge, state, seen.test_index[chosen])
   if jax.process_index():
     return
-  queries = _pictures(judge, judge.splits.eval, chosen)
+  queries = _pictures(judge, judge.splits.eval, seen.test_index[chosen])
   cosines = unit(seen.test_x[chosen]) @ unit(seen.train_x).T
   found = np.argsort(-cosines, axis=1, kind="stable")[:, :neighbours]
   figures.neighbours(
     queries,
-    _pictures(judge, judge.splits.train, found.ravel()).reshape(
+    _pictures(judge, judge.splits.train, seen.train_index[found.ravel()]).reshape(
       *found.shape, *queries.shape[1:]
     ),
     seen.train_y[found] == seen.test_y[chosen][:, None],

@@ -37,6 +37,8 @@ class FeatureSet(NamedTuple):
   test_y: np.ndarray  # i32 [M]
   num_classes: int
   test_scores: np.ndarray | None = None  # f32 [M,C], of an encoder that classifies
+  train_index: np.ndarray | None = None  # i32 [N], their places in the data, of which
+  test_index: np.ndarray | None = None  # [M] what cannot be read is missing
   look: Callable[..., np.ndarray] | None = None
   draw: Callable[..., np.ndarray] | None = None
   assign: Callable[[], tuple[np.ndarray, int]] | None = None
@@ -47,7 +49,7 @@ def extract(
   batches: Iterable[dict[str, np.ndarray]],
   mesh: Mesh,
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Host batches -> features f32 [N,D] and labels i32 [N], on every process.
+  """Host batches -> features f32 [N,D] and their "label" i32 [N,...], everywhere.
 
   `embed` is jitted and maps a batch of global arrays, split over `mesh`, to [B,D].
   Every batch is padded to the first one's size, so it compiles once. A batch's
@@ -80,15 +82,23 @@ def collect(
   mesh: Mesh,
 ) -> FeatureSet:
   """`extract` on both splits; a label outside 0..num_classes-1 is a ValueError."""
-  train_x, train_y = extract(embed, train, mesh)
-  test_x, test_y = extract(embed, test, mesh)
+
+  def both(batches):
+    for batch in batches:
+      pairs = np.stack([batch["label"], batch["index"]], axis=1)
+      yield {**batch, "label": pairs}
+
+  train_x, train = extract(embed, both(train), mesh)
+  test_x, test = extract(embed, both(test), mesh)
+  (train_y, train_index), (test_y, test_index) = train.T, test.T
   for label in (*np.unique(train_y), *np.unique(test_y)):
     if not 0 <= label < num_classes:
       raise ValueError(
         f"label={label} is not one of the {num_classes} classes 0..{num_classes - 1}; "
         "name a labelled data set, or leave the evaluators out"
       )
-  return FeatureSet(train_x, train_y, test_x, test_y, num_classes)
+  places = {"train_index": train_index, "test_index": test_index}
+  return FeatureSet(train_x, train_y, test_x, test_y, num_classes, **places)
 
 
 @jax.jit

@@ -22,7 +22,8 @@ def pictures(n, size=4):
 def in_batches(images, labels, batch_size):
   for i in range(0, len(images), batch_size):
     j = i + batch_size
-    yield {"image": images[i:j], "label": labels[i:j].astype(np.int32)}
+    index = np.arange(len(images), dtype=np.int32)[i:j]
+    yield {"image": images[i:j], "label": labels[i:j].astype(np.int32), "index": index}
 
 
 @pytest.mark.parametrize("devices", [1, 8])
