@@ -135,13 +135,12 @@ def spread(values):
 
 def table(measured):
   """Name -> figures of its seeds; as README shows it."""
-  lines = [
-    "| config | steps | core-minutes | kNN | linear | random: kNN | linear |",
-    "|---|---|---|---|---|---|---|",
-  ]
+  head = "config", "steps x batch", "core-minutes", "kNN", "linear", "random: kNN"
+  lines = ["| " + " | ".join((*head, "linear")) + " |", "|---" * 7 + "|"]
   raw = {}
   for name, runs in measured.items():
-    cells = [f"`{name}`", str(STEPS[name])]
+    batch = common.config(name, "cpu").batch_size
+    cells = [f"`{name}`", f"{STEPS[name]} x {batch}"]
     cells.append(spread([r["core_minutes"] for r in runs]))
     for row in ("trained encoder", "random encoder"):
       for score in ("knn", "linear"):
