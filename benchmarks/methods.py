@@ -54,7 +54,7 @@ STEPS = {  # config -> steps of its batch that cost as much CPU time as the othe
   "supervised_cifar10": 490,
   SOUND: 1200,
 }
-THRICE = "moco_v2_cifar10", "simclr_cifar10", "mae_cifar10", "supervised_cifar10"
+THRICE = "moco_v2_cifar10", "simclr_cifar10", "byol_cifar10", "supervised_cifar10"
 
 
 def run(*flags):
