@@ -1,7 +1,7 @@
 """Every method on CIFAR-10 at one small, equal budget of CPU time: README's table.
 
     python benchmarks/methods.py --folder runs/methods
-    python benchmarks/methods.py --folder runs/methods --seeds 3 --only simclr,moco_v2
+    python benchmarks/methods.py --folder runs/methods --only byol_cifar10 --seeds 5
 
 Trains each config's `:cpu` form for the steps below, which cost about as much for each
 (ResNet-18 of a quarter of the width, or a ViT of that size; a tenth of the steps warms
@@ -54,6 +54,7 @@ STEPS = {  # config -> steps of its batch that cost as much CPU time as the othe
   "supervised_cifar10": 490,
   SOUND: 1200,
 }
+THRICE = "moco_v2_cifar10", "simclr_cifar10", "byol_cifar10", "supervised_cifar10"
 
 
 def run(*flags):
@@ -134,13 +135,12 @@ def spread(values):
 
 def table(measured):
   """Name -> figures of its seeds; as README shows it."""
-  lines = [
-    "| config | steps | core-minutes | kNN | linear | random: kNN | linear |",
-    "|---|---|---|---|---|---|---|",
-  ]
+  head = "config", "steps x batch", "core-minutes", "kNN", "linear", "random: kNN"
+  lines = ["| " + " | ".join((*head, "linear")) + " |", "|---" * 7 + "|"]
   raw = {}
   for name, runs in measured.items():
-    cells = [f"`{name}`", str(STEPS[name])]
+    batch = common.config(name, "cpu").batch_size
+    cells = [f"`{name}`", f"{STEPS[name]} x {batch}"]
     cells.append(spread([r["core_minutes"] for r in runs]))
     for row in ("trained encoder", "random encoder"):
       for score in ("knn", "linear"):
@@ -157,14 +157,17 @@ def table(measured):
 def main():
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--folder", type=pathlib.Path, default="runs/methods")
-  parser.add_argument("--seeds", type=int, default=1)
+  parser.add_argument(
+    "--seeds", type=int, help="of each; default: three of four methods, one of others"
+  )
   parser.add_argument("--only", default="", help="configs, by commas; default: all")
   args = parser.parse_args()
   names = args.only.split(",") if args.only else list(STEPS)
   folder = args.folder.absolute()
+  seeds = {name: args.seeds or (3 if name in THRICE else 1) for name in names}
   measured = {}
-  for seed in range(args.seeds):
-    for name in names:
+  for seed in range(max(seeds.values())):
+    for name in (name for name in names if seed < seeds[name]):
       measured.setdefault(name, []).append(measure(name, seed, folder))
       print(f"{name}, seed {seed}: done", file=sys.stderr, flush=True)
   print(table(measured))

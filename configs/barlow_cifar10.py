@@ -5,7 +5,7 @@
 
 lightly: kNN 84.2 (batch 128; batch 512: 81.9), k = 200, temperature 0.1, best of all
 epochs; its views are SimCLR's, ours the paper's, which are BYOL's.
-Ours: not yet run.
+Ours: not yet run in full.
 """
 
 from configs import common

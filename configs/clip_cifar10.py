@@ -7,7 +7,7 @@
 Not from a paper: it shows the method on data that everybody has. Captions of one class
 are negatives of each other, which keeps the loss above the logarithm of how often a
 class is in the batch. The scale and bias of `:siglip` are SigLIP's (Zhai et al. 2023).
-Ours: not yet run.
+Ours: not yet run in full.
 """
 
 from configs import common

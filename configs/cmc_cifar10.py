@@ -5,7 +5,7 @@
 
 Not from a paper: CMC was published on ImageNet, STL-10 and NYU Depth. The temperature
 is that of STL-10, the rest InstDisc's on CIFAR-10. `:cpu` has few pictures, as what a
-bank remembers of an epoch ago must still mean something. Ours: not yet run.
+bank remembers of an epoch ago must still mean something. Ours: not yet run in full.
 """
 
 from configs import common

@@ -14,7 +14,7 @@ norm; the 128 negatives and the channel norm are those of CPC_audio (Riviere et 
 
 Paper: linear, phones 64.6 and speakers 97.4, from single steps of the context; here
 its mean over a window is judged, which gives other figures.
-Ours: not yet run.
+Ours: not yet run in full.
 """
 
 from configs import common

@@ -15,7 +15,7 @@ patches; ours has LayerNorm after the convolutions, as theirs of 2020. Negatives
 here from the whole batch, in the paper from the 16 pictures of a GPU.
 
 Paper: linear 48.7 (top-5 73.6; its numbers are recalled, not checked).
-Ours: not yet run. (`:cpu` is CIFAR-10 in patches of 8 pixels.)
+Ours: not yet run in full. (`:cpu` is CIFAR-10 in patches of 8 pixels.)
 """
 
 from configs import common

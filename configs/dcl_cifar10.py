@@ -6,7 +6,7 @@
 
 lightly: kNN 84.0 (batch 512; 800 epochs: 87.4; batch 128: 84.4), DCLW 82.4 (87.1;
 83.3), k = 200, temperature 0.1, best of all epochs. There each view passes BatchNorm
-alone; here both share it, as in SimCLR. Ours: not yet run.
+alone; here both share it, as in SimCLR. Ours: not yet run in full.
 """
 
 from configs import common

@@ -5,7 +5,7 @@
 
 lightly: kNN 84.0 (batch 128, 200 epochs, k = 200, temperature 0.1, best of all epochs),
 81.3 at batch 512. There each view passes BatchNorm alone; here both share it, as in
-DINO's own code for convolutional networks. Ours: not yet run.
+DINO's own code for convolutional networks. Ours: not yet run in full.
 """
 
 from configs import common

@@ -4,7 +4,7 @@
     python run.py --config configs/instdisc_cifar10.py:cpu    # reduced, without a GPU
 
 Paper: kNN 80.8 (200 epochs; recalled, not checked). The official code's recipe,
-`cifar.py --nce-k 0`: no flip. Ours: not yet run.
+`cifar.py --nce-k 0`: no flip. Ours: not yet run in full.
 """
 
 from configs import common

@@ -6,7 +6,7 @@
 Paper: kNN 83.6 (k = 200; recalled, not checked), of the 128 numbers of the head; ours
 is of the encoder's features. The code means to take the learning rate to .05 and .01
 of its start at epochs 160 and 200 too, but its `elif` never gets there.
-Ours: not yet run.
+Ours: not yet run in full.
 """
 
 from configs import common

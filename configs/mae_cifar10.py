@@ -4,7 +4,7 @@
     python run.py --config configs/mae_cifar10.py:cpu    # reduced, without a GPU
 
 Not from a paper: the numbers are those of `mae_imagenet` with a smaller decoder and
-batch, and a longer warm-up. Ours: not yet run.
+batch, and a longer warm-up. Ours: not yet run in full.
 """
 
 from configs import common

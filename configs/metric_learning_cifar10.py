@@ -10,7 +10,7 @@
 such as `augment.recipe=instdisc` do as well. Not from a paper. Table 4 of SimCLR's
 compares some of the losses on ImageNet, without labels: linear 50.9 with triplets,
 57.5 with semi-hard ones, 51.6 with the logistic loss and 63.9 with InfoNCE.
-Ours: not yet run.
+Ours: not yet run in full.
 """
 
 from configs import common, simclr_cifar10

@@ -4,7 +4,7 @@
     python run.py --config configs/moco_v3_cifar10.py:cpu    # reduced, without a GPU
 
 Not from a paper: MoCo v3 was published on ImageNet. solo-learn's own recipe: 93.1
-(online linear head, 1000 epochs). Ours: not yet run.
+(online linear head, 1000 epochs). Ours: not yet run in full.
 """
 
 from configs import common

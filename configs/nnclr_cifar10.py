@@ -6,7 +6,7 @@
 lightly: kNN 81.5 (batch 512, 200 epochs; batch 128: 83.4, 800 epochs: 89.2), k = 200,
 temperature 0.1, best of all epochs; its loss is another. The loss is the paper's, its
 temperature and the views, BYOL's pair, are solo-learn's (91.88 with an online linear
-head, 1000 epochs). Ours: not yet run.
+head, 1000 epochs). Ours: not yet run in full.
 """
 
 from configs import common

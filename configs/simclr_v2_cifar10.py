@@ -5,7 +5,7 @@
 
 Not from a paper: v2 was published on ImageNet only. From its author come learning
 rate and temperature for CIFAR-10 without a memory (google-research/simclr, issue
-166), from MoCo's demo the queue. Ours: not yet run.
+166), from MoCo's demo the queue. Ours: not yet run in full.
 """
 
 from configs import common, simclr_cifar10

@@ -33,7 +33,7 @@ def get_config(variant: str = ""):
   c.pretrained.checkpoint = "runs/simclr_v2_finetune"
   c.pretrained.into = "teacher"
   c.batch_size = before.batch_size
-  c.epochs = 5 if on_cpu else 400
+  c.epochs = 3 if on_cpu else 400
 
   c.augment.recipe = "supervised"
   c.augment.size = before.augment.size

@@ -2,8 +2,8 @@
 
     python run.py --config configs/simclr_v2_finetune.py          # 1 % of ImageNet
     python run.py --config configs/simclr_v2_finetune.py:10pct
-    python run.py --config configs/simclr_v2_finetune.py:cpu      # 10 % of CIFAR-10
-    python run.py --config configs/simclr_v2_finetune.py:cpu_1pct
+    python run.py --config configs/simclr_v2_finetune.py:cpu      # 1 % of CIFAR-10
+    python run.py --config configs/simclr_v2_finetune.py:cpu_10pct
 
 Starts from `simclr_v2_imagenet.py:r50` (`:cpu`: `simclr_v2_cifar10.py:cpu`) in its
 default folder; another: `--config.pretrained.checkpoint=...`. The classifier stands
@@ -22,7 +22,7 @@ def get_config(variant: str = ""):
   if on_cpu:
     before = simclr_v2_cifar10.get_config("cpu")
     common.cifar10(c)
-    c.data.train_split = "train[:1%]" if variant == "cpu_1pct" else "train[:10%]"
+    c.data.train_split = "train[:10%]" if variant == "cpu_10pct" else "train[:1%]"
     c.pretrained.checkpoint = "runs/simclr_v2_cifar10"
   else:
     before = simclr_v2_imagenet.get_config("r50")
@@ -56,8 +56,8 @@ def get_config(variant: str = ""):
   c.optimizer.exclude = ("norm_and_bias", "^classifier/")
   if on_cpu:
     width = c.encoder.width
-    common.cpu(c, batch_size=128, epochs=20 if variant == "cpu" else 60)
+    common.cpu(c, batch_size=128, epochs=20 if variant == "cpu_10pct" else 60)
     c.encoder.width = width
     c.optimizer.learning_rate = dict(kind="cosine", base=1e-3)
     c.evals.every_epochs = 0
-  return common.finish(c, variant, "10pct", "cpu", "cpu_1pct")
+  return common.finish(c, variant, "10pct", "cpu", "cpu_10pct")

@@ -3,7 +3,7 @@
     python run.py --config configs/simsiam_cifar10.py
     python run.py --config configs/simsiam_cifar10.py:cpu    # reduced, without a GPU
 
-Paper: linear 91.8 (SimCLR 91.1; recalled, not checked). Ours: not yet run.
+Paper: linear 91.8 (SimCLR 91.1; recalled, not checked). Ours: not yet run in full.
 """
 
 from configs import common

@@ -16,7 +16,7 @@ Not from a paper. The example (`examples/vision/simsiam.py` of keras-io) prints 
   statistics: here those of the batch;
   its backbone is pooled before the last BatchNorm and ReLU: here behind.
 The other numbers are the example's; its predictor has ReLU before BatchNorm.
-Ours: not yet run.
+Ours: linear 42.2 after two of the five epochs, a random encoder 46.7 (README).
 """
 
 from configs import common

@@ -5,7 +5,7 @@
     python run.py --config configs/supcon_cifar10.py:cpu    # reduced, without a GPU
 
 Paper: linear 96.0; SimCLR 93.6; cross-entropy 95.0 (ResNet-50). Its BatchNorm has the
-statistics of one GPU of several, ours those of the batch. Ours: not yet run.
+statistics of one GPU of several, ours those of the batch. Ours: not yet run in full.
 """
 
 from configs import common

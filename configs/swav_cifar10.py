@@ -6,7 +6,7 @@
 lightly: kNN 84.2 (batch 512, 200 epochs, k = 200, temperature 0.1, best of all
 epochs), 88.4 after 800 epochs. There each view passes BatchNorm alone and Adam's
 decay is part of the gradient; here the views share it, as in SwAV's own code, whose
-jitter is stronger too. Ours: not yet run.
+jitter is stronger too. Ours: not yet run in full.
 
 `:cpu` takes the official README's advice against collapse in the first steps, a smaller
 epsilon and frozen prototypes: frozen throughout, for the official runs' one epoch. At

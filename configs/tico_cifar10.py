@@ -5,7 +5,7 @@
 
 Not from a paper: TiCo was published on ImageNet. lightly: kNN 85.6 on Imagenette (batch
 256, 800 epochs, 128 pixels, k = 20). The views are BYOL's, as in lightly's ImageNet
-run. Ours: not yet run.
+run. Ours: not yet run in full.
 """
 
 from configs import common

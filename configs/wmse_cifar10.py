@@ -5,7 +5,7 @@
 
 Paper: linear 91.55, 5-NN 89.69 (recalled, not checked); there crops come after the
 colours, and Adam's decay is added to the gradient. solo-learn: 88.67 with an online
-linear head. Ours: not yet run.
+linear head. Ours: not yet run in full.
 """
 
 from configs import common

@@ -52,13 +52,11 @@ def conv2d(
   """Image [B,H,W,C], kernel [k,k,C,D] -> [B,H',W',D] by cross-correlation.
 
   On a CPU (asked when this is traced) a kernel that tiles the image is a matrix
-  product, and other kernels' gradient is `_kernel_grad`, with `lax`'s values to
+  product, and most kernels' gradient is `_kernel_grad`, with `lax`'s values to
   rounding. A CPU that plays several devices keeps `lax`'s own, which XLA knows how
   to split.
   """
   if jax.default_backend() == "cpu" and jax.device_count() == 1:
-    if kernel.shape[0] == stride and padding == 0:
-      return _tiles(x, kernel)
     return _conv_cpu(x, kernel, stride, padding)
   return _conv(x, kernel, stride, padding)
 
@@ -82,20 +80,27 @@ def _tiles(x: jax.Array, kernel: jax.Array) -> jax.Array:
   return jnp.einsum("bhiwjc,ijcd->bhwd", x, kernel)
 
 
-_conv_cpu = jax.custom_vjp(_conv, nondiff_argnums=(2, 3))
+def _quick(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
+  tiles = kernel.shape[0] == stride and padding == 0
+  return _tiles(x, kernel) if tiles else _conv(x, kernel, stride, padding)
+
+
+_conv_cpu = jax.custom_vjp(_quick, nondiff_argnums=(2, 3))
 
 
 def _forward(x, kernel, stride, padding):
-  return _conv(x, kernel, stride, padding), (x, kernel)
+  return _quick(x, kernel, stride, padding), (x, kernel)
 
 
 def _backward(stride, padding, saved, grad):
   x, kernel = saved
-  if grad.shape[1] <= SMALL:
-    _, vjp = jax.vjp(lambda x, k: _conv(x, k, stride, padding), x, kernel)
+  k = kernel.shape[0]
+  if k > 1 and (k == stride or grad.shape[1] <= SMALL):
+    _, vjp = jax.vjp(lambda x, k: _quick(x, k, stride, padding), x, kernel)
     return vjp(grad)
-  _, input_vjp = jax.vjp(lambda x: _conv(x, kernel, stride, padding), x)
-  return *input_vjp(grad), _kernel_grad(x, grad, kernel.shape[0], stride, padding)
+  # Of 1x1 kernels too: XLA would transpose what led to `grad` together with it.
+  _, input_vjp = jax.vjp(lambda x: _quick(x, kernel, stride, padding), x)
+  return *input_vjp(grad), _kernel_grad(x, grad, k, stride, padding)
 
 
 _conv_cpu.defvjp(_forward, _backward)
