@@ -101,3 +101,13 @@ def labelled(judge: Judge) -> Judge:
       "name a labelled data set with --config.data.name"
     )
   return judge
+
+
+def evaluable(judge: Judge) -> Judge:
+  """The same; ConfigError where there is nothing to look at but the training split."""
+  if judge.splits.eval is None:
+    raise ConfigError(
+      f"data.name={judge.config.data.name} has nothing to evaluate on; name a part of "
+      "it with --config.data.eval_split, or put pictures into a folder val/"
+    )
+  return judge

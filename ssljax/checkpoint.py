@@ -33,6 +33,16 @@ class Checkpoints:
     """Those of all whole checkpoints, the newest last."""
     return sorted(self.manager.all_steps())
 
+  def why_none(self) -> str:
+    """What lies where there is no whole checkpoint, in a sentence."""
+    folder = pathlib.Path(self.manager.directory)
+    names = sorted(path.name for path in folder.iterdir())
+    if begun := [name for name in names if ocp.utils.TMP_DIR_SUFFIX in name]:
+      return f"{folder / begun[-1]} was begun, and is no whole checkpoint yet"
+    if names:
+      return f"nothing in {folder} is a checkpoint of ssljax ({', '.join(names[:5])})"
+    return f"{folder} is empty"
+
   def is_due(self, step: int) -> bool:
     """Whether the policy wants a checkpoint at this step."""
     return step % self.every_steps == 0

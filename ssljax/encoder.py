@@ -82,7 +82,8 @@ def restore(workdir: str | pathlib.Path, mesh: Mesh, step: int = 0) -> Trained:
   with Checkpoints(workdir) as checkpoints:
     steps = checkpoints.steps
     if not steps:
-      raise ConfigError(f"{workdir} holds no finished checkpoint yet")
+      why = checkpoints.why_none()
+      raise ConfigError(f"{workdir} holds no finished checkpoint: {why}")
     if step and step not in steps:
       known = ", ".join(map(str, steps))
       raise ConfigError(f"step={step} is no checkpoint of {workdir}; it has {known}")

@@ -40,7 +40,7 @@ class Judge:
     """With fewer pictures than `evals.knn.k`, all of them vote.
 
     `keep` may have kept the features of a row, and makes them otherwise. `possible`
-    says whether there are labels, and pictures to evaluate on.
+    says whether both splits are there and have labels.
     """
     self.keep = keep
     self.config, self.splits, self.mesh = config, splits, mesh
@@ -52,9 +52,10 @@ class Judge:
     self._key, self._keys = jax.random.key(config.seed), jax.jit(core.keys)
     self.numbers = {name: dict(config.evals.get(name, {})) for name in evals.EVALUATORS}
     self.possible = self.num_classes > 0 and splits.eval is not None
-    if self.possible and splits.eval[0]["label"] < 0:  # as in ImageNet's "test"
-      logging.warning("%s has no labels: nothing will be evaluated", splits.eval.name)
-      self.possible = False
+    for split in splits if self.possible else ():
+      if split[0]["label"] < 0:  # as in ImageNet's "test", STL-10's "unlabelled"
+        logging.warning("%s has no labels: nothing will be judged by them", split.name)
+        self.possible = False
     k, n = self.numbers["knn"].get("k", 0), len(splits.train)
     if self.possible and isinstance(k, int) and k > n:
       logging.warning("evals.knn.k=%d: there are %d pictures, so all vote", k, n)

@@ -32,9 +32,10 @@ def draw(
 
   Where they lie and, of what learned from pictures, nearest neighbours, the kNN vote's
   confusions and, where the network has such, attention, patches and the first layer's
-  filters. `shown` random test pictures; only process 0 draws.
+  filters. `shown` random test pictures; only process 0 draws. What needs labels is
+  left out, or without its colours, where there are none.
   """
-  classes = judge.splits.train.class_names
+  classes = judge.splits.train.class_names if judge.possible else ()
   if jax.process_index() == 0:
     folder.mkdir(parents=True, exist_ok=True)
     figures.embedding(seen.test_x, seen.test_y, classes, folder / "embedding.png")
@@ -53,10 +54,11 @@ def draw(
     _pictures(judge, judge.splits.train, seen.train_index[found.ravel()]).reshape(
       *found.shape, *queries.shape[1:]
     ),
-    seen.train_y[found] == seen.test_y[chosen][:, None],
+    seen.train_y[found] == seen.test_y[chosen][:, None] if judge.possible else None,
     folder / "neighbours.png",
   )
-  _confusion(judge, seen, folder / "confusion.png")
+  if judge.possible:
+    _confusion(judge, seen, folder / "confusion.png")
   if "attention" in inside:
     maps, tokens = inside["attention"], inside["tokens"]
     side = round(tokens.shape[1] ** 0.5)

@@ -27,7 +27,7 @@ from ssljax import (
   sharding,
   transfer,
 )
-from ssljax.case import DATA, TRAINED_ON, Case, labelled
+from ssljax.case import DATA, TRAINED_ON, Case, evaluable, labelled
 from ssljax.evals import classifier, geometry
 from ssljax.fields import ConfigError
 from ssljax.judge import compare
@@ -90,14 +90,8 @@ def check(config: ConfigDict) -> None:
 
 def frozen(case: Case, **numbers) -> dict[str, Any]:
   """What an evaluator finds in frozen features, beside input and random encoder."""
-  judge, name = case.judge(), case.config.evaluator
-  if name not in UNLABELLED:
-    judge = labelled(judge)
-  elif judge.splits.eval is None:
-    raise ConfigError(
-      f"data.name={judge.config.data.name} has nothing to evaluate on; name a part of "
-      "it with --config.data.eval_split, or put pictures into a folder val/"
-    )
+  name = case.config.evaluator
+  judge = (evaluable if name in UNLABELLED else labelled)(case.judge())
   rows, _ = compare(judge, case.states(), name)
   return case.found(rows)
 
@@ -192,7 +186,7 @@ def pictured(case: Case, *, shown: int = 8, neighbours: int = 8) -> dict[str, An
   In a folder of their own, beside the JSON that says of which checkpoint and data they
   are: those of the run's end stay as they were.
   """
-  judge = labelled(case.judge())
+  judge = evaluable(case.judge())
   rows = {judge.raw: None, **case.states()}
   seen = {row: judge.features(state, row) for row, state in rows.items()}
   *_, (state, last) = zip(rows.values(), seen.values(), strict=True)

@@ -114,9 +114,15 @@ def test_a_protocol_reads_a_run_and_writes_its_rows(
 def test_a_folder_without_a_finished_checkpoint_is_named(tmp_path):
   with pytest.raises(ssljax.ConfigError, match="holds no run: there is no folder"):
     ssljax.load_encoder(tmp_path)
-  (tmp_path / "checkpoints" / "3.orbax-checkpoint-tmp").mkdir(parents=True)
-  with pytest.raises(ssljax.ConfigError, match="holds no finished checkpoint yet"):
-    ssljax.load_encoder(tmp_path)
+  folder = tmp_path / "checkpoints"
+  for begun, sentence in (
+    (folder, "holds no finished checkpoint: .* is empty"),
+    (folder / "weights", r"nothing in .* is a checkpoint of ssljax \(weights\)"),
+    (folder / "3.orbax-checkpoint-tmp", "3.orbax-checkpoint-tmp was begun, and is no"),
+  ):
+    begun.mkdir()
+    with pytest.raises(ssljax.ConfigError, match=sentence):
+      ssljax.load_encoder(tmp_path)
 
 
 def test_fine_tuning_starts_from_the_weights_that_are_judged(workdir):

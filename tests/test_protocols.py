@@ -107,6 +107,25 @@ def test_pictures_show_what_a_transformer_sees(run):
     assert path.stem == "curves" or path.read_bytes() == before
 
 
+def test_unlabelled_pictures_can_be_looked_at_and_measured(run, tmp_path):
+  rng = np.random.default_rng(0)
+  for split, count in (("train", 12), ("val", 9)):
+    (tmp_path / "pile" / split).mkdir(parents=True)
+    for i in range(count):
+      picture = Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8))
+      picture.save(tmp_path / "pile" / split / f"{i}.png")
+  data = {"name": "folder", "dir": str(tmp_path / "pile")}
+  out = tmp_path / "out"
+  ssljax.evaluate(protocol("pictures", run, data=data), out)
+  drawn = {path.stem for path in out.glob("pictures-folder/*.png")}
+  assert {"neighbours", "attention", "embedding", "spectra"} < drawn
+  assert "confusion" not in drawn
+  rows = ssljax.evaluate(protocol("geometry", run, data=data), out)
+  assert 1 <= rows["trained encoder"]["rankme"] <= 9
+  with pytest.raises(ssljax.ConfigError, match=r"data\.name=folder has no labels"):
+    ssljax.evaluate(protocol("knn", run, data=data), out)
+
+
 def test_the_confusion_is_of_the_run_s_own_vote(run, monkeypatch):
   told = []
   monkeypatch.setattr(figures, "confusion", lambda *given: told.append(given))

@@ -9,9 +9,7 @@ import numpy as np
 
 from ssljax import corruptions, fields, image
 from ssljax.corruptions import blur, compression, light
-from ssljax.evals.features import FeatureSet, unit
-
-SIMILARITIES = 2**25  # how many cosines are in memory at once
+from ssljax.evals.features import FeatureSet, ask, unit
 
 
 def evaluate(
@@ -48,19 +46,18 @@ def evaluate(
 
 def ranks(originals: np.ndarray, copies: np.ndarray, own: np.ndarray) -> np.ndarray:
   """Unit vectors [M,D], [Q,D] -> i32 [Q], the rank at which a copy finds `own` [Q]."""
-  chunk = max(1, SIMILARITIES // len(originals))
   queries = jnp.asarray(copies), jnp.asarray(own, jnp.int32)
-  return np.asarray(_ranks(jnp.asarray(originals), queries, chunk=chunk))
+  return np.asarray(_ranks(jnp.asarray(originals), queries))
 
 
-@partial(jax.jit, static_argnames="chunk")
-def _ranks(originals, queries, *, chunk):
+@jax.jit
+def _ranks(originals, queries):
   def one(query):
     copy, own = query
     cosines = jnp.matmul(originals, copy, precision="highest")
     return len(cosines) - jnp.sum(cosines < cosines[own])
 
-  return jax.lax.map(one, queries, batch_size=chunk)
+  return ask(one, queries, len(originals))
 
 
 # An edit is a function of one picture: (key, f32 [3,S,S] in [0,1]) -> [3,S,S].

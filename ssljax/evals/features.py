@@ -2,7 +2,7 @@
 
 import collections
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ RAW_SIDE = 32  # pixels
 SPECTRUM_BANDS = 256
 TOKEN_BUCKETS = 4096
 IN_FLIGHT = 2  # batches the host runs ahead of the device
+SIMILARITIES = 2**25  # of queries to a gallery, how many are in memory at once
 
 
 # Keys [B] and pictures uint8 [B,H,W,C] -> changed pictures, for what distorts them.
@@ -81,7 +82,10 @@ def collect(
   num_classes: int,
   mesh: Mesh,
 ) -> FeatureSet:
-  """`extract` on both splits; a label outside 0..num_classes-1 is a ValueError."""
+  """`extract` on both splits; a label outside 0..num_classes-1 is a ValueError.
+
+  Save for splits of which no example has a label: those are -1 throughout.
+  """
 
   def both(batches):
     for batch in batches:
@@ -91,11 +95,12 @@ def collect(
   train_x, train = extract(embed, both(train), mesh)
   test_x, test = extract(embed, both(test), mesh)
   (train_y, train_index), (test_y, test_index) = train.T, test.T
-  for label in (*np.unique(train_y), *np.unique(test_y)):
-    if not 0 <= label < num_classes:
+  for labels in (train_y, test_y):
+    wrong = labels[(labels < 0) | (labels >= num_classes)]
+    if len(wrong) and np.any(labels != -1):
       raise ValueError(
-        f"label={label} is not one of the {num_classes} classes 0..{num_classes - 1}; "
-        "name a labelled data set, or leave the evaluators out"
+        f"label={wrong[0]} is not one of the {num_classes} classes "
+        f"0..{num_classes - 1}; name a labelled data set, or leave the evaluators out"
       )
   places = {"train_index": train_index, "test_index": test_index}
   return FeatureSet(train_x, train_y, test_x, test_y, num_classes, **places)
@@ -164,6 +169,14 @@ def centred(features: FeatureSet) -> FeatureSet:
 def unit(x: np.ndarray) -> np.ndarray:
   """[...,D] with each row at length 1; a row of zeros stays."""
   return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
+
+
+def ask(function: Callable[[Any], Any], queries: Any, gallery: int) -> Any:
+  """A function of one query to a gallery of so many, mapped over `queries`' axis 0.
+
+  As many at once as there is memory for; traced.
+  """
+  return jax.lax.map(function, queries, batch_size=max(1, SIMILARITIES // gallery))
 
 
 def accuracy(scores: np.ndarray, labels: np.ndarray, top: int = 1) -> float:

@@ -7,9 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssljax.evals.features import FeatureSet, accuracy
-
-SIMILARITIES = 2**25  # how many of the M x N cosines are in memory at once
+from ssljax.evals.features import FeatureSet, accuracy, ask, unit
 
 
 def evaluate(
@@ -60,29 +58,22 @@ def weighted_knn(
       f"try {max(1, len(train_x) // 10)}"
     )
   votes = _votes(
-    jnp.asarray(train_x, jnp.float32),
+    jnp.asarray(unit(train_x), jnp.float32),
     jnp.asarray(train_y, jnp.int32),
-    jnp.asarray(test_x, jnp.float32),
+    jnp.asarray(unit(test_x), jnp.float32),
     jnp.float32(temperature),
     k=k,
     num_classes=num_classes,
-    chunk=max(1, SIMILARITIES // len(train_x)),
   )
   return np.asarray(votes)
 
 
-@partial(jax.jit, static_argnames=("k", "num_classes", "chunk"))
-def _votes(train_x, train_y, test_x, temperature, *, k, num_classes, chunk):
-  train_x = _normalise(train_x)
-
+@partial(jax.jit, static_argnames=("k", "num_classes"))
+def _votes(train_x, train_y, test_x, temperature, *, k, num_classes):
   def vote(query):
     cosines = jnp.matmul(train_x, query, precision="highest")
     cosines, neighbours = jax.lax.top_k(cosines, k)
     weights = jnp.exp((cosines - 1) / temperature)
     return jnp.zeros(num_classes).at[train_y[neighbours]].add(weights)
 
-  return jax.lax.map(vote, _normalise(test_x), batch_size=chunk)
-
-
-def _normalise(x):
-  return x / jnp.maximum(jnp.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+  return ask(vote, test_x, len(train_x))

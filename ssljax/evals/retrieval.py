@@ -7,9 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssljax.evals.features import FeatureSet, unit
+from ssljax.evals.features import FeatureSet, ask, unit
 
-SIMILARITIES = 2**25  # how many of the M x N cosines are in memory at once
 GALLERIES = ("test", "train")
 
 
@@ -38,7 +37,6 @@ def evaluate(
     jnp.asarray(unit(features.test_x)),
     jnp.asarray(features.test_y),
     itself=itself,
-    chunk=max(1, SIMILARITIES // len(y)),
   )
   known = np.isfinite(precision)
   if not known.any():
@@ -49,8 +47,8 @@ def evaluate(
   return result
 
 
-@partial(jax.jit, static_argnames=("itself", "chunk"))
-def _rank(gallery_x, gallery_y, query_x, query_y, *, itself, chunk):
+@partial(jax.jit, static_argnames="itself")
+def _rank(gallery_x, gallery_y, query_x, query_y, *, itself):
   """-> average precision [M], NaN for a query without any; its first hit's rank [M]."""
 
   def one(query):
@@ -66,4 +64,4 @@ def _rank(gallery_x, gallery_y, query_x, query_y, *, itself, chunk):
     return jnp.sum(precision, where=hits) / found[-1], jnp.argmax(hits)
 
   queries = jnp.arange(len(query_y)), query_x, query_y
-  return jax.lax.map(one, queries, batch_size=chunk)
+  return ask(one, queries, len(gallery_y))

@@ -42,11 +42,15 @@ def pictures(
 
 
 def neighbours(
-  queries: np.ndarray, found: np.ndarray, right: np.ndarray, path: str | os.PathLike
+  queries: np.ndarray,
+  found: np.ndarray,
+  right: np.ndarray | None,
+  path: str | os.PathLike,
 ) -> None:
   """A line for each query [Q,H,W,3]: it, and what is nearest to it [Q,K,H,W,3].
 
   `right` bool [Q,K] says which of those have the query's class; their frames say it.
+  None: there are no classes.
   """
   gap = 0.35
   fig, ax = _tiles(found.shape[1] + 1 + gap, len(queries) + 0.3, "Nearest neighbours")
@@ -56,10 +60,12 @@ def neighbours(
     for column, image in enumerate(found[row]):
       x = column + 1 + gap
       _put(ax, image, x, y)
-      _frame(ax, x, y, *((RIGHT, 3.5) if right[row, column] else (WRONG, 1.5)))
+      if right is not None:
+        _frame(ax, x, y, *((RIGHT, 3.5) if right[row, column] else (WRONG, 1.5)))
   ax.text(0.5, 0.15, "query", ha="center", va="center")
   x = 1 + gap + SPACE / 2
-  for words, colour in (("same class  ", RIGHT), ("another class", WRONG)):
+  frames = ("same class  ", RIGHT), ("another class", WRONG)
+  for words, colour in () if right is None else frames:
     text = f"■ {words}"
     ax.text(x, 0.15, text, va="center", color=colour, weight="bold")
     x += 1.4

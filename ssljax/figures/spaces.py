@@ -29,6 +29,7 @@ def embedding(
 ) -> None:
   """Features [N,D] in two dimensions, coloured by label [N] in 0..len(class_names)-1.
 
+  Without `class_names` all have one colour.
   t-SNE and PCA of at most 1500 random examples, each normalised to length 1; PCA alone
   where there are fewer than 100. More than 20 classes have colours but no legend.
   """
@@ -43,12 +44,14 @@ def embedding(
   colours = class_colours(len(class_names))
   axes = fig.subplots(1, len(maps), squeeze=False)[0]
   for ax, (method, points) in zip(axes, maps.items(), strict=True):
+    if not class_names:
+      ax.scatter(*points.T, s=9, linewidths=0)
     for c, name in enumerate(class_names):
       ax.scatter(*points[y == c].T, s=9, color=colours[c], linewidths=0, label=name)
     ax.set(xticks=[], yticks=[], title=f"{method} of {len(x)} features")
     ax.set_aspect("equal", "datalim")
     ax.spines[:].set_visible(False)
-  if len(class_names) <= 20:
+  if 0 < len(class_names) <= 20:
     axes[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5), markerscale=2.5)
   fig.savefig(path)
 

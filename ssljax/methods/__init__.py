@@ -1,5 +1,6 @@
 """Every method by its name in configs, in order of publication."""
 
+import collections
 import dataclasses
 import typing
 from collections.abc import Mapping
@@ -63,6 +64,7 @@ METHODS: dict[str, type[Method]] = {
   "mae": MAE,
 }
 PROBES = {"linear_probe": LinearProbe}  # started by protocols, on a run's encoder
+KNOWN = collections.ChainMap(METHODS, PROBES)
 FILLED = ("net", *schedules.Plan._fields)  # fields that no config sets
 
 
@@ -71,8 +73,8 @@ def check(config: Mapping) -> None:
   or lacks, one of its fields.
   """
   name = config.get("name")
-  check_choice("method.name", name, {**METHODS, **PROBES})
-  cls = {**METHODS, **PROBES}[name]
+  check_choice("method.name", name, KNOWN)
+  cls = KNOWN[name]
   own = [f for f in dataclasses.fields(cls) if f.name not in FILLED]
   needed = [f.name for f in own if f.default is dataclasses.MISSING]
   allowed = ("name", *(f.name for f in own), *_heads(_network(cls)))
@@ -89,7 +91,7 @@ def build(config: Mapping, encoder, plan: schedules.Plan, dtype) -> Method:
   is filled from it.
   """
   spec = dict(config)
-  cls = {**METHODS, **PROBES}[spec.pop("name")]
+  cls = KNOWN[spec.pop("name")]
   heads = {role: spec.pop(role) for role in _heads(_network(cls)) if role in spec}
   types = typing.get_type_hints(cls)
   for name, value in spec.items():

@@ -32,7 +32,7 @@ def features(images):
 
 
 def test_a_rank_is_one_and_how_many_others_are_as_similar(monkeypatch):
-  monkeypatch.setattr(copies, "SIMILARITIES", 8)  # chunks of two of the three
+  monkeypatch.setattr("ssljax.evals.features.SIMILARITIES", 8)  # two of the three
   originals = np.array([[1, 0], [0.6, 0.8], [0, 1], [0, 1]], np.float32)
   queries = np.array([[1, 0], [1, 0], [0, 1]], np.float32)
   found = copies.ranks(originals, queries, np.array([0, 2, 3]))

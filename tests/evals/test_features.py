@@ -84,10 +84,17 @@ def test_raw_pixels_are_centred_on_the_train_mean():
 
 def test_a_label_outside_the_classes_is_named():
   images, _ = pictures(8)
-  unlabelled = in_batches(images, np.full(8, -1), 8)
   labelled = in_batches(images, np.zeros(8), 8)
+  partly = in_batches(images, np.arange(8) - 1, 8)
   with pytest.raises(ValueError, match=r"label=-1 .* 3 classes 0\.\.2; name a lab"):
-    features.collect(embed, labelled, unlabelled, 3, sharding.make_mesh())
+    features.collect(embed, labelled, partly, 3, sharding.make_mesh())
+
+
+def test_a_split_may_have_no_labels_at_all():
+  images, _ = pictures(8)
+  splits = (in_batches(images, np.full(8, -1), 8) for _ in range(2))
+  seen = features.collect(embed, *splits, 0, sharding.make_mesh())
+  np.testing.assert_array_equal(seen.test_y, np.full(8, -1))
 
 
 def test_no_pictures_is_an_error_with_a_way_out():

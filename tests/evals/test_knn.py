@@ -39,7 +39,7 @@ def test_agrees_with_brute_force_when_the_chunks_do_not_divide_the_test(monkeypa
   rng = np.random.default_rng(0)
   train_x, test_x = rng.normal(size=(300, 16)), 7 * rng.normal(size=(50, 16))
   train_y = rng.integers(0, 7, 300)
-  monkeypatch.setattr(knn, "SIMILARITIES", 300 * 12)
+  monkeypatch.setattr("ssljax.evals.features.SIMILARITIES", 300 * 12)
   votes = knn.weighted_knn(
     train_x, train_y, test_x, k=200, temperature=0.1, num_classes=7
   )

@@ -30,8 +30,8 @@ def brute_force(queries, labels, gallery, gallery_labels, ks, itself):
 
 @pytest.mark.parametrize("gallery", ["test", "train"])
 def test_agrees_with_brute_force(gallery, monkeypatch):
-  monkeypatch.setattr(retrieval, "SIMILARITIES", 7 * 60)  # chunks that do not divide
-  seen = features(np.random.default_rng(0))
+  monkeypatch.setattr("ssljax.evals.features.SIMILARITIES", 7 * 60)
+  seen = features(np.random.default_rng(0), test=41)  # 7 does not divide it
   seen.test_y[5] = 3 if (seen.test_y != 3).all() else seen.test_y[5]
   itself = gallery == "test"
   x = seen.test_x if itself else seen.train_x
