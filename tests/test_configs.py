@@ -1,15 +1,17 @@
 """Every recipe fits its data, says where it comes from, and runs in its smoke form."""
 
 import importlib
+import inspect
 import json
 import pathlib
 import re
+import typing
 
 import pytest
 import tiny
 
 import ssljax
-from ssljax import data, methods, recipe
+from ssljax import core, data, methods, recipe
 from ssljax.data.arrays import Stacked
 from ssljax.data.audio import Waveforms
 from ssljax.evals.features import RAW
@@ -19,8 +21,18 @@ FOLDER = pathlib.Path(__file__).parent.parent / "configs"
 NAMES = sorted(path.stem for path in FOLDER.glob("*_*.py"))
 PROTOCOLS = sorted(f"eval/{p.stem}" for p in FOLDER.glob("eval/*.py"))
 PROTOCOLS.remove("eval/common")
-# Of each method the last; `test_contract.py` holds the first to the laws.
-ONE_EACH = list({c.method.name: name for name, c in tiny.configs().items()}.values())
+
+
+def kind(method):
+  """What tells runs of methods apart: network, input, functions of their own."""
+  cls = methods.METHODS[method]
+  shared = {k: v for k, v in vars(core.Method).items() if inspect.isfunction(v)}
+  own = (k for k, v in shared.items() if getattr(cls, k) is not v)
+  return typing.get_type_hints(cls)["net"], str(cls.input), frozenset(own)
+
+
+# Of each kind the last; `test_contract.py` holds every method to the laws.
+ONE_EACH = list({kind(c.method.name): n for n, c in tiny.configs().items()}.values())
 DATA = {  # data.name -> training pictures, classes
   "cifar10": (50_000, 10),
   "cifar100": (50_000, 100),
