@@ -6,8 +6,8 @@
   python run.py --config configs/byol_imagenet.py --config.batch_size=1024
   python run.py --config configs/eval/linear.py --config.checkpoint=runs/byol_imagenet
 
-A run is a folder: config.json, metrics.jsonl, TensorBoard events, checkpoints/,
-figures/. The same command line continues a run that was stopped.
+A run is a folder: report.html, config.json, metrics.jsonl, TensorBoard events,
+checkpoints/, figures/. The same command line continues a run that was stopped.
 """
 
 import pathlib

@@ -64,8 +64,9 @@ def write(
 
   Columns: "feature" f32 [N,D], "label" i32 [N] (-1: none), "path" str [N], "split" str
   [N] ("train" or "eval"). Pictures that cannot be read are left out. They are written
-  `rows` at a time, so that the same line continues what was stopped; `identity` is
-  what they depend on, and a folder with another's is refused by a ConfigError.
+  `rows` at a time, to `folder`/parts, so that the same line continues what was
+  stopped; `identity` is what they depend on, and a folder with another's is refused by
+  a ConfigError.
   Parquet needs pyarrow, the extra `parquet`.
   """
   check_choice("embed.format", format, FORMATS)
@@ -84,8 +85,10 @@ def write(
     if source is not None
     for start in range(0, len(source), rows)
   ]
-  files = [folder / f"part-{i:05d}.npz" for i in range(len(parts))]
-  for file, part in zip(tqdm(files, "parts"), parts, strict=True):
+  (folder / "parts").mkdir(exist_ok=True)
+  files = [folder / "parts" / f"{i:05d}.npz" for i in range(len(parts))]
+  shown = tqdm(files, "parts", disable=jax.process_index() > 0)
+  for file, part in zip(shown, parts, strict=True):
     if not sharding.exists(file):
       _write_part(file, judge, embed, rows, *part)
   path = folder / f"features.{format}"

@@ -11,7 +11,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 from ssljax import core, methods, sharding
 from ssljax.checkpoint import Checkpoints
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 every_method = pytest.mark.parametrize("name", methods.METHODS)
 
 # All-gathers of a step on 8 devices: of embeddings, as negatives (the bank's rows are

@@ -25,7 +25,7 @@ from ssljax.judge import Judge
 
 
 @pytest.fixture(scope="module")
-def workdir(tmp_path_factory, quick_compilation):
+def workdir(tmp_path_factory):
   folder = tmp_path_factory.mktemp("run")
   config = importlib.import_module("configs.dino_cifar10").get_config("smoke")
   config.evals.at_end = ()

@@ -15,11 +15,9 @@ from ssljax import encoder, figures, sharding
 from ssljax.checkpoint import Checkpoints
 from ssljax.evals import geometry
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory, quick_compilation):
+def run(tmp_path_factory):
   """A smoke run with checkpoints at steps 3 and 6."""
   folder = tmp_path_factory.mktemp("run")
   config = importlib.import_module("configs.mae_cifar10").get_config("smoke")
@@ -63,7 +61,7 @@ def test_features_of_a_folder_lie_in_one_file_beside_their_paths(run, tmp_path):
     np.testing.assert_allclose(feature, encode(image)[0], rtol=1e-3, atol=1e-4)
     assert label == "ab".index(path[0])
   # Stopped in between, it goes on: the parts that are there are not made again.
-  parts = sorted(out.glob("part-*.npz"))
+  parts = sorted(out.glob("parts/*.npz"))
   kept = parts[0].stat().st_mtime_ns
   parts[-1].unlink()
   ssljax.evaluate(config, out)

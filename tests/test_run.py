@@ -13,8 +13,6 @@ import pytest
 import ssljax
 from ssljax import dispatch, train
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def smoke(**fields):
   config = importlib.import_module("configs.simclr_digits").get_config("smoke")
@@ -35,6 +33,7 @@ def test_help_says_what_to_type():
 def test_a_run_from_any_folder_goes_to_runs_and_the_configs_name(tmp_path):
   config = command_line.ROOT / "configs" / "simclr_digits.py"
   line = f"--config={config}:smoke --config.batch_size=16 --config.steps=2"
+  line += " --config.evals.at_end=('knn',)"
   code, output, errors = command_line.run(*line.split(), cwd=tmp_path)
   assert (code, errors) == (0, "")
   assert "steps 0 to 2 of 16 examples" in output

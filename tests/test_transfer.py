@@ -10,11 +10,9 @@ import pytest
 import ssljax
 from ssljax import data, encoder, recipe, sharding
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory, quick_compilation):
+def run(tmp_path_factory):
   folder = tmp_path_factory.mktemp("run")
   config = importlib.import_module("configs.simclr_digits").get_config("smoke")
   config.evals.at_end = ()

@@ -12,8 +12,6 @@ from numpy.testing import assert_array_equal
 import ssljax
 from ssljax import data, encoder, recipe, sharding
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def smoke():
   """CLIP on digits that say their names, 120 steps."""
@@ -41,7 +39,7 @@ def question(workdir, **fields):
 
 
 @pytest.fixture(scope="module")
-def workdir(tmp_path_factory, quick_compilation):
+def workdir(tmp_path_factory):
   folder = tmp_path_factory.mktemp("run")
   ssljax.train_and_evaluate(smoke(), folder)
   return folder

@@ -16,8 +16,6 @@ from ssljax.fields import ConfigError
 from ssljax.methods.distill import Distill
 from ssljax.nets.heads import Classifier
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def test_the_student_comes_to_agree_with_its_teacher():
   x = np.eye(3, dtype=np.float32)
@@ -46,7 +44,7 @@ def smoke(name, variant="smoke", **fields):
 
 
 @pytest.fixture(scope="module")
-def stages(tmp_path_factory, quick_compilation):
+def stages(tmp_path_factory):
   root = tmp_path_factory.mktemp("stages")
   folders = [root / name for name in ("pretrain", "finetune", "distill")]
   first, second, _ = map(str, folders)
