@@ -76,7 +76,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | pathlib.Path) -> dict:
     if loader.unreadable:
       reasons = "\n  ".join(loader.unreadable.values())
       writer.say(
-        f"{len(loader.unreadable)} unreadable examples, replaced by the next ones:\n"
+        f"Unreadable examples, each replaced by the next: {len(loader.unreadable)}\n"
         f"  {reasons}"
       )
     if int(state.step) < plan.total_steps:

@@ -3,9 +3,9 @@
 Fourteen of the nineteen of CIFAR-10-C and ImageNet-C; glass blur, snow, frost, spatter
 and elastic are not here. Each is a function of one square picture: (key, f32 [3,S,S] in
 [0,1], parameters) -> [3,S,S], which may leave [0,1]. Numbers and formulas are the
-published ones. Everywhere different: the originals cut
-to whole gray levels, here they are rounded; they corrupt the 224 pixels that ImageNet's
-networks see and store them as JPEG, here the whole canvas is corrupted and not stored.
+published ones. Everywhere different: the originals cut to whole gray levels, here they
+are rounded; they corrupt the 224 pixels that ImageNet's networks see and store them as
+JPEG, here the whole canvas is corrupted and not stored.
 """
 
 from collections.abc import Callable

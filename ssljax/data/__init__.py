@@ -57,11 +57,10 @@ def build(data, run: pathlib.Path | None = None) -> Splits:
   """The sources that the config group `data` names.
 
   `name`: one in SOURCES, or a data set of the TFDS catalogue. The fields of a source
-  are the keywords of its function and, where there is text, those of
-  `captions.add`; all have those of `subset.take`. None and "" stand for the default
-  of each. `run` is the folder of a
-  run that goes on or is judged: what `Source.save` left there is taken up. Raises
-  ValueError in one sentence.
+  are the keywords of its function and, where there is text, those of `captions.add`;
+  all have those of `subset.take`. None and "" stand for the default of each. `run` is
+  the folder of a run that goes on or is judged: what `Source.save` left there is taken
+  up. Raises ValueError in one sentence.
   """
   name = data.name
   source = SOURCES.get(name) or functools.partial(tfds.splits, name)
