@@ -47,6 +47,19 @@ def test_agrees_with_brute_force_when_the_chunks_do_not_divide_the_test(monkeypa
   np.testing.assert_allclose(votes, expected, rtol=1e-4, atol=1e-9)
 
 
+def test_several_k_are_each_of_them_alone():
+  rng = np.random.default_rng(0)
+  train_x, train_y = rng.normal(size=(60, 8)), rng.integers(0, 5, 60)
+  test_x, test_y = rng.normal(size=(30, 8)), rng.integers(0, 5, 30)
+  seen = features.FeatureSet(train_x, train_y, test_x, test_y, 5)
+  result = knn.evaluate(seen, k=(20, 3), temperature=0.1)
+  assert list(result) == ["knn_20", "knn_3"]
+  for k in (3, 20):
+    votes = brute_force(train_x, train_y, test_x, k, 0.1, 5)
+    assert result[f"knn_{k}"] == features.accuracy(votes, test_y)
+    assert result[f"knn_{k}"] == knn.evaluate(seen, k=k, temperature=0.1)["knn"]
+
+
 def test_of_equally_similar_examples_the_earlier_is_the_neighbour():
   train_x = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 2.0]])
   query = np.array([[0.0, 3.0]])
