@@ -30,7 +30,7 @@ def get_config(variant: str = ""):
   t.method.name = "supervised"
   t.method.classifier = dict(init_std=0.01)
   t.optimizer.name = "adamw"
-  t.optimizer.learning_rate = dict(kind="cosine", base=5e-4, warmup_epochs=5)
+  t.optimizer.learning_rate = dict(kind="cosine", base=5e-4, warmup_epochs=5.0)
   t.optimizer.scaling = "linear"
   t.optimizer.layer_decay = 0.65
   t.optimizer.b2 = 0.999
