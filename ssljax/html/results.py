@@ -108,7 +108,7 @@ def tables(found: Mapping[str, Any], data: Mapping[str, Any], last: int) -> list
   The note says what is unlike the run's own `data` and its `last` step.
   """
   notes = [where(found, data, last)]
-  if found.get("head"):
+  if found.get("grid"):
     notes.append(f"kept: {found['head']}")
   note = "; ".join(filter(None, notes))
   run = {"step of the run": f"{found['step']:,}", "its seed": str(found["seed"])}
