@@ -139,14 +139,7 @@ def _confusion(judge: Judge, seen: FeatureSet, path: pathlib.Path) -> None:
   numbers = {"k": 200, "temperature": 0.1} | judge.numbers["knn"]
   k, temperature = numbers["k"], numbers["temperature"]
   k = min(k if isinstance(k, int) else max(k), len(seen.train_y))
-  votes = knn.weighted_knn(
-    seen.train_x,
-    seen.train_y,
-    seen.test_x,
-    k=k,
-    temperature=temperature,
-    num_classes=seen.num_classes,
-  )
+  votes = knn.votes(seen, k=k, temperature=temperature)
   counts = np.zeros((seen.num_classes, seen.num_classes), np.int64)
   np.add.at(counts, (seen.test_y, votes.argmax(1)), 1)
   vote = f"the kNN vote (k = {k}, temperature {temperature})"

@@ -17,7 +17,18 @@ def evaluate(
 
   CIFAR papers take a temperature of 0.1.
   """
-  votes = weighted_knn(
+  found = votes(features, k=k, temperature=temperature)
+  if isinstance(k, int):
+    return {"knn": accuracy(found, features.test_y)}
+  pairs = zip(k, found, strict=True)
+  return {f"knn_{each}": accuracy(scores, features.test_y) for each, scores in pairs}
+
+
+def votes(
+  features: FeatureSet, *, k: int | Sequence[int], temperature: float
+) -> np.ndarray:
+  """`weighted_knn` for the test features."""
+  return weighted_knn(
     features.train_x,
     features.train_y,
     features.test_x,
@@ -25,10 +36,6 @@ def evaluate(
     temperature=temperature,
     num_classes=features.num_classes,
   )
-  if isinstance(k, int):
-    return {"knn": accuracy(votes, features.test_y)}
-  pairs = zip(k, votes, strict=True)
-  return {f"knn_{each}": accuracy(found, features.test_y) for each, found in pairs}
 
 
 def weighted_knn(
@@ -57,7 +64,7 @@ def weighted_knn(
         f"k={each} must lie between 1 and the {len(train_x)} train examples; "
         f"try {max(1, len(train_x) // 10)}"
       )
-  votes = _votes(
+  found = _votes(
     jnp.asarray(unit(train_x), jnp.float32),
     jnp.asarray(train_y, jnp.int32),
     jnp.asarray(unit(test_x), jnp.float32),
@@ -65,7 +72,7 @@ def weighted_knn(
     ks=ks,
     num_classes=num_classes,
   )
-  return np.asarray(votes[0] if isinstance(k, int) else votes)
+  return np.asarray(found[0] if isinstance(k, int) else found)
 
 
 @partial(jax.jit, static_argnames=("ks", "num_classes"))

@@ -1,7 +1,6 @@
 """How much of what an encoder gets right is left when its pictures are corrupted."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import numpy as np
 
@@ -62,14 +61,8 @@ def evaluate(
 
 def _nearest(features: FeatureSet, k: int, temperature: float) -> Callable:
   """-> [M,D] -> scores [M,C]."""
-  return partial(
-    knn.weighted_knn,
-    features.train_x,
-    features.train_y,
-    k=k,
-    temperature=temperature,
-    num_classes=features.num_classes,
-  )
+  numbers = {"k": k, "temperature": temperature}
+  return lambda x: knn.votes(features._replace(test_x=x), **numbers)
 
 
 def _linear(features: FeatureSet) -> Callable:
