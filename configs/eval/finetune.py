@@ -9,8 +9,8 @@ AdamW with a learning rate that falls by `layer_decay` from block to block towar
 input, as MAE has it (He et al. 2022, table 9: ViT-B, 100 epochs, decay 0.65); its drop
 path is `--config.training.encoder.drop_path=0.1`. Without its label smoothing, mixup,
 cutmix and random augmentation. Five of the 100 epochs warm up; with few of them lower
-`--config.training.optimizer.learning_rate.warmup_epochs` too. `:1pct` and `:10pct` are shares of a TFDS split, in
-batches of 128; the published lists of SimCLR are
+`--config.training.optimizer.learning_rate.warmup_epochs` too. `:1pct` and `:10pct` are
+shares of a TFDS split, in batches of 128; the published lists of SimCLR are
 `--config.data.name=imagenet2012_subset/1pct` and `/10pct`.
 """
 
