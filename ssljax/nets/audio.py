@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from ssljax.fields import check_choice
+from ssljax.nets.norm import ChannelNorm
 
 NORMS = ("channel", "none")
 
@@ -46,8 +47,6 @@ class Waveform(nn.Module):
         name=f"conv{i}",
       )(x)
       if self.norm == "channel":
-        x = nn.LayerNorm(epsilon=1e-5, dtype=jnp.float32, name=f"norm{i}")(
-          x.astype(jnp.float32)
-        )
+        x = ChannelNorm(epsilon=1e-5, name=f"norm{i}")(x.astype(jnp.float32))
       x = nn.relu(x)
     return x.astype(jnp.float32)

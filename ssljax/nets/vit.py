@@ -12,6 +12,7 @@ from ssljax.fields import check_choice
 from ssljax.nets import positions
 from ssljax.nets.conv import Conv
 from ssljax.nets.heads import ACTIVATIONS
+from ssljax.nets.norm import ChannelNorm
 
 POSITIONS = ("sincos", "sincos_columns", "learned")
 POOLS = ("cls", "mean")
@@ -21,8 +22,7 @@ Initializer = nn.initializers.Initializer
 
 def layer_norm(x: jax.Array, name: str) -> jax.Array:
   """In float32; the next layer casts."""
-  norm = nn.LayerNorm(epsilon=1e-6, dtype=jnp.float32, name=name)
-  return norm(x.astype(jnp.float32))
+  return ChannelNorm(epsilon=1e-6, name=name)(x.astype(jnp.float32))
 
 
 class Attention(nn.Module):
@@ -172,7 +172,7 @@ class ViT(nn.Module):
     if keep is not None:
       seen = jnp.take_along_axis(x[:, 1:], keep[..., None], axis=1)
       x = jnp.concatenate([x[:, :1], seen], axis=1)
-    norm = nn.LayerNorm(epsilon=1e-6, dtype=jnp.float32, name="norm")
+    norm = ChannelNorm(epsilon=1e-6, name="norm")
     for i in range(self.depth):
       x, attention = Block(
         self.heads,

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from ssljax.nets.norm import BatchNorm, LayerNorm
+from ssljax import sharding
+from ssljax.nets.norm import BatchNorm, ChannelNorm, LayerNorm
 
 X = np.random.default_rng(0).normal(3.0, 2.0, (12, 2, 3, 5)).astype(np.float32)
 
@@ -81,3 +82,85 @@ def test_layer_norm_takes_an_example_by_itself_over_all_its_axes():
     expected = (x - x.mean()) / np.sqrt(x.var() + 1e-5)
     assert_allclose(actual, expected * scale + bias, atol=1e-4)
   assert jax.tree.map(np.shape, variables) == {"params": {"scale": (5,), "bias": (5,)}}
+
+
+FAR = (3, 10, 100, 1000)  # means in deviations
+GROUPS = {"whole": {}, "groups": {"group_size": 16}, "strided": {"group_size": 16}}
+GROUPS["strided"]["strided"] = True
+
+
+def far(offset, rows=64):
+  """A batch, and running statistics such as many like it leave."""
+  rng = np.random.default_rng(offset)
+  x = rng.normal(offset, 1, (rows, 4, 4, 8)).astype(np.float32)
+  near = rng.normal(offset, 0.1, 8).astype(np.float32)
+  return x, {"mean": near, "var": np.ones(8, np.float32)}
+
+
+def exact(x, group_size=0, strided=False):
+  """In float64: x normalised, the mean of the groups' unbiased variances."""
+  x = np.float64(x)
+  n = group_size or len(x)
+  groups = [x[g :: len(x) // n] if strided else x[g * n :][:n] for g in range(64 // n)]
+  y = np.empty_like(x)
+  for g, group in enumerate(groups):
+    rows = slice(g, None, len(groups)) if strided else slice(g * n, (g + 1) * n)
+    y[rows] = (group - group.mean((0, 1, 2))) / np.sqrt(group.var((0, 1, 2)) + 1e-5)
+  return y, np.mean([g.reshape(-1, 8).var(0, ddof=1) for g in groups], axis=0)
+
+
+@pytest.mark.parametrize("fields", GROUPS.values(), ids=GROUPS)
+@pytest.mark.parametrize("offset", FAR)
+def test_the_variance_keeps_its_digits_however_far_the_mean_is(offset, fields):
+  x, stats = far(offset)
+  norm = BatchNorm(momentum=0.0, **fields)
+  params = {"scale": np.ones(8, np.float32), "bias": np.zeros(8, np.float32)}
+  variables = {"params": params, "batch_stats": stats}
+  y, new = norm.apply(variables, x, True, mutable=["batch_stats"])
+  expected, var = exact(x, **fields)
+  assert_allclose(new["batch_stats"]["var"], var, rtol=1e-6)
+  assert_allclose(y, expected, atol=3e-7 * offset + 1e-6)  # the mean is f32 too
+
+
+@pytest.mark.parametrize("offset", FAR)
+def test_gradients_of_far_means_are_those_of_two_passes_in_float64(offset):
+  x, stats = far(offset)
+  w = np.random.default_rng(7).normal(size=x.shape).astype(np.float32)
+  norm = BatchNorm(use_scale=False, use_bias=False)
+
+  def loss(x):
+    y, _ = norm.apply({"batch_stats": stats}, x, True, mutable=["batch_stats"])
+    return (y * w).sum()
+
+  hat, _ = exact(x)
+  g = np.float64(w)
+  centred = g - g.mean((0, 1, 2)) - hat * (g * hat).mean((0, 1, 2))
+  expected = centred / np.sqrt(np.float64(x).var((0, 1, 2)) + 1e-5)
+  assert_allclose(jax.grad(loss)(x), expected, atol=1e-6 * offset + 2e-6)
+
+
+@pytest.mark.parametrize("fields", GROUPS.values(), ids=GROUPS)
+def test_statistics_of_far_means_are_equal_on_one_and_eight_devices(fields):
+  x, stats = far(1000)
+  norm = BatchNorm(use_scale=False, use_bias=False, momentum=0.0, **fields)
+
+  @jax.jit
+  def run(x):
+    return norm.apply({"batch_stats": stats}, x, True, mutable=["batch_stats"])
+
+  on = sharding.by_rows(sharding.make_mesh())
+  (y1, one), (y8, eight) = run(x), run(jax.device_put(x, on))
+  assert_allclose(y8, y1, atol=1e-6 * 1000)
+  jax.tree.map(lambda a, b: assert_allclose(b, a, rtol=1e-6), one, eight)
+
+
+@pytest.mark.parametrize("offset", FAR)
+def test_layer_norms_keep_their_digits_however_far_the_mean_is(offset):
+  x = np.random.default_rng(0).normal(offset, 1, (5, 4, 64)).astype(np.float32)
+  exact = np.float64(x)
+  for norm, axes in ((LayerNorm(), (1, 2)), (ChannelNorm(epsilon=1e-5), (2,))):
+    args = (x, True) if isinstance(norm, LayerNorm) else (x,)
+    y = norm.apply(norm.init(jax.random.key(0), *args), *args)
+    off = exact - exact.mean(axes, keepdims=True)
+    expected = off / np.sqrt(exact.var(axes, keepdims=True) + 1e-5)
+    assert_allclose(y, expected, atol=3e-7 * offset + 1e-6)

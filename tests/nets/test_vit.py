@@ -93,9 +93,23 @@ def test_sincos_positions_with_the_column_first_are_those_of_mae():
   assert_allclose(positions.sincos(4, 4, 16, column_first=True), theirs, atol=1e-6)
 
 
-def test_sincos_rows_come_first_in_a_grid_that_is_not_square():
-  table = positions.sincos(2, 3, 8).reshape(2, 3, 8)
-  assert_allclose(table[1, 2, ::2], [np.sin(1), np.cos(1), np.sin(2), np.cos(2)], 1e-6)
+@pytest.mark.parametrize("column_first", [False, True])
+def test_sincos_gives_a_patch_its_own_row_and_column_in_a_grid_that_is_not_square(
+  column_first,
+):
+  table = positions.sincos(2, 3, 8, column_first)
+  for n, (row, column) in enumerate([(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]):
+    first, second = (column, row) if column_first else (row, column)
+    waves = [f(x) for x in (first, second) for f in (np.sin, np.cos)]
+    assert_allclose(table[n, ::2], waves, atol=1e-6)
+
+
+def test_moco_v3s_code_gives_a_grid_that_is_not_square_the_transposed_ones_table():
+  """Its `meshgrid(arange(w), arange(h))`, rows of w, meets patches in rows of h."""
+  first, second = (x.ravel() for x in np.mgrid[:3, :2])  # w = 3, h = 2
+  theirs = np.stack([np.sin(first), np.cos(first), np.sin(second), np.cos(second)], 1)
+  assert_allclose(positions.sincos(3, 2, 4), theirs, atol=1e-6)
+  assert np.abs(positions.sincos(2, 3, 4) - theirs).max() > 0.1
 
 
 def test_a_frozen_patch_projection_gets_no_gradient():
