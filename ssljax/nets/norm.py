@@ -1,6 +1,6 @@
 """Normalisation: by a batch whose group is a number in the recipe, or by none.
 
-A variance is a mean of squares about something near the mean: in float32 E[x^2] - E[x]^2
+A variance is a mean of squares about a guess of the mean: E[x^2] - E[x]^2 in float32
 is wrong by 1e-5 where the mean is ten deviations, by 1e-3 where it is a hundred.
 """
 
