@@ -6,6 +6,8 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from ssljax.fields import as_path
+
 
 class Checkpoints:
   """The folder `workdir/checkpoints`; saves run in the background.
@@ -18,7 +20,7 @@ class Checkpoints:
     """Keeps the newest `keep`; `every_steps` is the policy of `is_due`."""
     self.every_steps = every_steps
     self.manager = ocp.CheckpointManager(
-      pathlib.Path(workdir).absolute() / "checkpoints",
+      as_path(workdir).absolute() / "checkpoints",
       item_names=("state", "meta"),
       options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True),
     )

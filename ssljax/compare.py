@@ -57,7 +57,7 @@ def compare(
   titled = {f"{one.title} ({one.note})": one.rows for one in reached}
   for title, rows in titled.items():
     print(f"\n{title}\n{figures.table(rows)}")
-  print(f"\nwritten to {_write(pathlib.Path(out), runs, differing, reached)}")
+  print(f"\nwritten to {_write(fields.as_path(out), runs, differing, reached)}")
   return titled
 
 
@@ -168,7 +168,7 @@ def _write(
 
 def _names(workdirs: Sequence[str | pathlib.Path]) -> list[str]:
   """The folders' own names, or their paths where two have the same name."""
-  names = [pathlib.Path(path).expanduser().resolve().name for path in workdirs]
+  names = [fields.as_path(path).resolve().name for path in workdirs]
   return names if len(set(names)) == len(names) else list(map(str, workdirs))
 
 

@@ -57,7 +57,10 @@ class Method(abc.ABC):
   views: ClassVar[int] = 2  # V; 0: any number
 
   def init(self, rng: jax.Array, batch: Batch) -> tuple[Any, Any, Any]:
-    """`batch` as after augment -> params, batch_stats, target (`{}`: no memory)."""
+    """`batch` as after augment -> params, batch_stats, target (`{}`: no memory).
+
+    A slow copy of the network stands in `target` under "params" and "batch_stats".
+    """
     params, batch_stats = self.init_net(rng, batch[self.input][:, 0])
     return params, batch_stats, {}
 

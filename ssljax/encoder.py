@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from ssljax import data, recipe, schedules, sharding
 from ssljax.checkpoint import Checkpoints
 from ssljax.core import TrainState
-from ssljax.fields import ConfigError
+from ssljax.fields import ConfigError, as_path
 from ssljax.recipe import Recipe
 
 
@@ -75,7 +75,7 @@ def restore(workdir: str | pathlib.Path, mesh: Mesh, step: int = 0) -> Trained:
   The mesh may be of other devices than wrote it. ConfigError where there is none, or
   what is there is no whole checkpoint of this program.
   """
-  workdir = pathlib.Path(workdir)
+  workdir = as_path(workdir)
   folder = workdir / "checkpoints"
   if not folder.is_dir():
     raise ConfigError(f"{workdir} holds no run: there is no folder {folder}")

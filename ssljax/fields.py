@@ -3,12 +3,25 @@
 import contextlib
 import difflib
 import inspect
+import os
+import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 
 class ConfigError(ValueError):
   """A config that cannot run; its message is meant for the person who wrote it."""
+
+
+def as_path(value: str | os.PathLike) -> pathlib.Path:
+  """A path as a person writes it: `~` is their home. ConfigError where it is nobody's.
+
+  Whatever names a file or a folder from outside comes through here.
+  """
+  try:
+    return pathlib.Path(value).expanduser()
+  except RuntimeError as error:
+    raise ConfigError(f"{os.fspath(value)!r} begins with no one's home") from error
 
 
 @contextlib.contextmanager

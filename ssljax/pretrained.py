@@ -20,8 +20,9 @@ def start(config: ConfigDict, state: TrainState, mesh: Mesh) -> TrainState:
   `checkpoint` is a run's folder, `step` that of its checkpoint (0: the newest); without
   a folder the state stays as it is. `into="params"` takes what has one of the paths
   `take` (see `paths.py`), parameters and running statistics, from that run's network,
-  the one by which it is judged, to this run's; "teacher" and "base" take all, to what
-  `target` has under that name.
+  the one by which it is judged, to this run's, and to the slow copy of it that `target`
+  may hold: it would drag the network back to where it began. "teacher" and "base" take
+  all, to what `target` has under that name.
   Raises ConfigError where the two do not fit.
   """
   group = config.pretrained
@@ -43,7 +44,9 @@ def start(config: ConfigDict, state: TrainState, mesh: Mesh) -> TrainState:
     paths.check("pretrained.take", group.take, state.params)
     given = {k: getattr(other.judged, k) for k in ("params", "batch_stats")}
     own = {"params": state.params, "batch_stats": state.batch_stats}
-    return state.replace(**_take(group.take, given, own))
+    copy = {name: state.target[name] for name in own if name in state.target}
+    target = {**state.target, **_take(group.take, given, copy)}
+    return state.replace(**_take(group.take, given, own), target=target)
 
 
 def _take(patterns: Iterable[str], given: Any, own: Any) -> Any:

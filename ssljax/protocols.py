@@ -49,10 +49,10 @@ def evaluate(config: ConfigDict, folder: str | pathlib.Path | None = None) -> di
     return side_by_side.evaluate(config, folder)
   sharding.start_processes()
   check(config)
-  run = pathlib.Path(config.checkpoint).expanduser()
+  run = fields.as_path(config.checkpoint)
   mesh = sharding.make_mesh()
   trained = encoder.restore(run, mesh, config.step)
-  case = Case(config, run, pathlib.Path(folder or run / "evals"), mesh, trained)
+  case = Case(config, run, fields.as_path(folder or run / "evals"), mesh, trained)
   try:
     found = PROTOCOLS[config.evaluator](case, **case.numbers)
   except ValueError as error:  # of numbers that the data refuse
@@ -149,7 +149,7 @@ def zero_shot(
     )
   tokenizer, known = data.Tokenizer.load(case.run), judge.splits.train.class_names
   if names:
-    file = pathlib.Path(names).expanduser()
+    file = fields.as_path(names)
     known = file.read_text("utf-8").splitlines() if file.is_file() else ()
     if len(known) != judge.num_classes:
       raise ConfigError(

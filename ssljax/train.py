@@ -11,30 +11,25 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from ssljax import data, diagnostics, dispatch, pretrained, recipe, report, sharding
+from ssljax import (
+  data,
+  diagnostics,
+  dispatch,
+  pretrained,
+  recipe,
+  report,
+  runs,
+  sharding,
+)
 from ssljax.checkpoint import Checkpoints
 from ssljax.core import Metrics, TrainState
 from ssljax.evals import geometry
-from ssljax.fields import ConfigError, config_errors, flat
+from ssljax.fields import as_path, config_errors
 from ssljax.judge import Judge
 from ssljax.recipe import Recipe
 from ssljax.schedules import Plan
 from ssljax.writer import Writer
 
-# May differ between a run's folder and the command that continues it: they change
-# neither the state nor the order of the data.
-FREE = (
-  "log_every",
-  "data.dir",
-  "data.in_memory",
-  "data.workers",
-  "checkpoint",
-  "evals.every_epochs",
-  "evals.at_end",
-  "evals.crop",
-  "evals.knn",
-  "evals.few_label",
-)
 IN_FLIGHT = 2  # dispatches the host runs ahead; more would pile up batches
 
 
@@ -51,9 +46,15 @@ def train_and_evaluate(config: ConfigDict, workdir: str | pathlib.Path) -> dict:
   TrainingDivergedError.
   """
   sharding.start_processes()
-  workdir = pathlib.Path(workdir)
+  workdir = as_path(workdir)
   recipe.check(config)
-  goes_on = check_same_run(config, workdir)
+  with runs.owned(workdir):
+    return train(config, workdir)
+
+
+def train(config: ConfigDict, workdir: pathlib.Path) -> dict:
+  """`train_and_evaluate` in a folder that is this run's alone."""
+  goes_on = runs.check_same_run(config, workdir)
   splits = recipe.open_data(config, workdir if goes_on else None)
   plan = recipe.make_plan(config, len(splits.train), splits.train.num_classes)
   parts = recipe.build(config, plan)
@@ -83,34 +84,6 @@ def train_and_evaluate(config: ConfigDict, workdir: str | pathlib.Path) -> dict:
       writer.say(f"Stopped at step {state.step} and saved; the same line continues.")
       return {}
     return report.finish(config, judge, init(), state, writer, workdir)
-
-
-def check_same_run(config: ConfigDict, workdir: pathlib.Path) -> bool:
-  """Whether `workdir` holds this run; ConfigError if another's, or if it is a file."""
-  if workdir.is_file():
-    raise ConfigError(f"{workdir} is no folder; name another --workdir")
-  metrics = workdir / "metrics.jsonl"
-  has_metrics = metrics.exists() and metrics.stat().st_size
-  if not has_metrics and not any(workdir.glob("checkpoints/[0-9]*")):
-    return False  # nothing that could be lost
-  if not (workdir / "config.json").exists():
-    raise ConfigError(
-      f"{workdir} holds metrics or checkpoints but no config.json to tell whose they "
-      "are; name another --workdir"
-    )
-  old = flat(json.loads((workdir / "config.json").read_text()))
-  new = flat(json.loads(config.to_json()))
-  differing = [
-    f"{name}={old.get(name)} there, {new.get(name)} here"
-    for name in sorted(old.keys() | new.keys())
-    if old.get(name) != new.get(name) and not name.startswith(FREE)
-  ]
-  if differing:
-    raise ConfigError(
-      f"{workdir} holds a run of another config ({'; '.join(differing[:5])}); "
-      "name another --workdir, or delete that one"
-    )
-  return True
 
 
 def open_loader(config: ConfigDict, source: data.Source) -> data.Loader:

@@ -33,6 +33,7 @@ KNOWS = {
   "rules": {"schedules"},
   "sharding": set(),
   "dispatch": {"core", "sharding"},
+  "runs": {"sharding"},
   "checkpoint": set(),
   "writer": {"schedules"},
   "figures": {"figures"},

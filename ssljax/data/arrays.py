@@ -13,6 +13,7 @@ from ssljax.data.codec import Codec, Example, UnreadableError
 from ssljax.data.decode import to_rgb
 from ssljax.data.folder import EVAL_FOLDERS, PICTURES
 from ssljax.data.source import Source, Splits
+from ssljax.fields import as_path
 
 Planes = tuple[tuple[str, int], ...]  # names, and how many channels each has
 Ranges = dict[str, tuple[float, float]]  # what 0 and 255 stand for
@@ -134,7 +135,7 @@ def splits(
   ValueError.
   """
   planes = _check(planes)
-  root = pathlib.Path(dir).expanduser()
+  root = as_path(dir)
   if not dir or not root.exists():
     raise ValueError(
       f"data.dir={dir!r} is neither a folder nor a file of arrays; name the folder of "

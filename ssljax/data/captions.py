@@ -14,6 +14,7 @@ from ssljax.data.codec import Example
 from ssljax.data.folder import CHECK_AT_MOST, EVAL_FOLDERS
 from ssljax.data.source import Source, Splits
 from ssljax.data.tokenizer import Texts, Tokenizer
+from ssljax.fields import as_path
 
 TABLES = ("captions.csv", "captions.jsonl")
 
@@ -101,7 +102,7 @@ def splits(*, dir: str = "", train_split: str = "", eval_split: str = "") -> Spl
   are subfolders with a table each, or tables; default: "train" with "val",
   "validation" or "test", else one table to train on. Raises ValueError.
   """
-  root = pathlib.Path(dir).expanduser()
+  root = as_path(dir)
   if not dir or not root.is_dir():
     raise ValueError(
       f"data.dir={dir!r} is no folder; name the one of {' or '.join(TABLES)}"

@@ -13,6 +13,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ssljax.data.source import Example, Source, Splits
+from ssljax.fields import as_path
 
 EVAL_FOLDERS = ("val", "validation", "test")
 HELD_OUT = 0.1  # of every class, where no folder says what to evaluate on
@@ -90,7 +91,7 @@ def tree(kind: Kind, data_dir: str, train_split: str, eval_split: str) -> Splits
       f"data.dir is empty; name the folder of {kind.noun}, such as "
       f"--config.data.dir=~/{kind.noun}"
     )
-  root = pathlib.Path(data_dir).expanduser()
+  root = as_path(data_dir)
   if not root.is_dir():
     raise ValueError(f"data.dir={str(root)!r} is no folder; give one with {kind.noun}")
   train_root = _subfolder(root, "train_split", train_split, ("train",)) or root

@@ -17,6 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ssljax.data.source import Example, Source, Splits
+from ssljax.fields import as_path
 
 EVAL_SPLITS = ("validation", "test")  # ImageNet's "test" has no labels
 
@@ -133,7 +134,7 @@ def _open(name: str, data_dir: str):
   from tensorflow_datasets.core import read_only_builder, registered
 
   chosen = data_dir or os.environ.get("TFDS_DATA_DIR") or tfds.core.constants.DATA_DIR
-  root = pathlib.Path(chosen).expanduser()
+  root = as_path(chosen)
   try:
     with contextlib.suppress(registered.DatasetNotFoundError):  # until prepared
       return read_only_builder.builder_from_files(name, data_dir=root)

@@ -6,7 +6,7 @@ import pathlib
 from typing import Any, NamedTuple
 
 from ssljax import diagnostics, figures, writer
-from ssljax.fields import ConfigError, flat
+from ssljax.fields import ConfigError, as_path, flat
 from ssljax.html import results
 from ssljax.html.page import Figure, Section, Table, figure, render
 from ssljax.html.results import AT_THE_END, HEADLINES, TRAINED
@@ -62,7 +62,7 @@ class Run(NamedTuple):
 
 def read(folder: str | pathlib.Path) -> Run:
   """ConfigError where `folder` holds no run."""
-  folder = pathlib.Path(folder).expanduser()
+  folder = as_path(folder)
   config, metrics = _config(folder / "config.json"), writer.read(folder)
   run = Run(folder, config, metrics, [], [], _json(folder / "about.json"))
   found = [_at_the_end(run), *map(results.read, sorted(folder.glob("evals/*.json")))]
