@@ -90,6 +90,7 @@ class Judge:
     return features.centred(self._with_looks(seen, self._raw))
 
   def _with_looks(self, seen: FeatureSet, embed) -> FeatureSet:
+    seen = seen._replace(listed=self.splits.train.listed)
     if self.method.input != "image":
       return seen
     return seen._replace(look=functools.partial(self._look, embed, seen.test_index))

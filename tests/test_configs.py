@@ -36,6 +36,7 @@ SHALLOW = {"resnet": {"stage_sizes": (1, 1, 1, 1)}, "vit": {"depth": 1}}
 DATA = {  # data.name -> training pictures, classes
   "cifar10": (50_000, 10),
   "cifar100": (50_000, 100),
+  "stl10": (100_000, 10),
   "imagenet2012": (1_281_167, 1000),
   "imagenet2012_subset/1pct": (12_811, 1000),
   "imagenet2012_subset/10pct": (128_116, 1000),

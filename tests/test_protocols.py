@@ -76,6 +76,23 @@ def test_features_of_a_folder_lie_in_one_file_beside_their_paths(run, tmp_path):
     ssljax.evaluate(protocol("embed", run, embed=config.embed), out)
 
 
+def test_a_probe_of_each_fold_says_how_much_they_differ(run, tmp_path):
+  """Of `digits`, whose places are their numbers."""
+  numbers = np.random.default_rng(0).permutation(1437).reshape(3, -1)
+  np.savetxt(tmp_path / "folds.txt", numbers, "%d")
+  linear = {"folds": str(tmp_path / "folds.txt")}
+  rows = ssljax.evaluate(protocol("linear_folds", run, linear=linear), tmp_path)
+  assert 0 < rows["trained encoder"]["linear_std"] < 10
+  assert " ± " in figures.table(rows)
+  result = json.loads((tmp_path / "linear_folds.json").read_text())
+  assert result["numbers"] == linear
+  linear = {"folds": "nowhere.txt"}
+  with pytest.raises(
+    ssljax.ConfigError, match=r"linear\.folds='nowhere.txt' cannot be"
+  ):
+    ssljax.evaluate(protocol("linear_folds", run, linear=linear), tmp_path)
+
+
 def test_a_folder_of_other_features_is_not_mixed_with_these(run, tmp_path):
   config = protocol("embed", run)
   config.embed.format = "csv"

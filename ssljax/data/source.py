@@ -5,6 +5,8 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from ssljax.data.codec import Codec, Example, Spec
 from ssljax.data.decode import Pictures
 
@@ -44,6 +46,13 @@ class Source(abc.ABC):
     """What a person knows an example by."""
     return f"{self.name}/{index}"
 
+  def listed(self) -> np.ndarray:
+    """i64 [N], the number that each example has in the publisher's lists, of folds say.
+
+    Default: its place. ValueError where it was lost on the way.
+    """
+    return np.arange(len(self))
+
   @abc.abstractmethod
   def __len__(self) -> int: ...
 
@@ -80,6 +89,10 @@ class Subset(Source):
   def path(self, index: int) -> str:
     """The whole's."""
     return self.source.path(self.numbers[index])
+
+  def listed(self) -> np.ndarray:
+    """Those of the whole."""
+    return self.source.listed()[self.numbers]
 
   def __len__(self) -> int:
     return len(self.numbers)

@@ -7,9 +7,11 @@ data set. What is not is downloaded and prepared once, as ArrayRecord.
 import bisect
 import contextlib
 import difflib
+import hashlib
 import itertools
 import os
 import pathlib
+import re
 import struct
 from collections.abc import Sequence
 
@@ -20,6 +22,7 @@ from ssljax.data.source import Example, Source, Splits
 from ssljax.fields import as_path
 
 EVAL_SPLITS = ("validation", "test")  # ImageNet's "test" has no labels
+NUMBERED = ("stl10", "cifar10", "cifar100")  # their keys, not kept, are numbers
 
 
 class Records(Source):
@@ -37,6 +40,8 @@ class Records(Source):
         f"{sorted(features)}; choose a data set of pictures"
       )
     self.name = f"{info.full_name}[{split}]"
+    self.known_as, self.split = info.name, split
+    self.shuffled = not info.disable_shuffling
     self.image_key = "image" if "image" in pictures else pictures[0]
     self.label_key = "label" if "label" in labels else next(iter(labels), None)
     if self.label_key:
@@ -55,6 +60,18 @@ class Records(Source):
 
   def __getitems__(self, indices: Sequence[int]) -> list[Example]:
     return [self._example(r) for r in self.records.__getitems__(indices)]
+
+  def listed(self) -> np.ndarray:
+    """Of a whole split; TFDS wrote it in the order of its keys' hashes."""
+    if self.known_as not in NUMBERED or not re.fullmatch(r"\w+", self.split):
+      raise ValueError(
+        f"{self.name!r} does not say which of its examples is which: TFDS shuffles, "
+        f"and its order is known of whole splits of {', '.join(NUMBERED)} alone"
+      )
+    numbers = range(len(self))
+    if self.shuffled:
+      numbers = sorted(numbers, key=lambda n: _hash(f"{self.split}{n}"))
+    return np.array(numbers)
 
   def _example(self, record: dict) -> Example:
     label = int(record[self.label_key]) if self.label_key else -1
@@ -91,6 +108,11 @@ class TFRecords:
 
   def __getitems__(self, indices: Sequence[int]) -> list[dict]:
     return [self[i] for i in indices]
+
+
+def _hash(key: str) -> str:
+  """As `tensorflow_datasets.core.hashing`, which TFDS keeps for the sake of slices."""
+  return hashlib.md5(key.encode()).hexdigest()
 
 
 def _spans(file: np.ndarray) -> list[tuple[int, int]]:

@@ -43,6 +43,7 @@ class FeatureSet(NamedTuple):
   look: Callable[..., np.ndarray] | None = None
   draw: Callable[..., np.ndarray] | None = None
   assign: Callable[[], tuple[np.ndarray, int]] | None = None
+  listed: Callable[[], np.ndarray] | None = None
 
 
 def extract(

@@ -43,11 +43,11 @@ def write(path, seed=0, width=12, height=9):
   path.write_bytes(encode(smooth(width, height, seed)))
 
 
-def write_tfds(root, file_format, splits, shards=2):
-  """A prepared data set "tiny" whose picture i is all i and labelled i % 3."""
+def write_tfds(root, file_format, splits, shards=2, name="tiny"):
+  """A prepared data set whose picture i is all i and labelled i % 3."""
   from tensorflow_datasets.proto import tf_example_generated_pb2 as proto
 
-  folder = root / "tiny" / "1.0.0"
+  folder = root / name / "1.0.0"
   folder.mkdir(parents=True)
   features = {
     "image": {
@@ -76,7 +76,7 @@ def write_tfds(root, file_format, splits, shards=2):
         example.features.feature["image"].bytes_list.value.append(png)
         example.features.feature["label"].int64_list.value.append(i % 3)
         records.append(example.SerializeToString())
-      path = folder / f"tiny-{split}.{file_format}-{s:05d}-of-{shards:05d}"
+      path = folder / f"{name}-{split}.{file_format}-{s:05d}-of-{shards:05d}"
       WRITERS[file_format](path, records)
       lengths.append(str(len(records)))
     described.append(
@@ -86,7 +86,7 @@ def write_tfds(root, file_format, splits, shards=2):
         "filepathTemplate": "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
       }
     )
-  info = {"name": "tiny", "version": "1.0.0", "fileFormat": file_format}
+  info = {"name": name, "version": "1.0.0", "fileFormat": file_format}
   (folder / "dataset_info.json").write_text(json.dumps(info | {"splits": described}))
 
 

@@ -7,8 +7,9 @@ from pictures import config, write, write_tfds
 from sklearn import datasets
 
 from ssljax import data
-from ssljax.data import folder
+from ssljax.data import folder, tfds
 from ssljax.data.decode import decode
+from ssljax.data.source import Subset
 
 
 def paths(source):
@@ -238,3 +239,27 @@ def test_what_cannot_be_prepared_says_why(tmp_path, monkeypatch):
     tfds._prepare(Builder(missing), "mnist", tmp_path)
   with pytest.raises(ValueError, match=r"data.dir .* ConnectionError: offline"):
     tfds._prepare(Builder(ConnectionError("offline")), "mnist", tmp_path)
+
+
+def test_examples_keep_the_numbers_they_had_before_tfds_shuffled_them(tmp_path):
+  """Its own shuffler tells; CIFAR-10's first picture is known to be 16399."""
+  from tensorflow_datasets.core import shuffle
+
+  write_tfds(tmp_path, "array_record", {"train": 30, "test": 30}, name="stl10")
+  splits = data.build(config(name="stl10", dir=str(tmp_path)))
+  for split, source in zip(("train", "test"), splits, strict=True):
+    shuffler = shuffle.Shuffler(tmp_path, split)
+    for number in range(30):
+      shuffler.add(number, str(number).encode())
+    assert source.listed().tolist() == [int(number) for _, number in shuffler]
+  some = Subset(splits.train, [3, 5])
+  np.testing.assert_array_equal(some.listed(), splits.train.listed()[[3, 5]])
+  assert min(range(50_000), key=lambda n: tfds._hash(f"train{n}")) == 16399
+
+
+@pytest.mark.parametrize(("name", "split"), [("tiny", "train"), ("stl10", "train[:9]")])
+def test_numbers_that_tfds_lost_are_not_made_up(tmp_path, name, split):
+  write_tfds(tmp_path, "array_record", {"train": 30, "test": 3}, name=name)
+  source, _ = data.build(config(name=name, dir=str(tmp_path), train_split=split))
+  with pytest.raises(ValueError, match="does not say which of its examples is which"):
+    source.listed()

@@ -86,3 +86,60 @@ def test_standardised_uses_train_statistics_and_survives_constant_features():
   np.testing.assert_allclose(found.train_x[:, 1], 0, atol=1e-5)
   expected = (test[:, 2] - train[:, 2].mean()) / train[:, 2].std()
   np.testing.assert_allclose(found.test_x[:, 2], expected, rtol=1e-4)
+
+
+def test_folds_are_probes_of_their_own(digits, tmp_path):
+  """Numbers of the file are the publisher's, here three times the places."""
+  places = np.random.default_rng(0).permutation(len(digits.train_y))
+  listed = 3 * np.arange(len(places))
+  parts = [places[:200], places[200:500], places[:450]]
+  file = tmp_path / "folds.txt"
+  file.write_text(
+    "\n".join(" ".join(map(str, listed[part])) for part in parts) + "\n\n"
+  )
+  known = digits._replace(listed=lambda: listed)
+  result = linear.evaluate(known, folds=str(file))
+  rows = []
+  for part in map(np.sort, parts):
+    x, y = digits.train_x[part], digits.train_y[part]
+    rows.append(linear.evaluate(digits._replace(train_x=x, train_y=y)))
+  for name in ("linear", "linear_top5"):
+    scores = [row[name] for row in rows]
+    assert result[name] == pytest.approx(np.mean(scores))
+    assert result[f"{name}_std"] == pytest.approx(np.std(scores))
+  assert result["linear_std"] > 0
+
+
+def test_of_a_fold_what_could_not_be_read_is_missing(digits, tmp_path):
+  (tmp_path / "folds.txt").write_text(" ".join(map(str, range(300))))
+  known = digits._replace(
+    train_x=digits.train_x[1:],
+    train_y=digits.train_y[1:],
+    train_index=np.arange(1, 1437),
+    listed=lambda: np.arange(1437),
+  )
+  fold = digits._replace(train_x=digits.train_x[1:300], train_y=digits.train_y[1:300])
+  result = linear.evaluate(known, folds=str(tmp_path / "folds.txt"))
+  assert result["linear"] == linear.evaluate(fold)["linear"]
+
+
+@pytest.mark.parametrize(
+  ("text", "message"),
+  [
+    ("", "is empty; it needs a line for each fold"),
+    ("1 2 x", "cannot be read: invalid literal"),
+    ("1 5000", "1 of the 2 numbers of line 1 are none of the 1437 training examples"),
+    ("1 2 3", "0 of the 3 numbers of line 1 .* the others are of [123] classes"),
+    (None, "cannot be read: .*No such file"),
+  ],
+)
+def test_a_file_that_holds_no_folds_of_these_data_is_named(
+  digits, tmp_path, text, message
+):
+  file = tmp_path / "folds.txt"
+  if text is not None:
+    file.write_text(text)
+  places = np.arange(1437)
+  known = digits._replace(listed=lambda: places, train_index=places)
+  with pytest.raises(ValueError, match=rf"linear\.folds='{file}'.*{message}"):
+    linear.evaluate(known, folds=str(file))
