@@ -19,10 +19,12 @@ def get_config(variant: str = ""):
 
   c.augment.recipe = "byol"
   c.augment.size = 32
+  c.augment.interpolation = "bilinear"
   c.augment.blur_p = 0.0
 
   c.encoder.name = "resnet18"
   c.encoder.stem = "cifar"
+  c.encoder.start = "torch"  # lightly's ResNet leaves it at that
 
   c.method.name = "barlow"
   c.method.off_diagonal = 0.005

@@ -19,10 +19,12 @@ def get_config(variant: str = ""):
 
   c.augment.recipe = "byol"
   c.augment.size = 32
+  c.augment.interpolation = "bilinear"
   c.augment.blur_p = 0.0
 
   c.encoder.name = "resnet18"
   c.encoder.stem = "cifar"
+  c.encoder.start = "torch"  # lightly's ResNet leaves it at that
 
   c.method.name = "byol"
   c.method.tau = 0.99
@@ -31,7 +33,7 @@ def get_config(variant: str = ""):
 
   c.optimizer.name = "sgd"
   # lightly's .06 batch_size / 128 and 5e-4, for a loss that is four times its loss.
-  c.optimizer.learning_rate = dict(kind="cosine", base=0.03)
+  c.optimizer.learning_rate = dict(kind="cosine", base=0.03, per="epoch")
   c.optimizer.scaling = "linear"
   c.optimizer.momentum = 0.9
   c.optimizer.weight_decay = 2e-3

@@ -20,11 +20,13 @@ def get_config(variant: str = ""):
   c.augment.size = 224
 
   c.encoder.name = "resnet50"
+  c.encoder.start = "haiku"
 
   c.method.name = "byol"
   c.method.tau = dict(kind="cosine", base=0.996, end=1.0)
-  c.method.projector = dict(layers=2, hidden=4096, out=256, out_bias=False)
-  c.method.predictor = dict(layers=2, hidden=4096, out=256, out_bias=False)
+  head = dict(layers=2, hidden=4096, out=256, out_bias=False, start="haiku")
+  c.method.projector = dict(head)
+  c.method.predictor = dict(head)
 
   c.optimizer.name = "lars"
   c.optimizer.learning_rate = dict(kind="cosine", base=0.2, warmup_epochs=10)

@@ -22,6 +22,7 @@ def get_config(variant: str = ""):
 
   c.encoder.name = "resnet50"
   c.encoder.width = 32
+  c.encoder.stem_width = 64  # under the widest network too
   c.encoder.bn_group_size = 32  # 4 GPUs
 
   c.method.name = "cmc"

@@ -96,6 +96,9 @@ def cpu(c: ConfigDict, batch_size: int, epochs: int) -> None:
   c.epochs = epochs
   c.log_every = 10
   c.encoder.width = 16
+  for name in ("start", "stem_start", "zero_init_gamma"):
+    if name in c.encoder:
+      del c.encoder[name]  # torchvision's, from which short runs were tried
   c.optimizer = ConfigDict()  # Adam gets further than SGD or LARS in a thousand steps
   c.optimizer.name = "adamw"
   warmup = min(0.5, epochs / 10)
@@ -106,6 +109,7 @@ def cpu(c: ConfigDict, batch_size: int, epochs: int) -> None:
 
 SMOKE = {  # field -> its most in a smoke run, in whatever group it stands
   "width": 8,
+  "stem_width": 8,
   "depth": 2,
   "hidden": 32,
   "out": 32,

@@ -24,19 +24,21 @@ def get_config(variant: str = ""):
 
   c.encoder.name = "resnet18"
   c.encoder.stem = "cifar"
+  c.encoder.start = "torch"  # lightly's ResNet leaves it at that
 
   c.method.name = "dino"
   c.method.student_temperature = 0.1
   c.method.teacher_temperature = 0.04
   c.method.centre_momentum = 0.9
   c.method.tau = 0.99
+  c.method.fresh_heads = True
   c.method.projector = dict(
     layers=2, hidden=2048, out=256, hidden_bias=False, activation="gelu"
   )
   c.method.prototypes = dict(num=2048)
 
   c.optimizer.name = "sgd"
-  c.optimizer.learning_rate = dict(kind="cosine", base=0.06)
+  c.optimizer.learning_rate = dict(kind="cosine", base=0.06, per="epoch")
   c.optimizer.momentum = 0.9
   c.optimizer.weight_decay = 5e-4
   if variant == "cpu":

@@ -20,9 +20,11 @@ def get_config(variant: str = ""):
   c.augment.size = 32
   common.cifar10_statistics(c)
   c.augment.flip = 0.0
+  c.augment.gray_first = False
 
   c.encoder.name = "resnet18"
   c.encoder.stem = "cifar"
+  c.encoder.start = "torch"
 
   c.method.name = "instdisc"
   c.method.temperature = 0.1

@@ -24,6 +24,7 @@ def get_config(variant: str = ""):
 
   c.encoder.name = "resnet18"
   c.encoder.stem = "cifar"
+  c.encoder.start = "torch"
 
   c.method.name = "invaspread"
   c.method.temperature = 0.1
@@ -31,7 +32,7 @@ def get_config(variant: str = ""):
 
   c.optimizer.name = "sgd"
   c.optimizer.learning_rate = dict(
-    kind="steps", base=0.03, milestones=(120,), factor=0.1
+    kind="steps", base=0.03, milestones=(120, 160, 200), factor=(0.1, 0.05, 0.01)
   )
   c.optimizer.momentum = 0.9
   c.optimizer.weight_decay = 5e-4

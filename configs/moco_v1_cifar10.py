@@ -24,6 +24,7 @@ def get_config(variant: str = ""):
 
   c.encoder.name = "resnet18"
   c.encoder.stem = "cifar"
+  c.encoder.stem_start = "torch"  # the demo puts a new convolution there
   c.encoder.bn_group_size = 64  # 8 splits of 512
 
   c.method.name = "moco"
@@ -34,7 +35,7 @@ def get_config(variant: str = ""):
   c.method.projector = dict(layers=1, out=128)
 
   c.optimizer.name = "sgd"
-  c.optimizer.learning_rate = dict(kind="cosine", base=0.06, per="epoch")
+  c.optimizer.learning_rate = dict(kind="epoch_cosine", base=0.06)
   c.optimizer.momentum = 0.9
   c.optimizer.weight_decay = 5e-4
   if variant == "cpu":

@@ -20,10 +20,12 @@ def get_config(variant: str = ""):
 
   c.augment.recipe = "byol"
   c.augment.size = 32
+  c.augment.interpolation = "bilinear"
   c.augment.blur_p = 0.0
 
   c.encoder.name = "resnet18"
   c.encoder.stem = "cifar"
+  c.encoder.start = "torch"  # lightly's ResNet leaves it at that
 
   c.method.name = "nnclr"
   c.method.temperature = 0.2

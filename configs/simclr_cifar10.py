@@ -23,6 +23,8 @@ def get_config(variant: str = ""):
 
   c.encoder.name = "resnet18"
   c.encoder.stem = "cifar"
+  c.encoder.start = "lecun"
+  c.encoder.zero_init_gamma = True
 
   c.method.name = "simclr"
   c.method.temperature = 0.5

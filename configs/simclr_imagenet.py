@@ -19,6 +19,8 @@ def get_config(variant: str = ""):
   c.augment.size = 224
 
   c.encoder.name = "resnet50"
+  c.encoder.start = "lecun"
+  c.encoder.zero_init_gamma = True
 
   c.method.name = "simclr"
   c.method.temperature = 0.1

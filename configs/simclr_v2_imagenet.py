@@ -37,6 +37,7 @@ def get_config(variant: str = ""):
   c.encoder.name = name
   c.encoder.width = width
   c.encoder.sk_ratio = sk_ratio
+  c.encoder.start = "lecun"
   c.encoder.zero_init_gamma = True
 
   c.method.name = "simclr_v2"

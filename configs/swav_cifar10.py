@@ -29,15 +29,16 @@ def get_config(variant: str = ""):
 
   c.encoder.name = "resnet18"
   c.encoder.stem = "cifar"
+  c.encoder.start = "torch"  # lightly's ResNet leaves it at that
 
   c.method.name = "swav"
   c.method.temperature = 0.1
   c.method.epsilon = 0.05
   c.method.projector = dict(layers=2, hidden=512, out=128, hidden_bias=False)
-  c.method.prototypes = dict(num=512, weight_norm=False)
+  c.method.prototypes = dict(num=512, weight_norm=False, use_bias=True)
 
   c.optimizer.name = "adamw"
-  c.optimizer.learning_rate = dict(kind="cosine", base=2e-3)
+  c.optimizer.learning_rate = dict(kind="cosine", base=2e-3, per="epoch")
   c.optimizer.scaling = "linear"  # times batch_size / 256
   c.optimizer.weight_decay = 1e-6
   if variant == "cpu":

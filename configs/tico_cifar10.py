@@ -19,6 +19,7 @@ def get_config(variant: str = ""):
 
   c.augment.recipe = "byol"
   c.augment.size = 32
+  c.augment.interpolation = "bilinear"
   c.augment.blur_p = 0.0
 
   c.encoder.name = "resnet18"
@@ -27,11 +28,14 @@ def get_config(variant: str = ""):
   c.method.name = "tico"
   c.method.rho = 20.0
   c.method.covariance_momentum = 0.9
-  c.method.tau = dict(kind="cosine", base=0.996, end=1.0, per="epoch")
+  by_epoch = dict(kind="cosine", per="epoch", to_last=True)
+  c.method.tau = dict(base=0.996, end=1.0, **by_epoch)
   c.method.projector = dict(layers=2, hidden=1024, out=256, hidden_bias=False)
 
   c.optimizer.name = "sgd"
-  c.optimizer.learning_rate = dict(kind="cosine", base=0.3, warmup_epochs=40)
+  c.optimizer.learning_rate = dict(
+    base=0.3, start=0.3 / 40, warmup_epochs=40, inclusive=True, **by_epoch
+  )
   c.optimizer.scaling = "linear"  # times batch_size / 256
   c.optimizer.momentum = 0.9
   c.optimizer.weight_decay = 1e-4

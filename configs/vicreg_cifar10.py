@@ -20,6 +20,7 @@ def get_config(variant: str = ""):
 
   c.augment.recipe = "byol"
   c.augment.size = 32
+  c.augment.interpolation = "bilinear"
   c.augment.blur_p = 0.0
   c.augment.solarize_p = 0.1  # in both views
 
@@ -31,7 +32,15 @@ def get_config(variant: str = ""):
   c.method.projector = dict(layers=3, hidden=2048, out=2048, hidden_bias=False)
 
   c.optimizer.name = "lars"
-  c.optimizer.learning_rate = dict(kind="cosine", base=0.3, warmup_epochs=40)
+  c.optimizer.learning_rate = dict(
+    kind="cosine",
+    base=0.3,
+    start=0.3 / 40,
+    warmup_epochs=40,
+    per="epoch",
+    inclusive=True,
+    to_last=True,
+  )
   c.optimizer.scaling = "linear"  # times batch_size / 256
   c.optimizer.momentum = 0.9
   c.optimizer.weight_decay = 1e-4

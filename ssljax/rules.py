@@ -36,6 +36,7 @@ def lars(
   momentum: float = 0.9,
   trust_coefficient: float = 0.001,
   classic_momentum: bool = False,
+  nesterov: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
   """LARS (You et al. 2017): the decayed gradient g times coefficient |w| / |g|.
 
@@ -49,7 +50,7 @@ def lars(
       lambda tree: jax.tree_util.tree_map_with_path(adapted, tree),
     ),
   )
-  trace, descend = optax.trace(momentum), _descend(learning_rate)
+  trace, descend = optax.trace(momentum, nesterov), _descend(learning_rate)
   last = (descend, trace) if classic_momentum else (trace, descend)
   return optax.chain(*gradient, *last)
 
@@ -78,20 +79,25 @@ def larc(
   *,
   momentum: float = 0.9,
   trust_coefficient: float = 0.001,
+  clip: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
-  """Apex's LARC without clipping, over SGD (SwAV): LARS with |g| + decay |w| below.
+  """Apex's LARC over SGD (SwAV): LARS with |g| + decay |w| below.
 
-  A parameter or gradient that is zero takes the plain step, without decay.
+  `clip` keeps the trust ratio, the layer's own rate, from exceeding the learning rate:
+  the step is by the smaller of both. A parameter or gradient that is zero takes the
+  plain step, without decay.
   """
 
   def adapt(updates, params, step):
-    decay = weight_decay(step)
+    decay, rate = weight_decay(step), learning_rate(step)
 
     def one(path, g, w):
       if not adapted(path, w):
         return g
       norm_w, norm_g = jnp.linalg.norm(w.ravel()), jnp.linalg.norm(g.ravel())
       trust = trust_coefficient * norm_w / (norm_g + decay * norm_w + 1e-8)
+      if clip:  # as a factor of the rate, which comes after the momentum
+        trust = jnp.where(trust < rate, trust / rate, 1.0)
       return jnp.where(norm_w * norm_g > 0, trust * (g + decay * w), g)
 
     return jax.tree_util.tree_map_with_path(one, updates, params)

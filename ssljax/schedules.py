@@ -55,13 +55,15 @@ def cosine(
   warmup_epochs: float = 0,
   per: str = "step",
   inclusive: bool = False,
+  to_last: bool = False,
 ) -> Schedule:
   """Linear from `start` to `base`, then half a cosine to `end` at `total_steps`.
 
   `per`: "step", or "epoch" for values that stay the same throughout an epoch (MoCo
   v2, SimSiam). Of W warm-up steps, step W is the first at `base` (SimCLR, BYOL, MoCo
   v3); with `inclusive`, step W - 1 is, and W again (DINO, SwAV). `end` itself would
-  fall on the step after the last. A run shorter than its warm-up only warms up.
+  fall on the step or epoch after the last; with `to_last` it is the last's (lightly).
+  A run shorter than its warm-up only warms up.
   """
   if per not in ("step", "epoch"):
     raise ValueError(f"per={per!r} must be 'step' or 'epoch'")
@@ -72,7 +74,7 @@ def cosine(
   def schedule(step):
     now = (jnp.asarray(step) // unit).astype(jnp.float32)
     rise = jnp.minimum(now / max(warmup - inclusive, 1), 1.0)
-    fall = jnp.clip((now - warmup) / max(total - warmup, 1), 0.0, 1.0)
+    fall = jnp.clip((now - warmup) / max(total - warmup - to_last, 1), 0.0, 1.0)
     return jnp.where(
       now < warmup,
       start + (base - start) * rise,
@@ -107,9 +109,14 @@ def warmup(
 
 
 def epoch_cosine(
-  plan: Plan, *, base: float, end: float, start: float, warmup_epochs: float
+  plan: Plan,
+  *,
+  base: float,
+  end: float = 0.0,
+  start: float = 0.0,
+  warmup_epochs: float = 0,
 ) -> Schedule:
-  """Half a cosine over the whole run, by epochs counted from 1, as SupContrast has it.
+  """Half a cosine over the whole run, by epochs counted from 1 (SupCon, MoCo's demo).
 
   Epoch e of E is at e / E of the way from `base` to `end`. The first `warmup_epochs`
   rise by steps instead, from `start` to the cosine's value at the last of them, or to
@@ -140,22 +147,32 @@ def steps(
   *,
   base: float,
   milestones: tuple[float, ...],
-  factor: float,
+  factor: float | tuple[float, ...],
   warmup_epochs: float = 0,
 ) -> Schedule:
   """`base`, times `factor` from each of the `milestones` on, in epochs (InstDisc).
 
-  Of W warm-up steps, step 0 is at base / W and step W - 1 at `base` (W-MSE).
+  A list of factors, one a milestone, says what share of `base` is left from there on
+  (InvaSpread: 0.1, 0.05, 0.01). Of W warm-up steps, step 0 is at base / W and step
+  W - 1 at `base` (W-MSE).
   """
+  if isinstance(factor, numbers.Real):
+    factor = [factor ** (i + 1) for i in range(len(milestones))]
+  if len(factor) != len(milestones):
+    raise ValueError(
+      f"factor={tuple(factor)} must be one number, or one for each of the "
+      f"milestones={tuple(milestones)}"
+    )
   starts = [round(epoch * plan.steps_per_epoch) for epoch in milestones]
   warmup = round(warmup_epochs * plan.steps_per_epoch)
 
   def schedule(step):
     taken = (jnp.asarray(step) + 1).astype(jnp.float32)
     value = base * jnp.minimum(taken / max(warmup, 1), 1.0)
-    for start in starts:
-      value = jnp.where(jnp.asarray(step) >= start, value * factor, value)
-    return value
+    left = jnp.ones_like(value)
+    for start, share in zip(starts, factor, strict=True):
+      left = jnp.where(jnp.asarray(step) >= start, share, left)
+    return value * left
 
   return schedule
 

@@ -71,6 +71,49 @@ def test_lars_and_larc_take_the_official_steps(file, monkeypatch):
     assert_allclose(ours, expected, atol=1e-6 * np.abs(expected).max(), err_msg=name)
 
 
+@pytest.mark.parametrize("classic", [True, False])
+def test_lars_with_nesterov_looks_one_momentum_ahead(classic):
+  """SimCLR's `use_nesterov` in NumPy; with another rate a step, where the two part."""
+  o, rates = oracle("01_simclr_lars_tf_0"), (0.1, 0.4, 0.3)
+  listed = {
+    "kind": "cosine",
+    "base": 0.4,
+    "end": 0.2,
+    "start": 0.1,
+    "warmup_epochs": 0.1,
+  }
+  config = {"name": "lars", "learning_rate": listed, "weight_decay": 1e-4}
+  config |= {"classic_momentum": classic, "nesterov": True}
+  plan = PLAN._replace(total_steps=3)
+  w, v = np.float64(o["in_w.dense.kernel"]), 0.0
+  params = {"w": jnp.asarray(w, jnp.float32)}
+  grads = {"w": jnp.asarray(o["in_grads.dense.kernel"])}
+  after, _ = run(config, params, grads, plan)
+  for step, rate in enumerate(rates):
+    g = np.float64(o["in_grads.dense.kernel"][step]) + 1e-4 * w
+    g *= 1e-3 * np.linalg.norm(w) / np.linalg.norm(g)
+    scaled = rate * g if classic else g
+    v = 0.9 * v + scaled
+    ahead = 0.9 * v + scaled
+    w = w - (ahead if classic else rate * ahead)
+    assert_allclose(after[step]["w"], w, atol=1e-6)
+
+
+@pytest.mark.parametrize("rate", [1e-4, 0.5])
+def test_larc_with_clip_steps_by_the_smaller_of_trust_ratio_and_rate(rate):
+  o = oracle("06_swav_larc_0")
+  w, grads = np.float64(o["in_w.fc"]), o["in_grads.fc"]
+  config = {"name": "larc", "learning_rate": rate, "weight_decay": 0.01, "clip": True}
+  after, _ = run(config, {"w": jnp.asarray(w, jnp.float32)}, {"w": jnp.asarray(grads)})
+  trace = 0.0
+  for step, g in enumerate(np.float64(grads)):
+    trust = 1e-3 * np.linalg.norm(w) / (np.linalg.norm(g) + 0.01 * np.linalg.norm(w))
+    assert (trust < rate) == (rate == 0.5)
+    trace = 0.9 * trace + (g + 0.01 * w) * min(trust, rate) / rate
+    w = w - rate * trace
+    assert_allclose(after[step]["w"], w, atol=1e-6)
+
+
 PARAMS = {
   "encoder": {"conv": {"kernel": jnp.asarray([[3.0, 4.0]]), "bias": jnp.ones(2)}},
   "prototypes": {"kernel": jnp.full((2, 2), 2.0)},

@@ -56,6 +56,30 @@ def test_w_mse_warms_up_in_four_steps_and_drops_to_a_fifth_before_the_end():
   assert_allclose(run(spec, plan_of(5, 2)), rates, rtol=1e-6)
 
 
+def test_invaspread_drops_to_shares_of_its_base():
+  """By epoch, from UEL's code: x0.1 from 120, x0.05 from 160, x0.01 from 200."""
+  spec = {"kind": "steps", "base": 0.03, "milestones": (120, 160, 200)}
+  rates = [0.03] * 120 + [0.003] * 40 + [0.0015] * 40 + [0.0003] * 101
+  same(run({**spec, "factor": (0.1, 0.05, 0.01)}, plan_of(301, 2)), np.repeat(rates, 2))
+
+
+def test_mocos_demo_counts_epochs_from_one_and_ends_at_zero():
+  epoch = np.arange(1, 201)
+  rates = 0.06 * 0.5 * (1 + np.cos(np.pi * epoch / 200))
+  same(
+    run({"kind": "epoch_cosine", "base": 0.06}, plan_of(200, 3)), np.repeat(rates, 3)
+  )
+
+
+def test_lightly_warms_up_from_its_first_step_and_reaches_the_end():
+  o = oracle("15_sched_lightly_0")
+  reach = {"kind": "cosine", "per": "epoch", "inclusive": True, "to_last": True}
+  spec = {"base": 1.0, "end": 0.01, "start": 1 / 8, "warmup_epochs": 8, **reach}
+  same(run(spec, plan_of(50, 2)), np.repeat(o["out_warmup_cosine"], 2))
+  tau = {"base": 0.996, "end": 1.0, **reach}
+  same(run(tau, plan_of(50, 2)), np.repeat(o["out_momentum"], 2))
+
+
 def test_moco_v3_learning_rate_and_momentum():
   o = oracle("15_lr_mocov3_0")
   plan = plan_of(100, 5)
@@ -153,6 +177,12 @@ MISTAKES = {
     "kind": "steps",
     "base": 1.0,
     "milestones": (1,),
+  },
+  r"factor=\(0.1, 0.05\) must be one number, or one for each of the milestones=\(1": {
+    "kind": "steps",
+    "base": 1.0,
+    "milestones": (1,),
+    "factor": (0.1, 0.05),
   },
   "per='batch' must be 'step' or 'epoch'": {
     "kind": "cosine",

@@ -59,7 +59,7 @@ def tico(
 
   TiCo (Zhu et al. 2022), algorithm 1: one minus the mean cosine, plus `rho` times the
   mean of z' C z. `covariance` [D,D] is the running `second_moment` of online, this
-  batch included. The caller stops the gradients of it and of the target.
+  batch included. The caller stops the target's gradient and may stop the covariance's.
   """
   along = jnp.matmul(unit(online), covariance, precision=PRECISION)
   contrast = (along * unit(online)).sum(1).mean()

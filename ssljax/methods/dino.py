@@ -17,19 +17,25 @@ class DINO(Method):
 
   `tau` is the teacher's decay and `teacher_temperature` its softmax temperature at a
   step. Crops of one resolution pass the network together, as in the official code.
+  The teacher starts as a copy of the student; with `fresh_heads` of its encoder alone.
   """
 
   student_temperature: float
   teacher_temperature: Schedule
   centre_momentum: float
   tau: Schedule
+  fresh_heads: bool = False  # lightly's
 
   def init(self, rng, batch):
     """-> params, batch_stats, target with "centre" [1,K] of zeros."""
     params, stats, _ = super().init(rng, batch)
     logits = self.output_shapes(params, stats, batch["image"][:, 0])["logits"]
     centre = jnp.zeros((1, logits.shape[-1]))
-    return params, stats, {"params": params, "batch_stats": stats, "centre": centre}
+    slow = params
+    if self.fresh_heads:
+      apart, _, _ = super().init(jax.random.fold_in(rng, 1), batch)
+      slow = {**apart, "encoder": params["encoder"]}
+    return params, stats, {"params": slow, "batch_stats": stats, "centre": centre}
 
   def loss_fn(self, params, state, batch, rng):
     """Eq. 3 over batch["image"] [B,2,H,W,C] and batch["local"] [B,L,h,w,C]."""

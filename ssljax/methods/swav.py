@@ -1,6 +1,7 @@
 """SwAV (Caron et al. 2020): a crop predicts the cluster that another one is put in."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +31,7 @@ class SwAV(Method):
   steps_per_epoch: int
   queue_size: int = 0
   queue_epoch: float = 0.0
+  iterations: int = 3  # of Sinkhorn and Knopp
 
   def init(self, rng, batch):
     """-> params, batch_stats, target: empty, or "queue" [K,V,D] and "pointer" i32[]."""
@@ -50,7 +52,7 @@ class SwAV(Method):
     online = jax.tree.map(lambda x: x.reshape(b, -1, *x.shape[1:]), rows)
     wide = jax.lax.stop_gradient(jax.tree.map(lambda x: x[:, :v], online))
     embedding = contrastive.unit(wide["projection"])
-    prototypes = jax.lax.stop_gradient(params["prototypes"]["kernel"])
+    prototypes = jax.lax.stop_gradient(params["prototypes"])
     assignment = self.assign(wide["logits"], prototypes, state)
     loss = clustering.swav(online["logits"], assignment, self.temperature)
     metrics = {
@@ -60,18 +62,26 @@ class SwAV(Method):
     return loss, Aux(stats, embedding, wide, metrics)
 
   def assign(self, scores, prototypes, state):
-    """Scores [B,V,K] by prototypes [D,K] -> assignments [B,V,K], no gradient."""
+    """Scores [B,V,K] by prototypes {"kernel" [D,K]} -> assignments [B,V,K]."""
+    sinkhorn = functools.partial(
+      clustering.sinkhorn, epsilon=self.epsilon, iterations=self.iterations
+    )
     if not self.queue_size:
-      return clustering.sinkhorn(scores, self.epsilon)
+      return sinkhorn(scores)
     start = round(self.queue_epoch * self.steps_per_epoch)
     full = start + self.queue_size // scores.shape[0]
     remembered = jnp.einsum(
-      "nvd,dk->nvk", state.target["queue"], prototypes, precision=contrastive.PRECISION
+      "nvd,dk->nvk",
+      state.target["queue"],
+      prototypes["kernel"],
+      precision=contrastive.PRECISION,
     )
+    if "bias" in prototypes:
+      remembered += prototypes["bias"][None, None]
     return jax.lax.cond(
       state.step >= full,
-      lambda: clustering.sinkhorn(scores, self.epsilon, remembered),
-      lambda: clustering.sinkhorn(scores, self.epsilon),
+      lambda: sinkhorn(scores, remembered=remembered),
+      lambda: sinkhorn(scores),
     )
 
   def after_update(self, params, state, carry):
@@ -85,5 +95,6 @@ class SwAV(Method):
 
 def with_unit_prototypes(params):
   """The same params, each prototype (a column of the kernel [D,K]) of length 1."""
-  kernel = l2_normalise(params["prototypes"]["kernel"], axis=0)
-  return {**params, "prototypes": {"kernel": kernel}}
+  prototypes = params["prototypes"]
+  kernel = l2_normalise(prototypes["kernel"], axis=0)
+  return {**params, "prototypes": {**prototypes, "kernel": kernel}}

@@ -17,12 +17,14 @@ class TiCo(Method):
 
   `rho` weighs the contrast with the running covariance, which `covariance_momentum`
   (the paper's beta) averages and every batch enters before its own loss. `tau` is the
-  slow copy's decay at a step.
+  slow copy's decay at a step. The gradient stops at the batch's part of the covariance,
+  as in lightly since its pull request 1484; `covariance_gradient` is before it.
   """
 
   rho: float
   covariance_momentum: float
   tau: Schedule
+  covariance_gradient: bool = False
 
   def init(self, rng, batch):
     """-> params, batch_stats, target with "covariance" [D,D] of zeros."""
@@ -45,7 +47,9 @@ class TiCo(Method):
     online, stats = self.forward(params, state.batch_stats, image[:, 0], rng)
     target, kept = self.forward(slow["params"], slow["batch_stats"], image[:, 1])
     z, other = online["projection"], jax.lax.stop_gradient(target["projection"])
-    moment = redundancy.second_moment(jax.lax.stop_gradient(z))
+    moment = redundancy.second_moment(z)
+    if not self.covariance_gradient:
+      moment = jax.lax.stop_gradient(moment)
     covariance = memory.ema(moment, slow["covariance"], self.covariance_momentum)
     loss = redundancy.tico(z, other, covariance, self.rho)
     outputs = {

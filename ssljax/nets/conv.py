@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from ssljax.nets import inits
+
 SMALL = 8  # outputs of so few rows leave the kernel's gradient to `lax`, 15 % faster
 PIECE = 2**17  # numbers in one piece of the batch: half a megabyte
 
@@ -27,9 +29,7 @@ class Conv(nn.Module):
   stride: int = 1
   padding: int | None = None
   use_bias: bool = False
-  kernel_init: nn.initializers.Initializer = nn.initializers.variance_scaling(
-    2.0, "fan_out", "normal"
-  )
+  kernel_init: nn.initializers.Initializer = inits.KERNELS["he_fan_out"]
   dtype: Any = jnp.float32
 
   @nn.compact

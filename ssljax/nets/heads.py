@@ -1,5 +1,6 @@
 """What stands on an encoder: projector, predictor, prototypes, and the whole."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from ssljax.fields import check_choice
+from ssljax.nets import inits
 from ssljax.nets.norm import BatchNorm
 
 ACTIVATIONS = {
@@ -35,7 +37,7 @@ class MLP(nn.Module):
                        last_norm="scale", init_std=0.01; v2 is fine-tuned from its
                        first layer: layers=1, out=2048, out_bias=False,
                        last_norm="affine", last_activation=True
-    BYOL               layers=2, hidden=4096, out=256, out_bias=False
+    BYOL               layers=2, hidden=4096, out=256, out_bias=False, start="haiku"
     SwAV               layers=2, hidden=2048, out=128
     SimSiam            layers=3, hidden=2048, out=2048, hidden_bias=False,
                        out_bias=False, last_norm="plain"; its predictor: layers=2,
@@ -46,8 +48,8 @@ class MLP(nn.Module):
     DINO               layers=3, hidden=2048, out=256, norm=False,
                        activation="gelu", init_std=0.02
 
-  Kernels start uniform in ±1/sqrt(fan_in) as PyTorch's, or normal with `init_std`;
-  biases start at 0.
+  Weights start by `start`, a name in `inits.KERNELS`: kernels and biases uniform in
+  ±1/sqrt(fan_in) as PyTorch's; or with `init_std` kernels are normal, biases 0.
   """
 
   layers: int
@@ -59,7 +61,8 @@ class MLP(nn.Module):
   hidden_bias: bool = True
   out_bias: bool = True
   activation: str = "relu"
-  init_std: float = 0.0  # 0: uniform in ±1/sqrt(fan_in)
+  start: str = "torch"
+  init_std: float = 0.0  # 0: by `start`
   bn_group_size: int = 0
   bn_strided: bool = False
   dtype: Any = jnp.float32
@@ -72,20 +75,20 @@ class MLP(nn.Module):
     if self.layers < 1:
       raise ValueError(f"layers={self.layers} of a head must be at least 1")
     for i in range(1, self.layers):
-      x = self._dense(self.hidden, self.hidden_bias, f"fc{i}")(x)
+      x = self._dense(x, self.hidden, self.hidden_bias, f"fc{i}")
       if self.norm:
         x = self._norm(True, True, f"bn{i}")(x, train)
       x = ACTIVATIONS[self.activation](x)
-    x = self._dense(self.out, self.out_bias, f"fc{self.layers}")(x)
+    x = self._dense(x, self.out, self.out_bias, f"fc{self.layers}")
     if self.last_norm != "none":
       x = self._norm(*LAST_NORMS[self.last_norm], f"bn{self.layers}")(x, train)
     if self.last_activation:
       x = ACTIVATIONS[self.activation](x)
     return x
 
-  def _dense(self, features: int, use_bias: bool, name: str) -> nn.Module:
-    init = _kernel_init(self.init_std)
-    return nn.Dense(features, use_bias, dtype=self.dtype, kernel_init=init, name=name)
+  def _dense(self, x, features: int, use_bias: bool, name: str) -> jax.Array:
+    initial = _initial(self.start, self.init_std, x.shape[-1])
+    return nn.Dense(features, use_bias, dtype=self.dtype, name=name, **initial)(x)
 
   def _norm(self, use_scale: bool, use_bias: bool, name: str) -> nn.Module:
     return BatchNorm(
@@ -101,45 +104,55 @@ class MLP(nn.Module):
 class Classifier(nn.Module):
   """Scores of classes, linear in the input; how many is filled from the data.
 
-  Like MLP's kernels, its own starts uniform in ±1/sqrt(fan_in) or normal with
-  `init_std`; SimCLR's fine-tuning takes 0.01.
+  Weights start by `start`, a name in `inits.KERNELS`: kernel and bias uniform in
+  ±1/sqrt(fan_in) as PyTorch's; or with `init_std` the kernel is normal, the bias 0.
   """
 
   num_classes: int
-  init_std: float = 0.0
+  start: str = "torch"
+  init_std: float = 0.0  # 0: by `start`
   dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """[B,D] -> logits [B,num_classes] in `dtype`."""
-    init = _kernel_init(self.init_std)
-    return nn.Dense(self.num_classes, dtype=self.dtype, kernel_init=init)(x)
+    initial = _initial(self.start, self.init_std, x.shape[-1])
+    return nn.Dense(self.num_classes, dtype=self.dtype, **initial)(x)
 
 
 class Prototypes(nn.Module):
   """Scores of l2-normalised inputs against `num` learned prototypes.
 
-  With `weight_norm` every prototype is normalised too: DINO's last layer with its
-  gain frozen at 1 (Caron et al. 2021). Without, the kernel is used as it is, for
-  methods that normalise the prototypes themselves (SwAV).
+  With `weight_norm` every prototype is normalised too: DINO's last layer (Caron et al.
+  2021) with its gain fixed at 1, or with `gain` learned from there (its
+  `norm_last_layer false`). Without, the kernel is used as it is, for methods that
+  normalise the prototypes themselves (SwAV).
   """
 
   num: int
   weight_norm: bool = True
+  gain: bool = False
+  use_bias: bool = False
   dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """[B,D] -> logits [B,num] in `dtype`."""
-    kernel = self.param("kernel", _kernel_init(0.0), (x.shape[-1], self.num))
+    initial = _initial("torch", 0.0, x.shape[-1])
+    kernel = self.param("kernel", initial["kernel_init"], (x.shape[-1], self.num))
     if self.weight_norm:
       kernel = l2_normalise(kernel, axis=0)
     x = l2_normalise(x.astype(jnp.float32), axis=1)
-    return jnp.matmul(
+    y = jnp.matmul(
       x.astype(self.dtype),
       kernel.astype(self.dtype),
       preferred_element_type=jnp.float32,  # logits are divided by as little as 0.04
     )
+    if self.gain:  # of two axes, as PyTorch's: DINO decays it
+      y = y * self.param("gain", nn.initializers.ones, (1, self.num))
+    if self.use_bias:
+      y = y + self.param("bias", initial["bias_init"], (self.num,))[None]
+    return y
 
 
 class Network(nn.Module):
@@ -184,10 +197,12 @@ class Network(nn.Module):
     )
 
 
-def _kernel_init(std: float) -> nn.initializers.Initializer:
+def _initial(start: str, std: float, fan_in: int) -> dict[str, Callable]:
+  """The initializers of a Dense, by a name or, where that is not 0, a deviation."""
+  kernel = inits.kernel("start", start)
   if std:
-    return nn.initializers.normal(std)
-  return nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+    return {"kernel_init": nn.initializers.normal(std)}
+  return {"kernel_init": kernel, "bias_init": inits.bias(start, fan_in)}
 
 
 def l2_normalise(x: jax.Array, axis: int) -> jax.Array:

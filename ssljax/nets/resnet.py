@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from ssljax.fields import check_choice
+from ssljax.nets import inits
 from ssljax.nets.conv import Conv
 from ssljax.nets.norm import BatchNorm, LayerNorm
 from ssljax.nets.selective import SelectiveConv
@@ -111,6 +112,7 @@ class ResNet(nn.Module):
   `sk_ratio` makes it SimCLR v2's: bottlenecks have selective kernels (basic blocks,
   as in the official code, do not), the "imagenet" stem is three 3x3 convolutions and
   shortcuts stride by a mean (ResNet-D, He et al. 2019).
+  Kernels start by `start`, one of `inits.KERNELS`, the stem's by `stem_start` if given.
   norm="layer" replaces BatchNorm, whose are `bn_group_size` and `bn_strided`, by
   LayerNorm. Parameters are float32; `dtype` is the compute type.
   """
@@ -119,6 +121,9 @@ class ResNet(nn.Module):
   block: type[nn.Module]
   width: int = 64
   stem: str = "imagenet"
+  stem_width: int = 0  # channels; 0: `width` (CMC has 64 under every width)
+  start: str = "he_fan_out"
+  stem_start: str = ""
   zero_init_gamma: bool = False  # last scale of each block: starts as the identity
   sk_ratio: float = 0.0  # hidden / width of selective kernels; 0: none
   norm: str = "batch"
@@ -131,7 +136,11 @@ class ResNet(nn.Module):
     """[B,H,W,C] -> features [B,D] float32."""
     check_choice("stem", self.stem, STEMS)
     check_choice("norm", self.norm, NORMS)
-    conv = partial(Conv, dtype=self.dtype)
+    init = inits.kernel("start", self.start)
+    conv = partial(Conv, kernel_init=init, dtype=self.dtype)
+    stem_init = inits.kernel("stem_start", self.stem_start or self.start)
+    stem = partial(conv, kernel_init=stem_init)
+    stem_width = self.stem_width or self.width
     norm = partial(LayerNorm, dtype=self.dtype)
     if self.norm == "batch":
       norm = partial(
@@ -142,12 +151,12 @@ class ResNet(nn.Module):
       )
     x, (kernel, stride) = image, (7, 2) if self.stem == "imagenet" else (3, 1)
     if self.stem == "imagenet" and self.sk_ratio:
-      x = conv(self.width // 2, 3, 2, name="stem_conv1")(x)
+      x = stem(stem_width // 2, 3, 2, name="stem_conv1")(x)
       x = nn.relu(norm(name="stem_bn1")(x, train))
-      x = conv(self.width // 2, 3, name="stem_conv2")(x)
+      x = stem(stem_width // 2, 3, name="stem_conv2")(x)
       x = nn.relu(norm(name="stem_bn2")(x, train))
       kernel, stride = 3, 1
-    x = conv(self.width, kernel, stride, name="conv1")(x)
+    x = stem(stem_width, kernel, stride, name="conv1")(x)
     x = nn.relu(norm(name="bn1")(x, train))
     if self.stem == "imagenet":
       x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))

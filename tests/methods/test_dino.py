@@ -3,12 +3,13 @@
 import jax
 import numpy as np
 import pytest
+import tiny
 import torch_names
 from flax import traverse_util
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from oracle_file import oracle
 
-from ssljax import core, nets, optim, schedules
+from ssljax import core, nets, optim, recipe, schedules
 from ssljax.methods.dino import DINO
 from ssljax.nets.heads import MLP, Prototypes
 from ssljax.nets.vit import ViT
@@ -122,3 +123,19 @@ def test_features_for_evaluation_are_the_teachers(run):
   assert_allclose(method.embed(state, image), expected)
   student = method.net.apply({"params": state.params}, image, train=False)["features"]
   assert np.abs(student - expected).max() > 1e-3
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_the_teachers_heads_may_be_drawn_apart(fresh):
+  config = tiny.configs()["dino_cifar10"].copy_and_resolve_references()
+  config.method.fresh_heads = fresh
+  built = tiny.with_encoder(recipe.build(config, tiny.PLAN), stage_sizes=(1,))
+  state = tiny.first_state(built)
+  teacher = state.target["params"]
+  jax.tree.map(assert_array_equal, teacher["encoder"], state.params["encoder"])
+  for head, name in (("projector", "fc1"), ("prototypes", None)):
+    one, other = teacher[head], state.params[head]
+    one, other = (one[name], other[name]) if name else (one, other)
+    same = np.array_equal(one["kernel"], other["kernel"])
+    assert same != fresh
+    assert_allclose(one["kernel"].std(), other["kernel"].std(), rtol=0.1)

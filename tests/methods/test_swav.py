@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from oracle_file import oracle
 
 from ssljax import core, optim, recipe
 from ssljax.losses import clustering
-from ssljax.methods.swav import SwAV
+from ssljax.methods.swav import SwAV, with_unit_prototypes
 from ssljax.nets.heads import Prototypes
 
 DIM, K, B = 8, 9, 4
@@ -160,6 +161,30 @@ def test_no_gradient_passes_through_the_assignments():
   expected = jax.jit(jax.grad(lambda p: clustering.swav(scores(p), fixed, 0.1)))(params)
   _, _, (grads, _) = stepper(method, tx)(state, batch)
   jax.tree.map(lambda x, y: assert_allclose(x, y, atol=1e-6), grads, expected)
+
+
+@pytest.mark.parametrize("iterations", [1, 3, 5])
+def test_the_assignments_take_as_many_iterations_as_asked(iterations):
+  """Sinkhorn's own loop in NumPy, on a queue that a bias takes part in."""
+  earlier, x = np.random.default_rng(0).normal(size=(2, B, 1, DIM)).astype(np.float32)
+  kernel, bias = unit(random_steps(4).reshape(-1, DIM)[:K], 1).T, np.linspace(-1, 1, K)
+  method, _ = around(random_steps(1), kernel.T, B, iterations=iterations)
+  scores = np.einsum("nvd,dk->nvk", np.concatenate([earlier, x]), kernel) + bias
+  q = np.exp(scores[:, 0] / 0.05)
+  for _ in range(iterations):
+    q /= q.sum(0, keepdims=True) * K
+    q /= q.sum(1, keepdims=True) * len(q)
+  state = SimpleNamespace(step=jnp.int32(9), target={"queue": earlier})
+  prototypes = {"kernel": jnp.float32(kernel), "bias": jnp.float32(bias)}
+  ours = method.assign(jnp.float32(scores[B:]), prototypes, state)
+  assert_allclose(ours[:, 0], q[B:] * len(q), rtol=1e-4, atol=1e-6)
+
+
+def test_prototypes_keep_their_bias_on_the_sphere():
+  params = {"prototypes": {"kernel": jnp.full((2, 2), 3.0), "bias": jnp.ones(2)}}
+  after = with_unit_prototypes(params)["prototypes"]
+  assert_allclose(after["kernel"], np.sqrt(0.5), rtol=1e-6)
+  assert_allclose(after["bias"], 1)
 
 
 @pytest.fixture(scope="module")

@@ -18,21 +18,45 @@ def test_dino_head_and_its_gradients_are_those_of_the_official_code():
   names = {"mlp.0": "mlp/fc1", "mlp.2": "mlp/fc2", "mlp.4": "mlp/fc3"}
   state_dict = torch_names.under(data, "in_sd.")
   params = torch_names.variables(state_dict, names.get)["params"]
-  params["prototypes"] = {"kernel": data["in_sd.last_layer.weight_v"].T}
-  gain = data["in_sd.last_layer.weight_g"].T  # ours is frozen at 1
+  gain = data["in_sd.last_layer.weight_g"].T
+  params["prototypes"] = {
+    "kernel": data["in_sd.last_layer.weight_v"].T,
+    "gain": np.float32(gain),
+  }
 
   def score(params, x):
     x = mlp.apply({"params": params["mlp"]}, x, True)
-    y = gain * Prototypes(20).apply({"params": params["prototypes"]}, x)
+    y = Prototypes(20, gain=True).apply({"params": params["prototypes"]}, x)
     return (y * data["in_cotangent"]).sum(), y
 
   grads, y = jax.jit(jax.grad(score, (0, 1), has_aux=True))(params, data["in_x"])
   theirs = torch_names.under(data, "out_grad.")
   expected = torch_names.variables(theirs, names.get)["params"]
-  expected["prototypes"] = {"kernel": theirs["last_layer.weight_v"].T}
+  by_gain = (data["in_cotangent"] * data["out_y"]).sum(0) / gain  # y is linear in it
+  expected["prototypes"] = {
+    "kernel": theirs["last_layer.weight_v"].T,
+    "gain": by_gain,
+  }
   assert_allclose(y, data["out_y"], atol=1e-5)
   assert_allclose(grads[1], data["out_grad_x"], atol=2e-5)
   jax.tree.map(lambda a, b: assert_allclose(a, b, atol=2e-5), grads[0], expected)
+
+
+def test_fixed_prototypes_are_those_whose_gain_is_one():
+  x = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
+  params = Prototypes(3, gain=True).init(jax.random.key(0), x)["params"]
+  assert_allclose(params["gain"], 1)
+  y = Prototypes(3).apply({"params": {"kernel": params["kernel"]}}, x)
+  assert_allclose(Prototypes(3, gain=True).apply({"params": params}, x), y)
+
+
+def test_prototypes_may_have_a_bias_that_starts_as_pytorchs():
+  x = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
+  params = Prototypes(300, use_bias=True).init(jax.random.key(0), x)["params"]
+  y = Prototypes(300, use_bias=True).apply({"params": params}, x)
+  plain = Prototypes(300).apply({"params": {"kernel": params["kernel"]}}, x)
+  assert_allclose(y - plain, np.stack(2 * [params["bias"]]), atol=1e-6)
+  assert_allclose(np.abs(params["bias"]).max(), 1 / 2, rtol=0.02)
 
 
 def test_prototypes_give_a_finite_gradient_at_zero():
