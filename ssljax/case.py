@@ -1,25 +1,31 @@
 """What a protocol is asked about: a checkpoint, data, and numbers."""
 
-import hashlib
+import dataclasses
+import functools
+import itertools
+import json
 import pathlib
 import re
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from ssljax import data, dispatch, embed, recipe
+from ssljax import data, dispatch, embed, provenance, recipe, sharding
 from ssljax.core import TrainState
 from ssljax.data import Splits
 from ssljax.encoder import Trained
-from ssljax.fields import ConfigError
+from ssljax.fields import ConfigError, flat
 from ssljax.judge import Judge, Scores
 
 DATA = ("name", "dir", "train_split", "eval_split")  # of an evaluation's own data
 TRAINED_ON = ("held_out", "per_class")  # of one that trains
+NO_MATTER = ("dir", "in_memory", "workers")  # of data: where it lies and how it is read
 
 
-class Case(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Case:
   """What a protocol is asked about."""
 
   config: ConfigDict
@@ -35,10 +41,13 @@ class Case(NamedTuple):
     asked = [c.protocol or c.evaluator]
     if c.step:
       asked.append(f"step{c.step}")
-    asked += [c.data[name] for name in ("name", "train_split", "eval_split")]
+    asked.append(c.data.name)
+    if c.data.dir and not self.is_own:
+      asked.append(pathlib.Path(c.data.dir).name)
+    asked += [c.data[name] for name in ("train_split", "eval_split")]
     if c.data.get("per_class"):
       asked.append(f"{c.data.per_class}_per_class")
-    return re.sub(r"[^\w.%:-]+", "_", "-".join(filter(None, asked)))
+    return _in_files("-".join(filter(None, asked)))
 
   @property
   def numbers(self) -> dict[str, Any]:
@@ -57,28 +66,47 @@ class Case(NamedTuple):
     """Of the run, with its own."""
     c = self.trained.config.data.copy_and_resolve_references().unlock()
     c.update({name: 0 for name in TRAINED_ON if name in c})
-    c.update(self.own_data)
+    c.update({k: v for k, v in self.own_data.items() if k not in TRAINED_ON})
     return c
 
-  def judge(self) -> Judge:
-    """Of the checkpoint, with the config's numbers; features are kept."""
-    c = self.trained.config.copy_and_resolve_references().unlock()
-    c.data = self.data()
-    c.evals[self.config.evaluator] = ConfigDict(self.numbers)
-    splits = recipe.open_data(c, self.run)
-    kept = embed.Kept(self.run, self.identity(splits))
-    return Judge(c, self.trained.parts, splits, self.mesh, kept)
+  @functools.cached_property
+  def splits(self) -> Splits:
+    """Of its data, opened once for all that is asked."""
+    c = ConfigDict({"data": self.data()})
+    return recipe.open_data(c, self.run)
 
-  def identity(self, splits: Splits) -> dict[str, Any]:
-    """All that features depend on: the checkpoint, the config's data, what is there."""
-    digest = hashlib.sha256()
-    for source in filter(None, splits):
-      digest.update("\n".join(map(source.path, range(len(source)))).encode())
+  @functools.cached_property
+  def identity(self) -> provenance.Identities:
+    """Which data it is (see `provenance.identify`)."""
+    return provenance.identify(self.splits)
+
+  @property
+  def is_own(self) -> bool | None:
+    """Whether its data is the run's, wherever that lies now; None: nobody knows."""
+    learned = self.trained.learned
+    return not provenance.differences(learned, self.identity) if learned else None
+
+  @property
+  def rests_on(self) -> dict[str, Any]:
+    """All that features depend on: the checkpoint, how data is read, which it is."""
+    reading = {k: v for k, v in self.data().to_dict().items() if k not in NO_MATTER}
     return {
       "checkpoint": self.trained.identity,
-      "data": self.data().to_dict(),
-      "examples": digest.hexdigest(),
+      "data": reading,
+      "identity": self.identity,
     }
+
+  def judge(self, trained: Trained | None = None) -> Judge:
+    """Of the checkpoint, or another of the run's, with the config's numbers.
+
+    Features are kept.
+    """
+    trained = trained or self.trained
+    c = trained.config.copy_and_resolve_references().unlock()
+    c.data = self.data()
+    c.evals[self.config.evaluator] = ConfigDict(self.numbers)
+    kept = embed.Kept(self.run, {**self.rests_on, "checkpoint": trained.identity})
+    return Judge(c, trained.parts, self.splits, self.mesh, kept)
 
   def states(self) -> dict[str, TrainState]:
     """The random encoder's and the trained one's."""
@@ -91,6 +119,72 @@ class Case(NamedTuple):
     """What a result holds of rows."""
     used = self.data().to_dict()
     return {"numbers": self.numbers, "data": used, "results": rows}
+
+  def result_name(self, asked: Mapping[str, Any]) -> str:
+    """`name`, or a longer one where that holds the answer to another question.
+
+    `asked` has the "numbers" and "data" of a result. What was found on other data or
+    with other numbers is never overwritten, the same question is answered in place.
+    """
+    return self.distinct_name(asked, lambda name: _read(self.folder / f"{name}.json"))
+
+  def distinct_name(
+    self,
+    asked: Mapping[str, Any],
+    taken: Callable[[str], Mapping[str, Any] | None],
+  ) -> str:
+    """Likewise of what `taken` finds under a name; None: nothing. One on all processes.
+
+    What is longer says what differs, or is a digest of all that is asked.
+    """
+    asked = {"identity": self.identity, **asked}
+    names, before = [self.name], taken(self.name)
+    if before is not None and (unlike := _unlike(before, asked)):
+      said = "-".join(itertools.starmap(_said, unlike.items()))
+      names = [f"{self.name}-{_in_files(x)}" for x in (said[:60], _short(asked))]
+    free = (n for n in names if (b := taken(n)) is None or not _unlike(b, asked))
+    return sharding.gather_text(next(free, names[-1]))[0]
+
+
+def _read(path: pathlib.Path) -> Any:
+  try:
+    return json.loads(path.read_text("utf-8")) if path.exists() else None
+  except ValueError:
+    return {}  # nothing of ours
+
+
+def _unlike(before: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+  """{field: its value now} of what two questions do not share; {}: they are one."""
+  old, new = _fields(before), _fields(asked)
+  unlike = {k: new.get(k) for k in sorted(old | new) if old.get(k) != new.get(k)}
+  if "identity" in before:
+    other = provenance.differences(before["identity"], asked["identity"])
+  else:  # of an older ssljax, which says no more than the folder
+    other = before.get("data", {}).get("dir") != asked["data"].get("dir")
+  return {**unlike, "data": _short(asked)} if other else unlike
+
+
+def _fields(question: Mapping[str, Any]) -> dict[str, Any]:
+  """{"numbers.k": [5], ...}, without what says nothing or changes nothing."""
+  data = {k: v for k, v in question.get("data", {}).items() if k not in NO_MATTER}
+  told = {"numbers": question.get("numbers", {}), "data": data}
+  told = json.loads(json.dumps(told, default=list))
+  return {k: v for k, v in flat(told).items() if v not in (None, "", [], 0)}
+
+
+def _short(asked: Mapping[str, Any]) -> str:
+  known = [data.lasting(one) for one in asked["identity"].values()]
+  return data.digest([sorted(_fields(asked).items()), known])[:6]
+
+
+def _said(field: str, value: Any) -> str:
+  """("numbers.k", [5, 10]) -> "k5_10"."""
+  text = "_".join(map(str, value)) if isinstance(value, list) else str(value)
+  return field.rpartition(".")[2] + ("" if text[:1].isdigit() else "_") + text
+
+
+def _in_files(name: str) -> str:
+  return re.sub(r"[^\w.%:-]+", "_", name)
 
 
 def labelled(judge: Judge) -> Judge:

@@ -79,21 +79,27 @@ def results(runs: Mapping[str, Run]) -> list[Reached]:
   there once where they agree.
   """
   left = [(found, run) for run, its in runs.items() for found in its.protocols]
-  groups: dict[tuple[str, str], dict[str, dict]] = {}
+  groups: dict[tuple[str, str, str], dict[str, dict]] = {}
+  own: dict[tuple[str, str, str], bool] = {}
+  known = all(html.examples(found) for found, _ in left)  # not to older runs
   for found, run in sorted(left, key=lambda pair: html.place(pair[0])):
-    kind = html.title(found), json.dumps(html.settings(found), sort_keys=True)
+    settings, examples = html.settings(found), html.examples(found) if known else ""
+    if known:
+      settings.pop("data.dir", "")  # the same data may lie in several places
+    kind = html.title(found), json.dumps(settings, sort_keys=True), examples
     at = "" if found["step"] == runs[run].last else f" at step {found['step']:,}"
     groups.setdefault(kind, {})[run + at] = found
+    of_run = html.same_examples(found, runs[run].config["data"])
+    own[kind] = own.get(kind, True) and of_run
   reached = []
-  for (title, settings), group in groups.items():
-    like = {other: json.loads(other) for name, other in groups if name == title}
+  for kind, group in groups.items():
+    title, settings, _ = kind
+    like = {other: json.loads(other) for name, other, _ in groups if name == title}
     note = _note(like[settings], differences(like))
-    data = next(iter(group.values()))["data"]
-    own = all(html.same_examples(data, run.config["data"]) for run in runs.values())
     rows = _merged(
       {name: _rows(name, found["results"]) for name, found in group.items()}
     )
-    reached.append(Reached(title, note, like[settings], own, rows))
+    reached.append(Reached(title, note, like[settings], own[kind], rows))
   return reached
 
 

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from ssljax import sharding
+from ssljax import provenance, sharding
 from ssljax.data.source import Subset
 from ssljax.evals import features
 from ssljax.evals.features import FeatureSet
@@ -144,7 +144,9 @@ def _check_same(path: pathlib.Path, identity: dict[str, Any]) -> None:
   new = json.loads(json.dumps(identity, default=list))
   if sharding.exists(path):
     old = json.loads(path.read_text())
-    differing = [k for k in new if old.get(k) != new[k]]
+    differing = [k for k in new if k != "identity" and old.get(k) != new[k]]
+    if provenance.differences(old.get("identity", {}), new["identity"]):
+      differing.append("pictures")
     if differing:
       raise ConfigError(
         f"{path.parent} holds features of other {' and '.join(differing)}; name "

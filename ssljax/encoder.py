@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from ssljax import data, recipe, schedules, sharding
+from ssljax import data, provenance, recipe, schedules, sharding
 from ssljax.checkpoint import Checkpoints
 from ssljax.core import TrainState
 from ssljax.fields import ConfigError, as_path
@@ -61,6 +61,7 @@ class Trained(NamedTuple):
   spec: data.Spec  # of the batches that it saw
   plan: schedules.Plan
   identity: str  # the checkpoint's own
+  learned: provenance.Identities  # the data it did from; {}: it does not say
 
   @property
   def judged(self) -> TrainState:
@@ -107,13 +108,22 @@ def restore(workdir: str | pathlib.Path, mesh: Mesh, step: int = 0) -> Trained:
         f"{folder / str(step)} is damaged, or was written by another version of "
         f"ssljax ({_first_line(error)})"
       ) from error
-    return Trained(config, parts, state, spec, plan, checkpoints.identity(step))
+    learned = meta.get("identity", {})
+    name = checkpoints.identity(step)
+    return Trained(config, parts, state, spec, plan, name, learned)
 
 
 def steps(workdir: str | pathlib.Path) -> list[int]:
   """Those of a run's whole checkpoints, the newest last."""
   with Checkpoints(workdir) as checkpoints:
     return checkpoints.steps
+
+
+def learned(workdir: str | pathlib.Path) -> provenance.Identities:
+  """The data that the newest checkpoint in a run's folder is of; {}: nobody knows."""
+  with Checkpoints(workdir) as checkpoints:
+    meta = checkpoints.read_meta() if checkpoints.steps else {}
+    return meta.get("identity", {})
 
 
 def _first_line(error: Exception) -> str:

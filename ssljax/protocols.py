@@ -24,6 +24,8 @@ from ssljax import (
   figures,
   html,
   pictures,
+  provenance,
+  recipe,
   sharding,
   transfer,
 )
@@ -59,13 +61,15 @@ def evaluate(config: ConfigDict, folder: str | pathlib.Path | None = None) -> di
     raise ConfigError(str(error)) from error
   if found is None:
     return {}
-  name = found.pop("name", case.name)
+  name = found.pop("name", "") or case.result_name(found)
   result = {
     "protocol": config.protocol or config.evaluator,
     "evaluator": config.evaluator,
     "checkpoint": str(run),
     "step": int(trained.state.step),
     "seed": trained.config.seed,
+    "identity": case.identity,
+    **({} if case.is_own is None else {"own_data": case.is_own}),
     **found,
   }
   write(result, case.folder, name)
@@ -100,12 +104,10 @@ def training(case: Case, **numbers) -> dict[str, Any]:
   """A linear probe or fine-tuning, a run of its own; `numbers` are a run's fields."""
   labelled(case.judge())
   c = transfer.compose(case.config.training, case.run, case.trained, case.own_data)
-  workdir = case.folder / case.name
-  if (workdir / "config.json").exists():
-    before = json.loads((workdir / "config.json").read_text())["pretrained"]["step"]
-    if before != c.pretrained.step:  # the run went on since
-      workdir = workdir.with_name(f"{case.name}-of_step{c.pretrained.step}")
-  return {"name": workdir.name, **transfer.learn(c, workdir, case.mesh)}
+  identity = provenance.identify(recipe.open_data(c))
+  asked = {"data": c.data.to_dict(), "identity": identity, **transfer.origin(c)}
+  name = case.distinct_name(asked, lambda name: transfer.question(case.folder / name))
+  return {"name": name, **transfer.learn(c, case.folder / name, case.mesh)}
 
 
 def progress(case: Case, *, k: int = 10) -> dict[str, Any]:
@@ -116,9 +118,9 @@ def progress(case: Case, *, k: int = 10) -> dict[str, Any]:
   """
   rows, before = {}, None
   for step in encoder.steps(case.run):
-    one = case._replace(trained=encoder.restore(case.run, case.mesh, step))
-    judge = labelled(one.judge())
-    seen = judge.features(one.trained.state, "trained encoder")
+    trained = encoder.restore(case.run, case.mesh, step)
+    judge = labelled(case.judge(trained))
+    seen = judge.features(trained.state, "trained encoder")
     chosen = np.random.default_rng(0).permutation(len(seen.test_x))[: geometry.MOST]
     x = seen.test_x[chosen]
     if not 0 < k < len(x):
@@ -174,8 +176,7 @@ def zero_shot(
 def embedded(case: Case, *, format: str = "npz", rows: int = 4096) -> None:
   """Features of every picture, as a file that other tools read (see `embed.write`)."""
   judge, state = case.judge(), case.trained.state
-  identity = case.identity(judge.splits)
-  path = embed.write(judge, state, identity, case.folder, format=format, rows=rows)
+  path = embed.write(judge, state, case.rests_on, case.folder, format=format, rows=rows)
   if jax.process_index() == 0:
     print(f"written to {path}")
 
@@ -190,11 +191,13 @@ def pictured(case: Case, *, shown: int = 8, neighbours: int = 8) -> dict[str, An
   rows = {judge.raw: None, **case.states()}
   seen = {row: judge.features(state, row) for row, state in rows.items()}
   *_, (state, last) = zip(rows.values(), seen.values(), strict=True)
-  folder = case.folder / case.name
+  asked = {"numbers": {"shown": shown, "neighbours": neighbours}, **case.found({})}
+  name = case.result_name(asked)
+  folder = case.folder / name
   pictures.draw_method(judge, state, folder)
   pictures.draw(judge, state, last, folder, shown=shown, neighbours=neighbours)
   pictures.draw_more(seen, folder)
-  return case.found({})
+  return {"name": name, **case.found({})}
 
 
 PROTOCOLS: dict[str, Callable] = {

@@ -15,6 +15,7 @@ from ssljax import augment, data, figures, html, pictures
 from ssljax.core import TrainState
 from ssljax.data.source import Subset
 from ssljax.judge import Judge, Scores, compare
+from ssljax.provenance import Identities
 from ssljax.writer import Writer
 
 PICTURED = 8  # examples in the grid of views, from all over the data
@@ -49,6 +50,7 @@ def finish(
   last: TrainState,
   writer: Writer,
   workdir: pathlib.Path,
+  identity: Identities,
 ) -> dict[str, Scores]:
   """Judges the last state beside the first: the table, results.json, the report.
 
@@ -68,7 +70,7 @@ def finish(
   if jax.process_index() == 0:
     if rows:
       (workdir / "results.json").write_text(json.dumps(rows, indent=2) + "\n")
-    text = json.dumps(about(judge, last), indent=2)
+    text = json.dumps({**about(judge, last), "identity": identity}, indent=2)
     (workdir / "about.json").write_text(text + "\n")
     html.write(workdir)
     writer.say(

@@ -90,6 +90,17 @@ def put_number(number: int, mesh: Mesh) -> jax.Array:
     )
 
 
+def gather_text(text: str) -> list[str]:
+  """What each process says, in their order, on every one of them."""
+  if jax.process_count() == 1:
+    return [text]
+  own = np.frombuffer(text.encode(), np.uint8)
+  lengths = multihost_utils.process_allgather(np.asarray(len(own))).ravel()
+  padded = np.pad(own, (0, lengths.max() - len(own)))
+  rows = multihost_utils.process_allgather(padded)
+  return [row[:n].tobytes().decode() for row, n in zip(rows, lengths, strict=True)]
+
+
 def exists(path: pathlib.Path) -> bool:
   """Whether process 0 finds something there; all processes ask together.
 

@@ -16,6 +16,7 @@ from ssljax import (
   diagnostics,
   dispatch,
   pretrained,
+  provenance,
   recipe,
   report,
   runs,
@@ -64,13 +65,17 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict:
   shapes = recipe.trace(parts, blank)
   judge = Judge(config, parts, splits, mesh)
   checkpoints = Checkpoints(workdir, **config.checkpoint)
+  identity = provenance.identify(splits)
+  notes = provenance.check(checkpoints, identity, workdir)
   with Writer(workdir, config, plan) as writer, checkpoints:
     writer.say(summary(config, plan, shapes, mesh, checkpoints.latest or 0))
+    for note in notes:
+      writer.say(note)
     if jax.process_index() == 0:
       splits.train.save(workdir)
     report.picture_views(config, splits.train, workdir)
     loader = open_loader(config, splits.train)
-    run = Run(config, parts, plan, mesh, judge, loader, checkpoints, writer)
+    run = Run(config, parts, plan, mesh, judge, loader, identity, checkpoints, writer)
     init = dispatch.compile_init(parts.init, blank, mesh)
     state = run.restored(shapes) or pretrained.start(config, init(), mesh)
     state = run.train(state)
@@ -83,7 +88,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict:
     if int(state.step) < plan.total_steps:
       writer.say(f"Stopped at step {state.step} and saved; the same line continues.")
       return {}
-    return report.finish(config, judge, init(), state, writer, workdir)
+    return report.finish(config, judge, init(), state, writer, workdir, identity)
 
 
 def open_loader(config: ConfigDict, source: data.Source) -> data.Loader:
@@ -126,11 +131,12 @@ class Run:
     mesh: Mesh,
     judge: Judge,
     loader: data.Loader,
+    identity: provenance.Identities,
     checkpoints: Checkpoints,
     writer: Writer,
   ):
     self.config, self.parts, self.plan, self.mesh = config, parts, plan, mesh
-    self.judge, self.loader = judge, loader
+    self.judge, self.loader, self.identity = judge, loader, identity
     self.checkpoints, self.writer = checkpoints, writer
     every = config.evals.every_epochs * plan.steps_per_epoch
     self.eval_every = every if every and judge.possible else math.inf
@@ -217,6 +223,7 @@ class Run:
     return {
       "config": json.loads(self.config.to_json()),
       "data": self.loader.state(done),
+      "identity": self.identity,
       "plan": self.plan._asdict(),
       "spec": self.loader.spec,
     }

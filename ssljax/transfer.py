@@ -5,6 +5,7 @@ continued and looked at like any other.
 """
 
 import functools
+import json
 import pathlib
 from typing import Any
 
@@ -75,7 +76,7 @@ def learn(config: ConfigDict, workdir: pathlib.Path, mesh: Mesh) -> dict[str, An
   """
   check(config)
   train.train_and_evaluate(config, workdir)
-  trained, parts, state, _, plan, _ = encoder.restore(workdir, mesh)
+  trained, parts, state, _, plan, *_ = encoder.restore(workdir, mesh)
   numbers = {name: trained[name] for name in NUMBERS}
   numbers["method"] = {
     k: v for k, v in trained.method.items() if k not in ("base", "inputs")
@@ -106,6 +107,24 @@ def learn(config: ConfigDict, workdir: pathlib.Path, mesh: Mesh) -> dict[str, An
   linear = float(_accuracies(*test.extract(predict))[best])
   rows = {"trained encoder": {"linear": linear}}
   return {**used, "results": rows, "head": heads[best], "grid": grid}
+
+
+def origin(config: ConfigDict) -> dict[str, Any]:
+  """What a run that `compose` gave starts from, as the "numbers" of a question."""
+  return {"numbers": {"of_step": config.pretrained.step}}
+
+
+def question(workdir: pathlib.Path) -> dict[str, Any] | None:
+  """What the run in `workdir` learns from what; None where there is none.
+
+  "numbers", "data" and, where it has a checkpoint that tells, "identity".
+  """
+  if not (workdir / "config.json").exists():
+    return None
+  config = ConfigDict(json.loads((workdir / "config.json").read_text()))
+  asked = {"data": config.data.to_dict(), **origin(config)}
+  known = encoder.learned(workdir)
+  return {**asked, "identity": known} if known else asked
 
 
 def check(config: ConfigDict) -> None:

@@ -145,7 +145,7 @@ def test_fine_tuning_starts_from_the_weights_that_are_judged(workdir):
 def test_a_probe_sees_the_colours_that_the_run_saw():
   config = importlib.import_module("configs.cmc_cifar10").get_config("smoke")
   plan, state = schedules.Plan(8, 8, 1, 20), SimpleNamespace(step=7)
-  trained = encoder.Trained(config, None, state, {}, plan, "")
+  trained = encoder.Trained(config, None, state, {}, plan, "", {})
   training = importlib.import_module("configs.eval.linear_moco").get_config().training
   composed = transfer.compose(training, "runs/cmc", trained, {"name": "cifar100"})
   seen, run = map(augment.configure, (composed.augment, config.augment))
@@ -165,12 +165,17 @@ def test_results_of_other_steps_and_data_have_names_of_their_own():
 
 def test_features_are_not_taken_for_those_of_other_pictures(tmp_path):
   config = importlib.import_module("configs.eval.knn").get_config()
-  config.data.update(name="folder", dir=str(tmp_path))
+  config.data.update(name="folder", dir=str(tmp_path / "pile"))
   run = importlib.import_module("configs.simclr_folder").get_config("smoke")
-  case = Case(config, tmp_path, None, None, SimpleNamespace(config=run, identity="1"))
-  identities = []
+  trained = SimpleNamespace(config=run, identity="1", learned={})
+
+  def rests_on():
+    return Case(config, tmp_path, None, None, trained).rests_on
+
+  (tmp_path / "pile").mkdir()
+  known = []
   for name in ("a", "b", "c"):
-    Image.fromarray(pictures(8, 8, 3)).save(tmp_path / f"{name}.png")
-    identities.append(case.identity(recipe.open_data(config)))
-  assert identities[0] != identities[1] != identities[2]
-  assert identities[2] == case.identity(recipe.open_data(config))
+    Image.fromarray(pictures(8, 8, 3)).save(tmp_path / "pile" / f"{name}.png")
+    known.append(rests_on())
+  assert known[0] != known[1] != known[2]
+  assert known[2] == rests_on()

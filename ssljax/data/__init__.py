@@ -18,12 +18,14 @@ from ssljax.data import (
 from ssljax.data.captions import prompts
 from ssljax.data.codec import Spec
 from ssljax.data.decode import Pictures
+from ssljax.data.identity import Identity, differences, digest, identify, lasting
 from ssljax.data.loader import Loader, eval_batches, make_loader, prefetch
 from ssljax.data.reader import zeros
 from ssljax.data.source import Source, Splits, spec
 from ssljax.data.tokenizer import Tokenizer
 
 __all__ = [
+  "Identity",
   "Loader",
   "Pictures",
   "Source",
@@ -31,7 +33,11 @@ __all__ = [
   "Splits",
   "Tokenizer",
   "build",
+  "differences",
+  "digest",
   "eval_batches",
+  "identify",
+  "lasting",
   "make_loader",
   "prefetch",
   "prompts",

@@ -1,14 +1,17 @@
 """Several pictures of one scene that lie on one another: colour, depth, normals, ..."""
 
 import contextlib
+import os
 import pathlib
 import zipfile
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from absl import logging
 from PIL import Image
 
+from ssljax.data import identity
 from ssljax.data.codec import Codec, Example, UnreadableError
 from ssljax.data.decode import to_rgb
 from ssljax.data.folder import EVAL_FOLDERS, PICTURES
@@ -75,6 +78,18 @@ class Scenes(Source):
     count = max(labels, default=-1) + 1
     self.class_names = like.class_names if like else tuple(map(str, range(count)))
     self.ranges = like.ranges if like else self._ranges()
+
+  def facts(self):
+    """The arrays, or of files names, sizes and times; and the labels."""
+    known: dict[str, Any] = {"planes": self.planes, "labels": self.labels}
+    for name, each in self.stored.items():
+      if isinstance(each, np.ndarray):
+        known.setdefault("arrays", {})[name] = each
+      else:
+        files = [os.path.relpath(file, self.name) for file in each]
+        for word, values in identity.of_files(pathlib.Path(self.name), files).items():
+          known.setdefault(word, {})[name] = values
+    return known
 
   def __len__(self) -> int:
     return len(self.labels)

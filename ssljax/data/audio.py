@@ -75,6 +75,10 @@ class Pieces(Source):
     example = self.files[file]
     return {**example, "audio": (example["audio"], start)}
 
+  def facts(self):
+    """The files', and where they are cut."""
+    return {**self.files.facts(), "pieces": self.starts}
+
   def codecs(self, size: int):
     """Samples at the common rate."""
     return (Waveforms(size, self.rate),)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ssljax.data import identity
 from ssljax.data.codec import Example
 from ssljax.data.folder import CHECK_AT_MOST, EVAL_FOLDERS
 from ssljax.data.source import Source, Splits
@@ -44,6 +45,12 @@ class Pairs(Source):
       )
     self._number = {name: i for i, name in enumerate(self.class_names)}
 
+  def facts(self):
+    """The table's columns, sizes and times of its files."""
+    names, captions, labels = map(list, zip(*self.rows, strict=True))
+    files = identity.of_files(self.root, names)
+    return {**files, "captions": captions, "labels": labels}
+
   def __len__(self) -> int:
     return len(self.rows)
 
@@ -63,6 +70,15 @@ class Captioned(Source):
   def __init__(self, source: Source, templates: Sequence[str], tokenizer: Tokenizer):
     self.source, self.templates, self.tokenizer = source, templates, tokenizer
     self.name, self.class_names = source.name, source.class_names
+
+  def facts(self):
+    """The source's, and what its classes are said in."""
+    said = {"templates": list(self.templates)} if self.templates else {}
+    return {**self.source.facts(), **said}
+
+  def path(self, index: int) -> str:
+    """The source's."""
+    return self.source.path(index)
 
   def __len__(self) -> int:
     return len(self.source)

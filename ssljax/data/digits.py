@@ -16,6 +16,10 @@ class Digits(Source):
   def __init__(self, images: np.ndarray, labels: np.ndarray):
     self.images, self.labels = images, labels
 
+  def facts(self):
+    """All of it."""
+    return {"images": self.images, "labels": self.labels}
+
   def __len__(self) -> int:
     return len(self.images)
 

@@ -2,6 +2,7 @@
 
 import collections
 import concurrent.futures
+import functools
 import hashlib
 import os
 import pathlib
@@ -12,6 +13,7 @@ from absl import logging
 from PIL import Image
 from tqdm import tqdm
 
+from ssljax.data import identity
 from ssljax.data.source import Example, Source, Splits
 from ssljax.fields import as_path
 
@@ -65,6 +67,14 @@ class Folder(Source):
   def path(self, index: int) -> str:
     """Below `root`."""
     return self.files[index]
+
+  @functools.cached_property
+  def _listing(self) -> dict[str, list]:
+    return identity.of_files(self.root, self.files)
+
+  def facts(self):
+    """Names, sizes and times of the files, and their labels."""
+    return {**self._listing, "labels": self.labels}
 
   def __len__(self) -> int:
     return len(self.files)

@@ -3,7 +3,7 @@
 import abc
 import os
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -53,6 +53,14 @@ class Source(abc.ABC):
     """
     return np.arange(len(self))
 
+  def facts(self) -> dict[str, Any]:
+    """What tells it from other data without opening an example: a word -> values.
+
+    Such as names, labels and sizes of all examples, plain values in sequences or
+    arrays. Nothing of where they lie: moved data is the same (see `identity`).
+    """
+    return {}
+
   @abc.abstractmethod
   def __len__(self) -> int: ...
 
@@ -93,6 +101,10 @@ class Subset(Source):
   def listed(self) -> np.ndarray:
     """Those of the whole."""
     return self.source.listed()[self.numbers]
+
+  def facts(self):
+    """The whole's, and which examples of it these are."""
+    return {**self.source.facts(), "chosen": self.numbers}
 
   def __len__(self) -> int:
     return len(self.numbers)

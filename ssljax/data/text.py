@@ -31,6 +31,10 @@ class Passages(Source):
     self.text_shape = (len(passages[0]),)
     self.captions = [sentence for passage in passages for sentence in passage]
 
+  def facts(self):
+    """All sentences, and what they are labelled with."""
+    return {"sentences": self.passages, "labels": self.labels}
+
   def __len__(self) -> int:
     return len(self.passages)
 

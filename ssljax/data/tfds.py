@@ -18,6 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 from tqdm import tqdm
 
+from ssljax.data import identity
 from ssljax.data.source import Example, Source, Splits
 from ssljax.fields import as_path
 
@@ -46,11 +47,19 @@ class Records(Source):
     self.label_key = "label" if "label" in labels else next(iter(labels), None)
     if self.label_key:
       self.class_names = tuple(features[self.label_key].names)
+    self.data_set, self.files = info.full_name, _files(info, split)
     decoders = {k: tfds.decode.SkipDecoding() for k in pictures}  # `decode.py` does
     if info.file_format == tfds.core.FileFormat.TFRECORD:
       self.records = TFRecords(info, split, decoders)
     else:
       self.records = builder.as_data_source(split, decoders=decoders)
+
+  def facts(self):
+    """Its name and version, sizes and times of its files.
+
+    Sizes stand with the times: prepared in another format it is the same data.
+    """
+    return {"data set": self.data_set, identity.TIMES: self.files}
 
   def __len__(self) -> int:
     return len(self.records)
@@ -113,6 +122,17 @@ class TFRecords:
 def _hash(key: str) -> str:
   """As `tensorflow_datasets.core.hashing`, which TFDS keeps for the sake of slices."""
   return hashlib.md5(key.encode()).hexdigest()
+
+
+def _files(info, split: str) -> list[tuple[str, int, int]]:
+  """Names, sizes and times of a split's files, as far as this system knows them."""
+  known = []
+  for part in info.splits[split].file_instructions:
+    with contextlib.suppress(OSError):
+      found = os.stat(part.filename)
+      name = os.path.basename(part.filename)
+      known.append((name, found.st_size, found.st_mtime_ns))
+  return known
 
 
 def _spans(file: np.ndarray) -> list[tuple[int, int]]:

@@ -24,6 +24,10 @@ class Tones(Source):
   def __init__(self, start: int, stop: int):
     self.numbers = range(start, stop)
 
+  def facts(self):
+    """Its numbers alone: the last bit of a sine may depend on the machine."""
+    return {"contents": f"tones {self.numbers.start} to {self.numbers.stop}"}
+
   def __len__(self) -> int:
     return len(self.numbers)
 

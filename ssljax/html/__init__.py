@@ -5,6 +5,7 @@ from ssljax.html.report import Run, history, read, write
 from ssljax.html.results import (
   TRAINED,
   bars,
+  examples,
   place,
   same_examples,
   settings,
@@ -17,6 +18,7 @@ __all__ = [
   "Section",
   "Table",
   "bars",
+  "examples",
   "figure",
   "history",
   "place",

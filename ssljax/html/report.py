@@ -97,12 +97,13 @@ def _at_the_end(run: Run) -> dict[str, Any]:
     "numbers": {name: c["evals"].get(name) for name in c["evals"]["at_end"]},
     "data": c["data"],
     "results": _json(run.folder / "results.json"),
+    "identity": run.about.get("identity", {}),
   }
   if not found["results"] and c.get("pretrained", {}).get("checkpoint"):
     beside = results.read(run.folder.parent / f"{run.folder.name}.json")
     if beside and c["pretrained"].get("step") in (0, beside["step"]):
       found |= beside
-  found |= {"protocol": AT_THE_END, "step": run.last}
+  found |= {"protocol": AT_THE_END, "step": run.last, "own_data": True}
   return results.checked(found, run.folder / "results.json")
 
 
@@ -137,7 +138,7 @@ def history(run: Run) -> list[dict[str, Any]]:
   """Rows as of metrics.jsonl, with what was measured on its checkpoints later."""
   rows = list(run.metrics)
   for found in run.protocols:
-    same = results.same_examples(found["data"], run.config["data"])
+    same = results.same_examples(found, run.config["data"])
     if found["evaluator"] == "progress" and same:
       rows += [
         {"step": int(row.removeprefix("step ")), **values}

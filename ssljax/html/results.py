@@ -97,9 +97,25 @@ def settings(found: Mapping[str, Any]) -> dict[str, str]:
   return {"evaluator": found["evaluator"], **given}
 
 
-def same_examples(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-  """Whether two configs of data learn from and are judged on the same examples."""
-  return all((one.get(name) or "") == (other.get(name) or "") for name in EXAMPLES)
+def same_examples(found: Mapping[str, Any], data: Mapping[str, Any]) -> bool:
+  """Whether a result is on the examples of its run, whose config of data is `data`.
+
+  Where the result itself knows ("own_data"), the folder is no matter: it may move.
+  """
+  one, known = found["data"], found.get("own_data")
+  names = [name for name in EXAMPLES if name != "dir" or known is None]
+  alike = all((one.get(name) or "") == (data.get(name) or "") for name in names)
+  return alike and known is not False
+
+
+def examples(found: Mapping[str, Any]) -> str:
+  """Which examples a result is on, as far as it says; "" where it does not."""
+  known = found.get("identity", {})
+  lasting = {
+    split: {word: value for word, value in one.items() if word != "times"}
+    for split, one in known.items()
+  }
+  return json.dumps(lasting, sort_keys=True) if lasting else ""
 
 
 def tables(found: Mapping[str, Any], data: Mapping[str, Any], last: int) -> list[Table]:
@@ -124,10 +140,12 @@ def tables(found: Mapping[str, Any], data: Mapping[str, Any], last: int) -> list
 def where(found: Mapping[str, Any], data: Mapping[str, Any], last: int) -> str:
   """On what data and at what step, where these are not the run's own and last."""
   parts = []
-  if not same_examples(found["data"], data):
+  if not same_examples(found, data):
     parts.append(f"on {found['data']['name']}")
     other = {k: found["data"].get(k) for k in EXAMPLES[1:]}
     parts += [f"{k} = {v}" for k, v in other.items() if v and v != data.get(k)]
+    if len(parts) == 1 and found["data"]["name"] == data["name"]:
+      parts.append("changed since the run learned from it")
   if found["step"] != last:
     parts.append(f"at step {found['step']:,}")
   return ", ".join(parts)

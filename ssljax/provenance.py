@@ -1,0 +1,60 @@
+"""Which data a run learned from: kept with it, and compared wherever it goes on."""
+
+import json
+import pathlib
+
+from ssljax import data, sharding
+from ssljax.checkpoint import Checkpoints
+from ssljax.fields import ConfigError
+
+Identities = dict[str, data.Identity]  # of "train" and, where there is one, "eval"
+
+
+def identify(splits: data.Splits) -> Identities:
+  """{"train": identity, "eval": identity}, on every process that of process 0.
+
+  ConfigError where a process reads other data.
+  """
+  own = {k: data.identify(s) for k, s in splits._asdict().items() if s is not None}
+  first, *others = map(json.loads, sharding.gather_text(json.dumps(own)))
+  for process, other in enumerate(others, 1):
+    if unlike := differences(first, other):
+      (split, words), *_ = unlike.items()
+      raise ConfigError(
+        f"process {process} reads other data than process 0: its {split} split "
+        f"differs in {words}; give all of them the same data.dir, or copies of it"
+      )
+  return first
+
+
+def differences(before: Identities, now: Identities) -> dict[str, str]:
+  """Two data of `identify` -> in what each split differs, in words; {}: the same."""
+  said = {}
+  for split in before.keys() | now.keys():
+    if split not in before or split not in now:
+      said[split] = "there was none" if split in now else "there is none now"
+    elif words := data.differences(before[split], now[split]):
+      said[split] = ", ".join(words)
+  return said
+
+
+def check(
+  checkpoints: Checkpoints, identity: Identities, workdir: pathlib.Path
+) -> list[str]:
+  """What to say of the data that a run goes on with; ConfigError if it is another's."""
+  if checkpoints.latest is None:
+    return []
+  before = checkpoints.read_meta().get("identity")
+  if before is None:
+    return ["This run does not say on which data it is (an older ssljax wrote it)."]
+  differing = differences(before, identity)
+  if "train" in differing:
+    raise ConfigError(
+      f"{workdir} holds a run on other data: the training split differs in "
+      f"{differing['train']}; set data.dir to the data it began with, or name another "
+      "--workdir"
+    )
+  return [
+    f"It is judged on other data from here on: the evaluation split differs in {words}."
+    for words in differing.values()
+  ]
