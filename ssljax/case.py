@@ -143,7 +143,7 @@ class Case:
       said = "-".join(itertools.starmap(_said, unlike.items()))
       names = [f"{self.name}-{_in_files(x)}" for x in (said[:60], _short(asked))]
     free = (n for n in names if (b := taken(n)) is None or not _unlike(b, asked))
-    return sharding.gather_text(next(free, names[-1]))[0]
+    return sharding.told(next(free, names[-1]))
 
 
 def _read(path: pathlib.Path) -> Any:
