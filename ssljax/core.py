@@ -88,6 +88,11 @@ class Method(abc.ABC):
     """One view [B,...] of `input`, nothing random -> features [B,D] f32, to judge."""
     return self.apply(*self.judged(state, x))["features"].astype(jnp.float32)
 
+  @property
+  def needs_labels(self) -> bool:
+    """Whether it learns from labels: data without any is refused."""
+    return False
+
   def layers(self, state: TrainState, x: jax.Array) -> dict[str, tuple]:
     """One view [B,...] -> what the judged network shows of its inside, layer by layer.
 

@@ -133,11 +133,17 @@ def _join(files: list[pathlib.Path], path: pathlib.Path) -> None:
       {
         "feature": pyarrow.FixedSizeListArray.from_arrays(part["feature"].ravel(), dim),
         **{k: part[k] for k in columns[1:]},
+        "path": [_utf8(path) for path in part["path"].tolist()],
       }
     )
     writer = writer or parquet.ParquetWriter(path, table.schema)
     writer.write_table(table)
   writer.close()
+
+
+def _utf8(path: str) -> str:
+  """Parquet's strings are UTF-8: bytes of a path that are not are written out."""
+  return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _check_same(path: pathlib.Path, identity: dict[str, Any]) -> None:

@@ -79,12 +79,8 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict:
     init = dispatch.compile_init(parts.init, blank, mesh)
     state = run.restored(shapes) or pretrained.start(config, init(), mesh)
     state = run.train(state)
-    if loader.unreadable:
-      reasons = "\n  ".join(loader.unreadable.values())
-      writer.say(
-        f"Unreadable examples, each replaced by the next: {len(loader.unreadable)}\n"
-        f"  {reasons}"
-      )
+    if complaint := loader.complaint():
+      writer.say(complaint)
     if int(state.step) < plan.total_steps:
       writer.say(f"Stopped at step {state.step} and saved; the same line continues.")
       return {}

@@ -73,6 +73,14 @@ def test_embedding_has_a_colour_for_each_class(tmp_path, n):
     assert share_of(np.round(np.multiply(colour, 255)), path) > 2e-4
 
 
+def test_a_class_s_name_is_no_formula(tmp_path):
+  x = np.random.default_rng(0).normal(size=(9, 4))
+  names = ["$_^$", "\\frac{", "a%s{}"]
+  figures.embedding(x, np.arange(9) % 3, names, tmp_path / "embedding.png")
+  figures.confusion(np.eye(3, dtype=int), names, "a vote", tmp_path / "confusion.png")
+  assert (tmp_path / "confusion.png").stat().st_size > 1_000
+
+
 def test_many_classes_have_colours_but_no_legend(tmp_path):
   x = np.random.default_rng(0).normal(size=(50, 8))
   names = [f"a very long name of class {c}" for c in range(50)]

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import shutil
 
 import jax
@@ -11,7 +12,7 @@ from PIL import Image
 from pyarrow import parquet
 
 import ssljax
-from ssljax import encoder, figures, sharding
+from ssljax import embed, encoder, figures, sharding
 from ssljax.checkpoint import Checkpoints
 from ssljax.evals import geometry
 
@@ -230,3 +231,12 @@ def test_a_checkpoint_made_on_eight_devices_is_the_same_on_one(run):
     strict=True,
   ):
     np.testing.assert_array_equal(x, y)
+
+
+def test_parquet_holds_paths_that_are_no_utf_8(tmp_path):
+  paths = np.array([os.fsdecode(b"caf\xe9.png"), "tea.png"])
+  arrays = {"feature": np.ones((2, 3), np.float32), "label": np.int32([0, 1])}
+  np.savez(tmp_path / "0.npz", path=paths, split=np.array(["train"] * 2), **arrays)
+  embed._join([tmp_path / "0.npz"], tmp_path / "features.parquet")
+  table = parquet.read_table(tmp_path / "features.parquet")
+  assert table["path"].to_pylist() == ["caf\\xe9.png", "tea.png"]

@@ -11,10 +11,10 @@ import numpy as np
 from absl import logging
 from PIL import Image
 
-from ssljax.data import identity
+from ssljax.data import identity, places
 from ssljax.data.codec import Codec, Example, UnreadableError
 from ssljax.data.decode import to_rgb
-from ssljax.data.folder import EVAL_FOLDERS, PICTURES
+from ssljax.data.folder import PICTURES
 from ssljax.data.source import Source, Splits
 from ssljax.fields import as_path
 
@@ -74,7 +74,8 @@ class Scenes(Source):
     like: "Scenes | None" = None,
   ):
     """`like`: the training split, where this is the evaluation split."""
-    self.name, self.planes, self.stored, self.labels = name, planes, stored, labels
+    self.name = places.printable(name)
+    self.planes, self.stored, self.labels = planes, stored, labels
     count = max(labels, default=-1) + 1
     self.class_names = like.class_names if like else tuple(map(str, range(count)))
     self.ranges = like.ranges if like else self._ranges()
@@ -129,7 +130,9 @@ def load(plane: np.ndarray | pathlib.Path, channels: int) -> np.ndarray:
         else:  # the numbers of a palette are what they are, classes mostly
           plane = np.asarray(f if len(f.getbands()) == 1 else f.convert("L"))
     except Exception as error:  # Pillow's plugins raise whatever broken bytes lead to
-      raise UnreadableError(f"{plane}: {type(error).__name__}: {error}") from error
+      raise UnreadableError(
+        f"{places.printable(str(plane))}: {type(error).__name__}: {error}"
+      ) from error
   return plane.reshape(*plane.shape[:2], channels)
 
 
@@ -145,9 +148,9 @@ def splits(
   A split is a file of NumPy, `train.npz`, whose arrays are the planes, [N,H,W] or
   [N,H,W,C] of any numeric type, and perhaps "label" [N]; or it is a folder of folders,
   `train/rgb/x.png` beside `train/depth/x.png`, unlabelled, of 1 or 3 channels each.
-  Default: "train" with "val", "validation" or "test", else all of `dir`, which may be
-  a file too, to train on. Ranges are those of the training split (`Stacked`). Raises
-  ValueError.
+  Default: what is called like one, in any case (`places.TRAIN`, `places.EVAL`), else
+  all of `dir`, which may be a file too, to train on. Ranges are those of the training
+  split (`Stacked`). Raises ValueError.
   """
   planes = _check(planes)
   root = as_path(dir)
@@ -156,8 +159,8 @@ def splits(
       f"data.dir={dir!r} is neither a folder nor a file of arrays; name the folder of "
       "train.npz, or of a folder for each plane"
     )
-  train = _find(root, "train_split", train_split, ("train",)) or root
-  evaluate = _find(root, "eval_split", eval_split, EVAL_FOLDERS)
+  train = _find(root, "train_split", train_split, places.TRAIN) or root
+  evaluate = _find(root, "eval_split", eval_split, places.EVAL)
   train = _open(train, planes)
   return Splits(train, _open(evaluate, planes, train) if evaluate else None)
 
@@ -175,16 +178,19 @@ def _check(planes) -> Planes:
   return checked
 
 
-def _find(root: pathlib.Path, field: str, chosen: str, defaults: Sequence[str]):
-  names = (chosen,) if chosen else defaults
-  paths = [root / file for name in names for file in (f"{name}.npz", name)]
-  found = next((path for path in paths if path.exists()), None)
-  if chosen and not found:
-    raise ValueError(
-      f"data.{field}={chosen!r} is neither a folder nor a file of {str(root)!r}, which "
-      f"has {_listing(root)}"
-    )
-  return found
+def _find(root: pathlib.Path, field: str, chosen: str, groups: places.Groups):
+  if chosen:
+    paths = (root / chosen, root / f"{chosen}.npz")
+    path = next((path for path in paths if path.exists()), None)
+    if not path:
+      raise ValueError(
+        f"data.{field}={chosen!r} is neither a folder nor a file of {str(root)!r}, "
+        f"which has {_listing(root)}"
+      )
+    return path
+  entries = root.iterdir() if root.is_dir() else ()
+  entries = (p for p in entries if p.is_dir() or p.suffix.lower() == ".npz")
+  return places.pick(entries, groups, field)
 
 
 def _open(path: pathlib.Path, planes: Planes, like: Scenes | None = None) -> Scenes:
@@ -246,7 +252,8 @@ def _files(root: pathlib.Path, planes: Planes) -> dict[str, list[pathlib.Path]]:
     )
   alone = sum(len(files) - len(stems) for files in by_stem.values())
   if alone:
-    logging.warning("Left out %d files of %s that lack a plane", alone, root)
+    name = places.printable(str(root))
+    logging.warning("Left out %d files of %s that lack a plane", alone, name)
   return {name: [files[s] for s in sorted(stems)] for name, files in by_stem.items()}
 
 

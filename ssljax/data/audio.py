@@ -1,4 +1,4 @@
-"""Recordings: wav, flac, ogg and mp3 in folders, as `folder.tree` sorts them."""
+"""Recordings: wav, flac, ogg and mp3 in folders, as `tree.splits` sorts them."""
 
 import math
 import pathlib
@@ -6,8 +6,9 @@ import pathlib
 import numpy as np
 from scipy import signal
 
-from ssljax.data import folder
+from ssljax.data import tree
 from ssljax.data.codec import Codec, Example, UnreadableError
+from ssljax.data.places import printable
 from ssljax.data.source import Source, Splits
 
 Recording = tuple[pathlib.Path, int] | np.ndarray  # file and first sample, or int16 [L]
@@ -46,7 +47,7 @@ class Waveforms(Codec):
         f.seek(round(start * own / self.rate))
         samples = f.read(math.ceil(self.size * own / self.rate), always_2d=True)
     except soundfile.SoundFileError as error:
-      raise UnreadableError(f"{file}: {error}") from error
+      raise UnreadableError(f"{printable(str(file))}: {error}") from error
     samples = samples.mean(1)
     if own != self.rate:
       divisor = math.gcd(own, self.rate)
@@ -57,7 +58,7 @@ class Waveforms(Codec):
 class Pieces(Source):
   """Each recording in pieces of `size` samples; a last short one counts where alone."""
 
-  def __init__(self, files: folder.Folder, size: int, rate: int):
+  def __init__(self, files: tree.Folder, size: int, rate: int):
     self.files, self.rate = files, rate
     self.name, self.class_names = files.name, files.class_names
     self.starts: list[tuple[int, int]] = []
@@ -95,13 +96,13 @@ def splits(
   """Recordings in the tree `dir`, at `sample_rate` Hz, in pieces of `size` samples."""
   if sample_rate < 1:
     raise ValueError(f"data.sample_rate={sample_rate} must be a rate in Hz; try 16000")
-  kind = folder.Kind(
+  kind = tree.Kind(
     "audio",
     "recordings",
     frozenset((".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff")),
     _soundfile().info,
   )
-  train, evaluate = folder.tree(kind, dir, train_split, eval_split)
+  train, evaluate = tree.splits(kind, dir, train_split, eval_split)
   return Splits(
     Pieces(train, size, sample_rate),
     Pieces(evaluate, size, sample_rate) if evaluate else None,

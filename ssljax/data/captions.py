@@ -10,14 +10,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ssljax.data import identity
+from ssljax.data import identity, places
 from ssljax.data.codec import Example
-from ssljax.data.folder import CHECK_AT_MOST, EVAL_FOLDERS
 from ssljax.data.source import Source, Splits
 from ssljax.data.tokenizer import Texts, Tokenizer
+from ssljax.data.tree import CHECK_AT_MOST
 from ssljax.fields import as_path
 
 TABLES = ("captions.csv", "captions.jsonl")
+ENDINGS = (".csv", ".jsonl")
 
 
 class Row(NamedTuple):
@@ -34,7 +35,8 @@ class Pairs(Source):
   def __init__(
     self, table: pathlib.Path, rows: list[Row], classes: Sequence[str] | None = None
   ):
-    self.name, self.root, self.rows = str(table), table.parent, rows
+    self.name = places.printable(str(table))
+    self.root, self.rows = table.parent, rows
     labels = {row.label for row in rows} - {""}
     self.class_names = tuple(sorted(labels) if classes is None else classes)
     self.captions = [row.caption for row in rows]
@@ -115,22 +117,22 @@ def splits(*, dir: str = "", train_split: str = "", eval_split: str = "") -> Spl
   It is captions.csv with the columns file, caption and label, which may be absent; or
   captions.jsonl, an object with these a line. Files are named from the table's folder.
   Every line is an example: a picture of five captions is there five times. The splits
-  are subfolders with a table each, or tables; default: "train" with "val",
-  "validation" or "test", else one table to train on. Raises ValueError.
+  are subfolders with a table each, or tables; default: what is called like one, in any
+  case (`places.TRAIN`, `places.EVAL`), else one table to train on. Raises ValueError.
   """
   root = as_path(dir)
   if not dir or not root.is_dir():
     raise ValueError(
       f"data.dir={dir!r} is no folder; name the one of {' or '.join(TABLES)}"
     )
-  table = _table(root, "train_split", train_split, ("train", ""))
+  table = _table(root, "train_split", train_split, places.TRAIN) or _table_of(root)
   if not table:
     raise ValueError(
       f"data.dir={dir!r} holds no {' or '.join(TABLES)}; write one with the columns "
       "file, caption and, if there are any, label"
     )
   train = Pairs(table, read(table))
-  table = _table(root, "eval_split", eval_split, EVAL_FOLDERS)
+  table = _table(root, "eval_split", eval_split, places.EVAL)
   return Splits(train, Pairs(table, read(table), train.class_names) if table else None)
 
 
@@ -215,18 +217,28 @@ def _lines(table: pathlib.Path) -> Iterator[tuple[int, dict]]:
       yield number, fields if isinstance(fields, dict) else {}
 
 
-def _table(root, field, chosen, defaults) -> pathlib.Path | None:
-  """The table that is, or lies in the folder that is, of one of these names."""
-  for name in (chosen,) if chosen else defaults:
-    for place in (root / name, *(root / name / table for table in TABLES)):
-      if place.is_file():
-        return place
+def _table(
+  root: pathlib.Path, field: str, chosen: str, groups: places.Groups
+) -> pathlib.Path | None:
+  """The table that is, or lies in the folder that is, the split `field`."""
   if chosen:
-    raise ValueError(
-      f"data.{field}={chosen!r} is neither a table in {str(root)!r} nor a folder with "
-      f"{' or '.join(TABLES)}"
-    )
-  return None
+    table = _table_of(root / chosen)
+    if not table:
+      raise ValueError(
+        f"data.{field}={chosen!r} is neither a table in {str(root)!r} nor a folder "
+        f"with {' or '.join(TABLES)}"
+      )
+    return table
+  tables = {place: table for place in root.iterdir() if (table := _table_of(place))}
+  return tables.get(places.pick(tables, groups, field))
+
+
+def _table_of(place: pathlib.Path) -> pathlib.Path | None:
+  """A table itself, or the one in a folder; its name is of any case."""
+  if place.is_file():
+    return place if place.suffix.lower() in ENDINGS else None
+  files = {f.name.lower(): f for f in place.iterdir()} if place.is_dir() else {}
+  return next((files[name] for name in TABLES if name in files), None)
 
 
 def _check_templates(templates: Sequence[str], source: Source) -> None:

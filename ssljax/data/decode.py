@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from ssljax.data.codec import Codec, UnreadableError
+from ssljax.data.places import printable
 
 Picture = bytes | pathlib.Path | np.ndarray  # encoded, a file, or uint8 [H,W,3]
 ORIENTATION_TAG = 0x0112
@@ -65,7 +66,7 @@ def decode(picture: Picture, size: int) -> tuple[np.ndarray, float]:
       f.draft("RGB", (2 * size, 2 * size))
       canvas = _fit(to_rgb(f), size)
   except Exception as error:  # Pillow's plugins raise whatever broken bytes lead to
-    where = "" if isinstance(picture, bytes) else f"{picture}: "
+    where = "" if isinstance(picture, bytes) else f"{printable(str(picture))}: "
     raise UnreadableError(f"{where}{type(error).__name__}: {error}") from error
   if orientation in UPRIGHT:  # turning the square canvas is cheaper than the picture
     canvas = np.asarray(Image.fromarray(canvas).transpose(UPRIGHT[orientation]))

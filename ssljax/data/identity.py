@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from ssljax.data import places
 from ssljax.data.source import Source
 
 Identity = dict[str, str | int]
@@ -69,9 +70,8 @@ def of_files(root: pathlib.Path, files: Sequence[str]) -> dict[str, list]:
   chunks = [files[i : i + CHUNK] for i in range(0, len(files), CHUNK)]
   with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:  # of far disks
     stats = pool.map(lambda chunk: [_stat(f"{root}/{f}") for f in chunk], chunks)
-    stats = [
-      s for c in tqdm(stats, f"sizes in {root}", len(chunks), delay=2) for s in c
-    ]
+    bar = f"sizes in {places.printable(str(root))}"
+    stats = [s for c in tqdm(stats, bar, len(chunks), delay=2) for s in c]
   names = [unicodedata.normalize("NFC", f.replace(os.sep, "/")) for f in files]
   sizes, times = map(list, zip(*stats, strict=True)) if stats else ([], [])
   return {"names": names, "sizes": sizes, TIMES: times}

@@ -46,6 +46,17 @@ class Loader:
     """The examples met so far that could not be decoded, and why."""
     return self._reader.unreadable
 
+  def complaint(self) -> str:
+    """What a person is told of them; "" where there are none."""
+    reasons = list(self.unreadable.values())
+    if not reasons:
+      return ""
+    named = reasons[: reader.NAMED]
+    if len(reasons) > len(named):
+      named.append(f"and {len(reasons) - len(named):,} more")
+    count = f"Unreadable examples, each replaced by the next: {len(reasons):,}"
+    return "\n  ".join((count, *named))
+
   def iterate(self, start_step: int = 0) -> Iterator[Batch]:
     """The batch of every step from `start_step` on, this process's share [B/P]."""
     return self._reader.batches(self._rows, start_step, ENDLESS)

@@ -24,6 +24,7 @@ Rows = Callable[[int], np.ndarray]  # step -> the numbers of its examples
 CHUNK = 256  # examples that one call decodes while data is put in memory
 AHEAD = 3  # batches that are decoded while one is consumed
 GIVE_UP = 100  # unreadable examples in a row
+NAMED = 10  # unreadable examples that are named; the others are counted
 
 
 def zeros(spec: Spec, rows: int) -> Batch:
@@ -53,6 +54,12 @@ class Reader:
       for name, value in self._readable(index, example).items():
         batch[name][row] = value
 
+  def _warn(self, index: int, error: UnreadableError) -> None:
+    if len(self.unreadable) <= NAMED:
+      logging.warning("Example %d of %s: %s", index, self.source.name, error)
+    if len(self.unreadable) == NAMED:
+      logging.warning("Others of %s that are unreadable are counted", self.source.name)
+
   def _readable(self, index, example):
     for _ in range(GIVE_UP):
       try:
@@ -63,7 +70,7 @@ class Reader:
       except UnreadableError as error:
         if index not in self.unreadable:
           self.unreadable[index] = str(error)
-          logging.warning("Example %d of %s: %s", index, self.source.name, error)
+          self._warn(index, error)
         reason = error
       index = (index + 1) % len(self.source)
       example = self.source[index]

@@ -5,7 +5,7 @@ import pathlib
 import re
 from collections.abc import Iterable
 
-from ssljax.data import folder
+from ssljax.data import tree
 from ssljax.data.codec import Example
 from ssljax.data.source import Source, Splits
 
@@ -49,14 +49,14 @@ class Passages(Source):
 def splits(
   *, sentences: int = 8, dir: str = "", train_split: str = "", eval_split: str = ""
 ) -> Splits:
-  """Text files in the tree `dir`, as `folder.tree` sorts them, in passages."""
-  kind = folder.Kind(
+  """Text files in the tree `dir`, as `tree.splits` sorts them, in passages."""
+  kind = tree.Kind(
     "document", "documents", frozenset((".txt", ".md", ".rst")), pathlib.Path.read_bytes
   )
   return Splits(
     *(
       source and _read(source, sentences)
-      for source in folder.tree(kind, dir, train_split, eval_split)
+      for source in tree.splits(kind, dir, train_split, eval_split)
     )
   )
 
@@ -97,7 +97,7 @@ def _sentences(document: str) -> Iterable[str]:
         yield sentence
 
 
-def _read(files: folder.Folder, sentences: int) -> Passages:
+def _read(files: tree.Folder, sentences: int) -> Passages:
   passages: list[Passage] = []
   labels: list[int] = []
   for example in files:

@@ -16,6 +16,7 @@ STYLE = {
   "font.size": 10,
   "grid.color": "0.9",
   "legend.frameon": False,
+  "text.parse_math": False,  # a "$" in a name of a class is a dollar
   "xtick.color": "0.3",
   "ytick.color": "0.3",
 }

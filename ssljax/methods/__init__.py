@@ -106,7 +106,14 @@ def build(config: Mapping, encoder, plan: schedules.Plan, dtype) -> Method:
       second = nets.build(own.pop("encoder", {}), dtype)
       spec[name] = _assemble(nets.Network, second, own, plan, dtype)
   net = _assemble(_network(cls), encoder, heads, plan, dtype)
-  return cls(net=net, **spec, **_known(cls, plan))
+  method = cls(net=net, **spec, **_known(cls, plan))
+  if method.needs_labels and not plan.num_classes:
+    without = ", or set method.labels=False" if "labels" in spec else ""
+    raise ConfigError(
+      f"method.name={config['name']!r} learns from labels, and the data has none; "
+      f"name labelled data in data.name and data.dir{without}"
+    )
+  return method
 
 
 def _assemble(network: type, encoder, heads: Mapping, plan: schedules.Plan, dtype):

@@ -40,6 +40,11 @@ class MetricLearning(Method):
     check_choice("method.loss", self.loss, LOSSES)
     check_choice("method.mining", self.mining, metric.MINING)
 
+  @property
+  def needs_labels(self):
+    """Unless its positives are other views alone."""
+    return self.labels
+
   def loss_fn(self, params, state, batch, rng):
     """The loss over batch["image"] [B,V,H,W,C] and batch["label"] [B]."""
     online, stats = self.forward_views(params, state.batch_stats, batch["image"], rng)

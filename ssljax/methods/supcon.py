@@ -32,6 +32,11 @@ class SupCon(Method):
     """ConfigError on a `contrast_mode` that is neither."""
     check_choice("method.contrast_mode", self.contrast_mode, ("all", "one"))
 
+  @property
+  def needs_labels(self):
+    """Unless its positives are other views alone."""
+    return self.labels
+
   def loss_fn(self, params, state, batch, rng):
     """L_out over batch["image"] [B,V,H,W,C] and batch["label"] [B]."""
     online, stats = self.forward_views(params, state.batch_stats, batch["image"], rng)
@@ -56,6 +61,11 @@ class SupConMoCo(MoCo):
   """
 
   base_temperature: float = 0.07
+
+  @property
+  def needs_labels(self):
+    """Without any it would be MoCo."""
+    return True
 
   def init(self, rng, batch):
     """-> params, batch_stats, MoCo's target with "queue_label" i32 [K] of -1."""

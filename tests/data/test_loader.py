@@ -134,6 +134,15 @@ def test_an_unreadable_picture_is_replaced_by_the_next_and_reported(in_memory):
   assert "UnidentifiedImageError" in made.unreadable[4]
 
 
+def test_the_first_unreadable_ones_are_named_and_the_others_counted(caplog):
+  made = make(Waves(broken=range(N - 1)), True)
+  assert caplog.text.count("Example") == 10
+  count, *lines = made.complaint().split("\n")
+  assert count.endswith("each replaced by the next: 29")
+  assert (len(lines), lines[-1].strip()) == (11, "and 19 more")
+  assert make(Waves()).complaint() == ""
+
+
 @both
 def test_a_source_without_a_readable_picture_is_an_error(in_memory):
   with pytest.raises(ValueError, match=r"100 examples in a row of 'waves' .*check"):

@@ -7,7 +7,7 @@ from pictures import config, write, write_tfds
 from sklearn import datasets
 
 from ssljax import data
-from ssljax.data import folder, tfds
+from ssljax.data import tfds, tree
 from ssljax.data.decode import decode
 from ssljax.data.source import Subset
 
@@ -118,7 +118,7 @@ def test_files_that_do_not_start_like_a_picture_are_left_out(tmp_path, caplog):
 
 
 def test_header_checks_stop_where_they_would_take_long(tmp_path, monkeypatch):
-  monkeypatch.setattr(folder, "CHECK_AT_MOST", 1)
+  monkeypatch.setattr(tree, "CHECK_AT_MOST", 1)
   write(tmp_path / "a.png")
   (tmp_path / "b.png").write_bytes(b"hello")
   assert len(data.build(config(name="folder", dir=str(tmp_path))).train) == 2
@@ -190,7 +190,7 @@ ERRORS = [
   (
     {"name": "folder", "dir": "{root}", "train_split": "trian"},
     stray_class,
-    "data.train_split='trian' is no folder in .*, which has train, val",
+    "data.train_split='trian' is no folder in .*, which has 'train', 'val'",
   ),
   ({"name": "cifr10", "dir": "{root}"}, None, "data.name='cifr10' .*try 'cifar10'"),
   ({"name": "a b", "dir": "{root}"}, None, "data.name='a b' is neither"),

@@ -1,0 +1,68 @@
+"""What people call the parts of data, and how names are printed."""
+
+import pathlib
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+Groups = Sequence[Sequence[str]]  # words for one thing; a first group goes first
+
+TRAIN = (("train", "training"),)
+EVAL = (
+  ("val", "valid", "validation", "dev", "eval", "evaluation"),
+  ("test", "testing"),
+)
+WORDS = tuple(word for group in (*TRAIN, *EVAL) for word in group)
+LIKE_A_SPLIT = re.compile(rf"({'|'.join(WORDS)})([\W\d_].*)?", re.IGNORECASE)
+
+
+def printable(name: str) -> str:
+  r"""A file's name -> one that every terminal, table and page can hold.
+
+  Composed as NFC, so that one name written in two ways is one; bytes that are no UTF-8
+  and signs that break a line are written out, as in "caf\xe9".
+  """
+  name = unicodedata.normalize("NFC", name)
+  if name.isprintable():
+    return name
+  return "".join(map(_printable, name))
+
+
+def _printable(sign: str) -> str:
+  kind = unicodedata.category(sign)
+  if kind == "Cs":  # how Python keeps a byte that is no UTF-8
+    return f"\\x{ord(sign) & 0xFF:02x}"
+  if kind in ("Cc", "Zl", "Zp"):
+    return sign.encode("unicode_escape").decode()
+  return sign
+
+
+def listed(names: Iterable[str], most: int = 5) -> str:
+  """Names for a sentence: the first few, and how many more there are."""
+  names = list(names)
+  some = ", ".join(f"'{printable(name)}'" for name in names[:most])
+  return some + (f" and {len(names) - most:,} more" if len(names) > most else "")
+
+
+def word(entry: pathlib.Path) -> str:
+  """What a folder or a file is called, its ending apart, in small letters."""
+  return (entry.stem if entry.is_file() else entry.name).casefold()
+
+
+def pick(entries: Iterable[pathlib.Path], groups: Groups, field: str):
+  """The one of `entries` that is called like the split `field`, in any case, or None.
+
+  Words of an earlier group win; two of one group are refused by a ValueError.
+  """
+  entries = sorted(entries)
+  for words in groups:
+    fitting = [entry for entry in entries if word(entry) in words]
+    if len(fitting) > 1:
+      first, second = (printable(entry.name) for entry in fitting[:2])
+      raise ValueError(
+        f"data.dir={str(fitting[0].parent)!r} has both {first!r} and {second!r}; say "
+        f"which is meant: --config.data.{field}={first}"
+      )
+    if fitting:
+      return fitting[0]
+  return None

@@ -1,0 +1,236 @@
+"""A tree of files of one kind: its splits, its classes in folders, what is held out."""
+
+import collections
+import concurrent.futures
+import functools
+import hashlib
+import os
+import pathlib
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from absl import logging
+from tqdm import tqdm
+
+from ssljax.data import identity, layout
+from ssljax.data.places import listed, printable
+from ssljax.data.source import Example, Source, Splits
+from ssljax.data.walk import Walk
+from ssljax.fields import as_path
+
+HELD_OUT = 0.1  # of every class, where no folder says what to evaluate on
+CHECK_AT_MOST = 100_000  # files whose headers are read before anything starts
+
+
+class Kind(NamedTuple):
+  """What files of a tree may be."""
+
+  entry: str  # of an example, where the file stands
+  noun: str
+  endings: frozenset[str]
+  read_header: Callable[[pathlib.Path], Any]  # raises what broken bytes lead to
+
+
+class Folder(Source):
+  """Files below `root`, sorted; `class_names` are names of folders, sorted."""
+
+  def __init__(
+    self,
+    root: pathlib.Path,
+    files: list[str],
+    labels: list[int],
+    classes: Iterable[str],
+    entry: str = "image",
+  ):
+    self.name, self.entry = printable(str(root)), entry
+    self.root, self.files, self.labels = root, files, labels
+    self.class_names = tuple(classes)
+
+  def path(self, index: int) -> str:
+    """Below `root`, as the system spells it."""
+    return self.files[index]
+
+  @functools.cached_property
+  def _listing(self) -> dict[str, list]:
+    return identity.of_files(self.root, self.files)
+
+  def facts(self):
+    """Names, sizes and times of the files, and their labels."""
+    return {**self._listing, "labels": self.labels}
+
+  def __len__(self) -> int:
+    return len(self.files)
+
+  def __getitem__(self, index: int) -> Example:
+    return {self.entry: self.root / self.files[index], "label": self.labels[index]}
+
+
+def splits(kind: Kind, data_dir: str, train_split: str, eval_split: str) -> Splits:
+  """`train_split` and `eval_split` are subfolders of `data_dir`; "." is itself.
+
+  Default: what is called like one, in any case (`places.TRAIN`, `places.EVAL`).
+  Without an evaluation folder a tenth of every class is held out, chosen by the files'
+  names; a pile without classes has no evaluation split. The classes are the first
+  level of folders, where there are two or more and most files lie in them. What is
+  left out is said aloud. Raises ValueError.
+  """
+  if not data_dir:
+    raise ValueError(
+      f"data.dir is empty; name the folder of {kind.noun}, such as "
+      f"--config.data.dir=~/{kind.noun}"
+    )
+  root = as_path(data_dir)
+  if not root.is_dir():
+    unpack = "; unpack it first" if root.is_file() else ""
+    raise ValueError(
+      f"data.dir={str(root)!r} is no folder; give one with {kind.noun}{unpack}"
+    )
+  train_root, eval_root = layout.roots(root, kind.endings, train_split, eval_split)
+  without = {eval_root.name} if eval_root and train_root == root else ()
+  train = _read(kind, train_root, without=without)
+  if eval_root:
+    return Splits(train, _read(kind, eval_root, train.class_names))
+  return _hold_out(train) if train.num_classes else Splits(train, None)
+
+
+def _read(
+  kind: Kind,
+  root: pathlib.Path,
+  classes: tuple[str, ...] | None = None,
+  without: Iterable[str] = (),
+) -> Folder:
+  """`classes`: those of the training split, where this is the evaluation split."""
+  walk = Walk(root, kind.endings, without)
+  files = sorted(walk)
+  if not files:
+    raise ValueError(
+      f"data.dir: no {kind.noun} under {str(root)!r} (files: "
+      f"{walk.left_out() or 'none'}); endings that are read: "
+      f"{' '.join(sorted(kind.endings))}"
+    )
+  walk.warn(kind.noun)
+  files = _check_headers(kind, root, files)
+  owners = [_class(file) for file in files]
+  if classes is None:
+    classes = _classes(kind, root, owners, walk.tops)
+  number = {name: i for i, name in enumerate(classes)}
+  if classes:
+    files, owners = _sorted_in(kind, root, files, owners)
+    if stray := next((name for name in owners if name not in number), None):
+      raise ValueError(
+        f"data.eval_split: {stray!r} in {str(root)!r} is none of the {len(classes)} "
+        "classes of the training split; sort its files into the same folders"
+      )
+  labels = [number.get(name, -1) for name in owners]
+  return Folder(root, files, labels, classes, kind.entry)
+
+
+def _class(file: str) -> str:
+  """The folder at the top, as a class is called; "" where a file lies beside them."""
+  top, _, rest = file.partition(os.sep)
+  return printable(top) if rest else ""
+
+
+def _classes(
+  kind: Kind, root: pathlib.Path, owners: list[str], tops: list[str]
+) -> tuple[str, ...]:
+  """The folders that are classes, sorted; () where the files lie in one pile."""
+  counts = collections.Counter(owners)
+  loose = counts.pop("", 0)
+  name = printable(str(root))
+  if len(counts) > 1 and loose < counts.total():
+    if empty := sorted({printable(top) for top in tops} - counts.keys()):
+      logging.warning(
+        "No classes of %s, for they hold no %s: %s", name, kind.noun, listed(empty)
+      )
+    return tuple(sorted(counts))
+  if len(counts) > 1:
+    logging.warning(
+      "%s has no labels: %s of its %s lie beside its %d folders, more than in them",
+      *(name, f"{loose:,}", kind.noun, len(counts)),
+    )
+  elif counts:
+    (only,) = counts
+    logging.warning(
+      "%s has no labels: classes are two folders or more, and there is %r alone; to "
+      "take the folders in it: --config.data.train_split=%s",
+      *(name, only, only),
+    )
+  return ()
+
+
+def _sorted_in(kind: Kind, root: pathlib.Path, files: list[str], owners: list[str]):
+  """The files that lie in a folder at the top, and whose they are."""
+  loose = [file for file, owner in zip(files, owners, strict=True) if not owner]
+  if loose:
+    logging.warning(
+      "Left out of %s, as they lie beside its classes: %d %s: %s",
+      *(printable(str(root)), len(loose), kind.noun, listed(loose)),
+    )
+  pairs = [(f, owner) for f, owner in zip(files, owners, strict=True) if owner]
+  return [f for f, _ in pairs], [owner for _, owner in pairs]
+
+
+def _check_headers(kind: Kind, root: pathlib.Path, files: list[str]) -> list[str]:
+  """The files whose first bytes can be read.
+
+  What is broken further in, or stands beyond CHECK_AT_MOST, is met when it is decoded.
+  """
+  if len(files) > CHECK_AT_MOST:
+    return files
+  with concurrent.futures.ThreadPoolExecutor() as pool:
+    errors = pool.map(lambda file: _header_error(kind, root / file), files)
+    bar = f"checking {printable(str(root))}"
+    errors = list(tqdm(errors, bar, len(files), delay=2))
+  broken = [f"{f}: {e}" for f, e in zip(files, errors, strict=True) if e]
+  if len(broken) == len(files):
+    raise ValueError(
+      f"data.dir: none of the {len(files)} {kind.noun} under {str(root)!r} can be "
+      f"read, the first because of {listed(broken, 1)}; check the files"
+    )
+  if broken:
+    logging.warning(
+      "Left out of %s, as they cannot be read: %d %s: %s",
+      *(printable(str(root)), len(broken), kind.noun, listed(broken, 10)),
+    )
+  return [f for f, e in zip(files, errors, strict=True) if not e]
+
+
+def _header_error(kind: Kind, file: pathlib.Path) -> str:
+  try:
+    kind.read_header(file)
+    return ""
+  except Exception as error:  # Pillow's plugins raise whatever broken bytes lead to
+    return f"{type(error).__name__}: {error}"
+
+
+def _hold_out(source: Folder) -> Splits:
+  """A tenth of every class, at least one where it has two; the names decide which."""
+
+  def rank(i):
+    return hashlib.sha256(
+      os.fsencode(pathlib.Path(source.files[i]).as_posix())
+    ).digest()
+
+  by_class = collections.defaultdict(list)
+  for i in sorted(range(len(source)), key=rank):
+    by_class[source.labels[i]].append(i)
+  parts = [], []
+  alone = []
+  for label, members in by_class.items():
+    count = max(len(members) > 1, round(HELD_OUT * len(members)))
+    parts[0].extend(members[count:])
+    parts[1].extend(members[:count])
+    alone += [] if count else [source.class_names[label]]
+  if alone:
+    logging.warning(
+      "Classes of one example, which is trained on and not evaluated on: %s",
+      listed(sorted(alone)),
+    )
+  train, held_out = (_part(source, sorted(part)) for part in parts)
+  return Splits(train, held_out if held_out.files else None)
+
+
+def _part(source: Folder, chosen: list[int]) -> Folder:
+  files, labels = [source.files[i] for i in chosen], [source.labels[i] for i in chosen]
+  return Folder(source.root, files, labels, source.class_names, source.entry)
