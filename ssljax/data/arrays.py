@@ -3,7 +3,6 @@
 import contextlib
 import os
 import pathlib
-import zipfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 from absl import logging
 from PIL import Image
 
-from ssljax.data import identity, places
+from ssljax.data import identity, labels, npz, places
 from ssljax.data.codec import Codec, Example, UnreadableError
 from ssljax.data.decode import to_rgb
 from ssljax.data.folder import PICTURES
@@ -52,6 +51,10 @@ class Stacked(Codec):
   def _fit(self, name: str, x: np.ndarray) -> np.ndarray:
     """[H,W,C] -> uint8 [S,S,C]."""
     if x.dtype != np.uint8:
+      if name not in self.ranges:
+        raise UnreadableError(
+          f"{name!r} is of type {x.dtype}, and of 8 bits in the training split"
+        )
       low, high = self.ranges[name]
       share = (np.float64(x) - low) / max(high - low, 1e-12)
       x = np.uint8(np.round(255 * np.clip(np.nan_to_num(share), 0, 1)))
@@ -67,17 +70,17 @@ class Scenes(Source):
 
   def __init__(
     self,
-    name: str,
+    root: pathlib.Path,
     planes: Planes,
     stored: dict[str, np.ndarray | list[pathlib.Path]],
     labels: Sequence[int],
+    classes: labels.Classes,
     like: "Scenes | None" = None,
   ):
     """`like`: the training split, where this is the evaluation split."""
-    self.name = places.printable(name)
+    self.name, self.root = places.printable(str(root)), root
     self.planes, self.stored, self.labels = planes, stored, labels
-    count = max(labels, default=-1) + 1
-    self.class_names = like.class_names if like else tuple(map(str, range(count)))
+    self.class_names = classes
     self.ranges = like.ranges if like else self._ranges()
 
   def facts(self):
@@ -87,8 +90,8 @@ class Scenes(Source):
       if isinstance(each, np.ndarray):
         known.setdefault("arrays", {})[name] = each
       else:
-        files = [os.path.relpath(file, self.name) for file in each]
-        for word, values in identity.of_files(pathlib.Path(self.name), files).items():
+        files = [os.path.relpath(file, self.root) for file in each]
+        for word, values in identity.of_files(self.root, files).items():
           known.setdefault(word, {})[name] = values
     return known
 
@@ -115,8 +118,9 @@ class Scenes(Source):
           x = x[np.isfinite(x)]
           if x.size and x.dtype != np.uint8:
             ends.append((float(x.min()), float(x.max())))
-      low, high = zip(*ends, strict=True) if ends else ((0.0,), (1.0,))
-      ranges[name] = min(low), max(high)
+      if ends:
+        low, high = zip(*ends, strict=True)
+        ranges[name] = min(low), max(high)
     return ranges
 
 
@@ -196,34 +200,13 @@ def _find(root: pathlib.Path, field: str, chosen: str, groups: places.Groups):
 def _open(path: pathlib.Path, planes: Planes, like: Scenes | None = None) -> Scenes:
   if path.is_dir():
     stored = _files(path, planes)
-    return Scenes(str(path), planes, stored, len(stored[planes[0][0]]) * [-1], like)
-  try:
-    with np.load(path, allow_pickle=False) as file:
-      arrays = dict(file)
-  except (OSError, ValueError, zipfile.BadZipFile) as error:
-    raise ValueError(
-      f"data.dir: {str(path)!r} is no file of plain arrays ({error}); write it with "
-      "numpy.savez"
-    ) from error
-  for name, channels in planes:
-    if name not in arrays:
-      raise ValueError(
-        f"data.planes: {str(path)!r} has no {name!r}; it has {', '.join(arrays)}"
-      )
-    n, shape = len(arrays[planes[0][0]]), arrays[name].shape
-    flat = channels == 1 and len(shape) == 3
-    if shape[0] != n or not (flat or shape[3:] == (channels,)):
-      raise ValueError(
-        f"data.planes: {name!r} of {str(path)!r} is {list(shape)} and must be "
-        f"[{n},H,W,{channels}]; correct the array, or its number of channels"
-      )
-  labels = arrays.get("label", np.full(n, -1))
-  if labels.shape != (n,):
-    raise ValueError(
-      f"data.dir: 'label' of {str(path)!r} is {list(labels.shape)} and must be [{n}]"
-    )
-  stored = {name: arrays[name] for name, _ in planes}
-  return Scenes(str(path), planes, stored, labels.tolist(), like)
+    return Scenes(path, planes, stored, len(stored[planes[0][0]]) * [-1], (), like)
+  stored = npz.read(path, planes)
+  n = len(stored[planes[0][0]])
+  classes = like.class_names if like else None
+  written = stored.pop("label", np.full(n, -1))
+  numbers, classes = labels.number(written, n, str(path), classes)
+  return Scenes(path, planes, stored, numbers, classes, like)
 
 
 def _files(root: pathlib.Path, planes: Planes) -> dict[str, list[pathlib.Path]]:

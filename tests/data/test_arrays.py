@@ -148,8 +148,37 @@ def no_file_of_arrays(root):
   (root / "train.npz").write_bytes(b"hello")
 
 
+def no_examples(root):
+  np.savez(root / "train.npz", **scenes(1) | {"rgb": np.zeros((0, 4, 4, 3))})
+
+
+def one_number(root):
+  np.savez(root / "train.npz", **scenes(1) | {"rgb": np.array(3)})
+
+
+def complex_numbers(root):
+  np.savez(root / "train.npz", **scenes(1) | {"rgb": np.zeros((1, 4, 4, 3), complex)})
+
+
+def cut(root):
+  np.savez(root / "train.npz", **scenes(2))
+  whole = (root / "train.npz").read_bytes()
+  (root / "train.npz").write_bytes(whole[: len(whole) // 2])
+
+
+def damaged(root):
+  np.savez_compressed(root / "train.npz", **scenes(2))
+  whole = bytearray((root / "train.npz").read_bytes())
+  whole[100:300] = bytes(200)
+  (root / "train.npz").write_bytes(whole)
+
+
+def lone_array(root):
+  np.save(root / "a.npy", scenes(1)["rgb"])
+
+
 def pickled(root):
-  np.savez(root / "train.npz", rgb=np.array([{}], object))
+  np.savez(root / "train.npz", **scenes(1) | {"rgb": np.array([{}], object)})
 
 
 def no_normals(root):
@@ -174,6 +203,12 @@ ERRORS = [
   ({}, depth_of_three, r"'depth' of .* is \[2, 12, 12, 3\] and must be \[2,H,W,1\]"),
   ({}, fewer_depths, r"'depth' of .* is \[1, 12, 12\] and must be \[2,H,W,1\]"),
   ({}, odd_labels, r"'label' of .* is \[3\] and must be \[2\]"),
+  ({}, no_examples, r"'rgb' of .* is \[0, 4, 4, 3\]: empty"),
+  ({}, one_number, r"'rgb' of .* is \[\] and must be \[0,H,W,3\]"),
+  ({}, complex_numbers, "'rgb' of .* is of type complex128"),
+  ({}, cut, "is no file of plain arrays"),
+  ({}, damaged, "is no file of plain arrays"),
+  ({"dir": "{root}/a.npy"}, lone_array, "is no file of plain arrays"),
   ({}, no_file_of_arrays, "is no file of plain arrays"),
   ({}, pickled, "is no file of plain arrays"),
   ({}, no_normals, "no folder 'normals' in .*, which has depth, rgb, segmentation"),
@@ -186,7 +221,90 @@ ERRORS = [
 def test_a_mistake_is_named_in_one_sentence(tmp_path, fields, arrange, sentence):
   if arrange:
     arrange(tmp_path)
-  fields = {"name": "arrays", "dir": str(tmp_path), "planes": PLANES} | fields
+  fields = {"name": "arrays", "dir": "{root}", "planes": PLANES} | fields
+  fields["dir"] = fields["dir"].format(root=tmp_path)
   with pytest.raises(ValueError, match=sentence) as error:
     data.build(config(**fields))
   assert "\n" not in str(error.value)
+
+
+RGB = (("rgb", 3),)
+
+
+def labelled(root, part, written, n=6):
+  np.savez(root / f"{part}.npz", rgb=scenes(n)["rgb"], label=np.array(written))
+
+
+def read(root):
+  return data.build(config(name="arrays", dir=str(root), planes=RGB))
+
+
+@pytest.mark.parametrize(
+  ("written", "labels", "classes"),
+  [
+    ([0, 1, 2, 0, 1, 2], [0, 1, 2, 0, 1, 2], "0 1 2"),
+    ([0.0, 1.0, 2.0, 0.0, 1.0, np.nan], [0, 1, 2, 0, 1, -1], "0 1 2"),
+    ([0, 1, -1, -1, 1, -1], [0, 1, -1, -1, 1, -1], "0 1"),
+    ([[0], [1], [1], [0], [1], [1]], [0, 1, 1, 0, 1, 1], "0 1"),
+    ([True, False, True, True, True, True], [1, 0, 1, 1, 1, 1], "False True"),
+    (["dog", "cat", "", "dog", "dog", "cat"], [1, 0, -1, 1, 1, 0], "cat dog"),
+    ([b"dog", b"cat", b"", b"caf\xe9", b"dog", b"cat"], [2, 1, -1, 0, 2, 1], None),
+    ([0, 5, 2, 0, 5, 2], [0, 5, 2, 0, 5, 2], "0 1 2 3 4 5"),
+    (np.uint8([0, 1, 0, 1, 0, 1]), [0, 1, 0, 1, 0, 1], "0 1"),
+    ([-1, -1, -1, -1, -1, -1], [-1] * 6, ""),
+  ],
+)
+def test_labels_are_numbers_or_names_of_any_type(tmp_path, written, labels, classes):
+  labelled(tmp_path, "train", written)
+  train = read(tmp_path).train
+  assert train.labels == labels
+  names = ("caf\\xe9", "cat", "dog") if classes is None else tuple(classes.split())
+  assert train.class_names == names
+  assert [type(example["label"]) for example in train] == [int] * 6
+
+
+def test_what_labels_lack_is_said(tmp_path, caplog):
+  labelled(tmp_path, "train", [0, 2, 5, -1, -1, 0])
+  read(tmp_path)
+  assert "Without a label" in caplog.text
+  assert "2 of 6 examples" in caplog.text
+  assert "Classes without an example" in caplog.text
+  assert "'1', '3', '4'" in caplog.text
+
+
+WRONG = [
+  ([0, 0.5, 1, 0, 1, 1], r"0.5 in 'label' of .* is no label; classes are numbered"),
+  ([0, np.inf, 1, 0, 1, 1], "inf in 'label' .* is no label"),
+  ([0, -2, 1, 0, 1, 1], "-2 in 'label' .* is no label"),
+  ([0, 10**9, 1, 0, 1, 1], "holds 3 classes and numbers up to 1000000000; number them"),
+  ([1j] * 6, "is of type complex128; labels are whole numbers or names"),
+]
+
+
+@pytest.mark.parametrize(("written", "sentence"), WRONG)
+def test_what_is_no_label_is_named(tmp_path, written, sentence):
+  labelled(tmp_path, "train", written)
+  with pytest.raises(ValueError, match=sentence):
+    read(tmp_path)
+
+
+def test_labels_of_the_evaluation_split_are_those_of_the_training_split(tmp_path):
+  labelled(tmp_path, "train", ["dog", "cat"] * 3)
+  labelled(tmp_path, "val", ["cat", "", "dog"], 3)
+  assert read(tmp_path).eval.labels == [0, -1, 1]
+  labelled(tmp_path, "val", ["cat", "emu", "dog"], 3)
+  with pytest.raises(ValueError, match=r"'emu', in .*, is none of the 2 classes"):
+    read(tmp_path)
+  labelled(tmp_path, "train", [0, 1] * 3)
+  labelled(tmp_path, "val", ["1", "0", "1"], 3)
+  assert read(tmp_path).eval.labels == [1, 0, 1]
+  labelled(tmp_path, "val", [0, 1, 7], 3)
+  with pytest.raises(ValueError, match=r"label '7', in .*, is none of the 2 classes"):
+    read(tmp_path)
+
+
+def test_planes_of_8_bits_to_train_on_are_not_of_others_to_evaluate_on(tmp_path):
+  labelled(tmp_path, "train", [0, 1] * 3)
+  np.savez(tmp_path / "val.npz", rgb=scenes(2)["rgb"] / 255.0)
+  with pytest.raises(ValueError, match="'rgb' is of type float64, and of 8 bits in"):
+    first_batch(read(tmp_path).eval, 12)

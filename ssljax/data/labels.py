@@ -1,0 +1,87 @@
+"""Labels as people write them -> numbers of classes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from absl import logging
+
+from ssljax.data.places import listed, printable
+
+SPARSE = 1000  # numbers that no example has, and ten times those that some have
+
+Classes = tuple[str, ...]
+
+
+def number(
+  stored: np.ndarray, count: int, where: str, classes: Classes | None = None
+) -> tuple[list[int], Classes]:
+  """Labels of `count` examples -> their numbers, -1 where they have none; the classes.
+
+  `stored`, [N] or [N,1], are numbers of classes, whole ones of any type, or names. -1,
+  NaN and "" are none. `classes`: those of the training split, where these are of the
+  evaluation split. ValueError, with `where` they stand, for what is no label.
+  """
+  where = f"'label' of {where!r}"
+  if stored.shape not in ((count,), (count, 1)):
+    raise ValueError(
+      f"data.dir: {where} is {list(stored.shape)} and must be [{count}]; take one "
+      "label for each example"
+    )
+  if stored.dtype.kind not in "biufUS":
+    raise ValueError(
+      f"data.dir: {where} is of type {stored.dtype}; labels are whole numbers or names"
+    )
+  values, inverse = np.unique(stored.reshape(-1), return_inverse=True)
+  names = [_name(value, where) for value in values]
+  if classes is None:
+    classes = _classes(names, values.dtype.kind in "iuf", where)
+  numbers = {name: i for i, name in enumerate(classes)}
+  strays = [name for name in names if name and name not in numbers]
+  if classes and strays:
+    raise ValueError(
+      f"data.eval_split: label {strays[0]!r}, in {where}, is none of the "
+      f"{len(classes)} classes of the training split ({listed(classes, 10)})"
+    )
+  labels = np.array([numbers.get(name, -1) for name in names])[inverse.reshape(-1)]
+  missing = int((labels < 0).sum())
+  if classes and missing:
+    logging.warning(
+      "Without a label, in %s: %d of %d examples; they are trained on, not judged by",
+      *(where, missing, count),
+    )
+  return labels.tolist(), classes
+
+
+def _name(value: np.generic, where: str) -> str:
+  """What a label is called; "" where it is none."""
+  if value.dtype.kind == "S":
+    return printable(value.decode("utf-8", "surrogateescape"))
+  if value.dtype.kind == "U":
+    return printable(str(value))
+  if value.dtype.kind == "b":
+    return str(bool(value))
+  if np.isnan(value) or value == -1:
+    return ""
+  if value < 0 or value != np.floor(value) or not np.isfinite(value):
+    raise ValueError(
+      f"data.dir: {value} in {where} is no label; classes are numbered 0, 1, 2, ..., "
+      "and -1 is none"
+    )
+  return str(int(value))
+
+
+def _classes(names: Sequence[str], numbered: bool, where: str) -> Classes:
+  """The classes of the training split: by number, or names in order."""
+  given = sorted({name for name in names if name})
+  if not numbered:
+    return tuple(given)
+  last = max(map(int, given), default=-1)
+  if last >= SPARSE + 10 * len(given):
+    raise ValueError(
+      f"data.dir: {where} holds {len(given)} classes and numbers up to {last}; number "
+      "them 0, 1, 2, ..., or write them as names"
+    )
+  classes = tuple(map(str, range(last + 1)))
+  if empty := [name for name in classes if name not in given]:
+    logging.warning("Classes without an example, in %s: %s", where, listed(empty))
+  return classes
