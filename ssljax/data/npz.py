@@ -16,7 +16,7 @@ BROKEN = (  # what NumPy raises where a file is cut, damaged or of another kind
 def read(
   path: pathlib.Path, planes: Sequence[tuple[str, int]]
 ) -> dict[str, np.ndarray]:
-  """The `planes`, pairs of a name and a number of channels, and "label" if there is one.
+  """Reads `planes`, pairs of a name and a number of channels, and perhaps "label".
 
   A plane is [N,H,W,channels] or, of one channel, [N,H,W]; N >= 1 is the same for all.
   Raises ValueError.
