@@ -10,18 +10,20 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Mapping
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssljax import core
+from ssljax import core, fields
 from ssljax import image as ops
-from ssljax.fields import check_choice, check_names
+from ssljax.ranges import Number, OneOf, Positive
 from ssljax.views import CentreView, Text, View, Window
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+SOURCE = "ssljax/augment.py"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,13 +35,13 @@ class Recipe:
 
   views: tuple[View | CentreView | Window | Text, ...]
   local: View | None = None
-  local_views: int = 0
-  colour: str = "rgb"  # space in which the network sees the picture: ops.COLOURS
+  local_views: Number = 0
+  colour: Annotated[str, OneOf(ops.COLOURS)] = "rgb"  # as the network sees the picture
   mean: tuple[float, ...] = IMAGENET_MEAN
-  std: tuple[float, ...] = IMAGENET_STD
+  std: tuple[Positive, ...] = IMAGENET_STD
 
   def __post_init__(self):
-    check_choice("augment.colour", self.colour, ops.COLOURS)
+    fields.check_instance("augment", self)
 
   @property
   def input(self) -> str:
@@ -141,15 +143,24 @@ _OWN = ("size", "crop_min", "crop_max")  # what local views do not share
 _WHOLE = ("local_views", "colour", "mean", "std")  # numbers of a Recipe, not of a View
 
 
-def fields(recipe: str) -> tuple[str, ...]:
-  """The names that a config may override in this recipe."""
-  check_choice("augment.recipe", recipe, RECIPES)
-  names = [f.name for f in dataclasses.fields(RECIPES[recipe].views[0])]
-  if RECIPES[recipe].local:
-    names += ["local_views", *(f"local_{name}" for name in _OWN)]
-  if RECIPES[recipe].input == "image":
-    names += ["colour", "mean", "std"]
-  return tuple(names)
+def declare(config: Mapping) -> fields.Group:
+  """The fields of the group `augment` of a config: those of its recipe's views.
+
+  Defaults are the recipe's own numbers, of its first view.
+  """
+  name = config.get("recipe")
+  fields.check_choice("augment.recipe", name, RECIPES)
+  recipe = RECIPES[name]
+  whole = ["colour", "mean", "std"] if recipe.input == "image" else []
+  numbers = fields.defaults_of(recipe.views[0])
+  if recipe.local:
+    local = fields.defaults_of(recipe.local)
+    numbers |= {f"local_{name}": local[name] for name in _OWN}
+    whole.append("local_views")
+  shared = fields.defaults_of(recipe)
+  picked = fields.Field(Annotated[str, OneOf(RECIPES)], fields.MISSING, SOURCE)
+  every = {"recipe": picked, **numbers, **{name: shared[name] for name in whole}}
+  return fields.Group("augment", f"augment.recipe={name!r}", every)
 
 
 def evaluation(config: Mapping, crop: float) -> dict:
@@ -159,21 +170,20 @@ def evaluation(config: Mapping, crop: float) -> dict:
   """
   recipe = configure(config)
   whole = {name: getattr(recipe, name) for name in ("colour", "mean", "std")}
-  same = {**whole, **config, "crop": crop}
-  name = EVAL[recipe.input]
-  return {"recipe": name} | {k: same[k] for k in fields(name) if k in same}
+  same = {**whole, **config, "crop": crop, "recipe": EVAL[recipe.input]}
+  known = declare({"recipe": EVAL[recipe.input]}).fields
+  return {k: same[k] for k in known if k in same}
 
 
 def configure(config: Mapping) -> Recipe:
   """The recipe named `config["recipe"]` with the other entries in place of its own.
 
   A name of a view's number sets it in all views; local views have their own
-  `local_size`, `local_crop_min`, `local_crop_max`. Raises ValueError on other names.
+  `local_size`, `local_crop_min`, `local_crop_max`. Raises ConfigError.
   """
-  name = config.get("recipe")
+  fields.check(declare(config), config)
+  recipe = RECIPES[config["recipe"]]
   overrides = {k: v for k, v in config.items() if k != "recipe"}
-  check_names(f"augment.recipe={name!r}", overrides, fields(name))
-  recipe = RECIPES[name]
   whole = {k: overrides.pop(k) for k in _WHOLE if k in overrides}
   own = {k: overrides.pop(f"local_{k}") for k in _OWN if f"local_{k}" in overrides}
   views = tuple(dataclasses.replace(view, **overrides) for view in recipe.views)

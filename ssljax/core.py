@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from ssljax import diagnostics
+from ssljax import diagnostics, fields
 
 Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
@@ -55,6 +55,11 @@ class Method(abc.ABC):
   net: nn.Module
   input: ClassVar[str] = "image"  # the entry of a batch, [B,V,...], that `net` sees
   views: ClassVar[int] = 2  # V; 0: any number
+  least_batch: ClassVar[int] = 2  # examples without which there is nothing to compare
+
+  def __post_init__(self):
+    """Raises ConfigError on a field outside its range."""
+    fields.check_instance("method", self)
 
   def init(self, rng: jax.Array, batch: Batch) -> tuple[Any, Any, Any]:
     """`batch` as after augment -> params, batch_stats, target (`{}`: no memory).

@@ -1,12 +1,23 @@
-"""What a config may say, and the sentence about what it may not say."""
+"""What a config may say, and the sentence about what it may not say.
+
+Every builder declares the fields of its group of a config by a `Group`, made out of the
+classes and functions that take them (`declared`), and holds what it is given to it
+(`check`). The same groups list a config's fields (`command_line.py`).
+"""
 
 import contextlib
+import dataclasses
 import difflib
+import functools
 import inspect
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any, NamedTuple
+
+from ssljax import ranges
+
+MISSING = inspect.Parameter.empty
 
 
 class ConfigError(ValueError):
@@ -22,6 +33,145 @@ def as_path(value: str | os.PathLike) -> pathlib.Path:
     return pathlib.Path(value).expanduser()
   except RuntimeError as error:
     raise ConfigError(f"{os.fspath(value)!r} begins with no one's home") from error
+
+
+class Field(NamedTuple):
+  """One field of a config as it is declared."""
+
+  hint: Any  # its annotation, see `ranges.py`
+  default: Any  # MISSING: a config must set it
+  source: str  # the file that declares it
+
+
+class Group(NamedTuple):
+  """The fields of one group of a config."""
+
+  path: str  # "method.projector"; "" for the whole config
+  owner: str  # how a sentence calls it: "method 'moco'"
+  fields: dict[str, Field]
+  blank: tuple = ()  # values that stand for a field's default
+
+
+def declared(*owners: Callable | type, skip: Iterable[str] = ()) -> dict[str, Field]:
+  """Fields of dataclasses and keyword-only parameters of functions, by name.
+
+  A partial of a class is that class with other defaults. `skip` leaves out names
+  that are not for configs.
+  """
+  fields = {}
+  for owner in owners:
+    cls = getattr(owner, "func", owner)
+    preset = getattr(owner, "keywords", {})
+    if dataclasses.is_dataclass(cls):
+      each = {f.name: (f.type, _default(f)) for f in dataclasses.fields(cls)}
+    else:
+      each = {k: (p.annotation, p.default) for k, p in keywords(cls).items()}
+    for name, (hint, default) in each.items():
+      fields[name] = Field(hint, preset.get(name, default), declared_in(cls))
+  return {name: field for name, field in fields.items() if name not in skip}
+
+
+def defaults_of(instance: Any) -> dict[str, Field]:
+  """The fields of a dataclass, with the values of an instance for defaults."""
+  each = declared(type(instance))
+  return {k: f._replace(default=getattr(instance, k)) for k, f in each.items()}
+
+
+def declared_in(owner: Callable | type) -> str:
+  """The file of a class, a function, or what a partial is of."""
+  module = getattr(owner, "func", owner).__module__
+  return f"{module.replace('.', '/')}.py"
+
+
+def chosen(
+  path: str,
+  config: Mapping,
+  choices: Mapping[str, Any],
+  *more: Callable | type,
+  key: str = "name",
+  noun: str = "",
+  skip: Iterable[str] = (),
+) -> Group:
+  """A group of which one field, `key`, names what takes the others; ConfigError.
+
+  `more` take fields whatever is named. `noun` is what a sentence calls the choice.
+  """
+  name = config.get(key)
+  check_choice(f"{path}.{key}", name, choices)
+  fields = declared(choices[name], *more, skip=skip)
+  source = declared_in(choices[name])
+  picked = Field(Annotated[str, ranges.OneOf(choices)], MISSING, source)
+  return Group(path, f"{noun or path} {name!r}", {key: picked, **fields})
+
+
+def with_groups(group: Group, names: Iterable[str], source: str) -> Group:
+  """A group with fields that are groups themselves, declared by others."""
+  parts = {name: Field(Mapping, None, source) for name in names}
+  return group._replace(fields={**group.fields, **parts})
+
+
+def at(config: Mapping, path: str) -> Any:
+  """The value of the field at a path such as "evals.knn"; ConfigError if absent."""
+  for name in path.split(".") if path else ():
+    if name not in config:
+      raise ConfigError(f"the config has no field {path}; every recipe needs it")
+    config = config[name]
+  return config
+
+
+def check(group: Group, values: Mapping) -> None:
+  """ConfigError unless `values` are a group's: its names, their types and ranges."""
+  needed = [name for name, field in group.fields.items() if field.default is MISSING]
+  values = given(group, values)
+  check_names(group.owner, values, group.fields, needed)
+  for name, value in values.items():
+    path = f"{group.path}.{name}" if group.path else name
+    where = f"; it is set by --config.{path}"
+    check_value(path, value, group.fields[name].hint, where)
+
+
+def given(group: Group, values: Mapping) -> dict[str, Any]:
+  """The values that a config sets, without those that stand for a default."""
+  return {k: v for k, v in values.items() if v not in group.blank}
+
+
+def check_instance(path: str, instance: Any) -> None:
+  """ConfigError unless the fields of a dataclass are as they are declared."""
+  for name, field in declared(type(instance)).items():
+    check_value(f"{path}.{name}", getattr(instance, name), field.hint)
+
+
+def checked(path: str) -> Callable:
+  """Holds the keyword-only arguments of a function to their annotations: ConfigError.
+
+  For whoever calls it from Python; `path` is what a sentence puts before their names.
+  """
+
+  def decorate(function):
+    declarations = declared(function)
+
+    @functools.wraps(function)
+    def call(*args, **values):
+      for name in values.keys() & declarations.keys():
+        check_value(f"{path}.{name}", values[name], declarations[name].hint)
+      return function(*args, **values)
+
+    return call
+
+  return decorate
+
+
+def check_value(path: str, value: Any, hint: Any, where: str = "") -> None:
+  """ConfigError unless the value of the field at `path` is as its annotation says.
+
+  `where` ends the sentence: how the value is set.
+  """
+  wrong = ranges.problem(path, value, hint)
+  if wrong is not None:
+    near = _hint(str(wrong.value), wrong.names)
+    raise ConfigError(
+      f"{wrong.path}={wrong.value!r} must be {wrong.allowed}{near}{where}"
+    )
 
 
 @contextlib.contextmanager
@@ -56,13 +206,6 @@ def check_names(
       raise ConfigError(f"{owner} needs the field {name}; it has {listed}")
 
 
-def check_keywords(owner: str, given: Mapping, *functions: Callable) -> None:
-  """`check_names` by the keyword-only parameters that `functions` have together."""
-  own = {k: p for function in functions for k, p in keywords(function).items()}
-  needed = [name for name, p in own.items() if p.default is p.empty]
-  check_names(owner, given, own, needed)
-
-
 def keywords(function: Callable) -> dict[str, inspect.Parameter]:
   """The keyword-only parameters of a function or dataclass, by name."""
   parameters = inspect.signature(function).parameters
@@ -78,6 +221,12 @@ def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
     for name, child in tree.items()
     for path, value in flat(child, f"{prefix}.{name}" if prefix else name).items()
   }
+
+
+def _default(field: dataclasses.Field) -> Any:
+  if field.default_factory is not dataclasses.MISSING:
+    return field.default_factory()
+  return MISSING if field.default is dataclasses.MISSING else field.default
 
 
 def _hint(name: str, known: Iterable[str]) -> str:

@@ -7,53 +7,67 @@ save Adam's, which counts the updates that a parameter has seen.
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from ssljax import fields, paths, rules, schedules
-from ssljax.schedules import Plan, Schedule
+from ssljax.fields import Group
+from ssljax.ranges import NotNegative, OneOf, Positive
+from ssljax.schedules import NotNegativeSchedule, Plan, Schedule
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Shared:
   """The fields that every optimizer has; a path is what `paths.py` says."""
 
-  learning_rate: float | Mapping  # as in schedules.build
-  scaling: str = "none"  # of the learning rate by the batch: schedules.SCALINGS
-  weight_decay: float | Mapping = 0.0  # as in schedules.build
+  learning_rate: NotNegativeSchedule
+  scaling: Annotated[str, OneOf(schedules.SCALINGS)] = "none"  # of the learning rate
+  weight_decay: NotNegativeSchedule = 0.0
   exclude: tuple[str, ...] = ()  # paths neither decayed nor adapted by LARS
   frozen: tuple[str, ...] = ()  # paths never updated, without optimizer state
-  freeze_until: Mapping[str, float] = dataclasses.field(default_factory=dict)
+  freeze_until: Mapping[str, NotNegative] = dataclasses.field(default_factory=dict)
   # ^ path -> epochs without update, decay or moments (DINO's last layer)
   groups: Mapping[str, Mapping] = dataclasses.field(default_factory=dict)
   # ^ path -> fields that differ there, such as a predictor's learning rate
-  layer_decay: float = 1.0  # of the learning rate, from block to block to the input
-  clip_norm: float = 0.0  # of all trained gradients together; 0: none
-  clip_per_parameter: float = 0.0  # of each gradient's own norm (DINO); 0: none
+  layer_decay: Positive = 1.0  # of the learning rate, from block to block to the input
+  clip_norm: NotNegative = 0.0  # of all trained gradients together; 0: none
+  clip_per_parameter: NotNegative = 0.0  # of each gradient's own norm (DINO); 0: none
 
-  def __post_init__(self):
-    """A lone string would be read letter by letter."""
-    for name in ("exclude", "frozen"):
-      if isinstance(value := getattr(self, name), str):
-        raise ValueError(
-          f"optimizer.{name}={value!r} must be a tuple of paths; write ({value!r},)"
-        )
+
+def declare(config: Mapping) -> Group:
+  """The fields of the group `optimizer` of a config."""
+  return fields.chosen("optimizer", config, rules.RULES, Shared)
+
+
+def check(config: Mapping) -> None:
+  """ConfigError where the group `optimizer` of a config cannot be."""
+  group = declare(config)
+  fields.check(group, config)
+  own = fields.keywords(rules.RULES[config["name"]])
+  known = {
+    name: field._replace(default=None)  # what a group of parameters does not set
+    for name, field in group.fields.items()
+    if name in ("learning_rate", "weight_decay", *own)
+  }
+  for path, values in config.get("groups", {}).items():
+    at = f"optimizer.groups[{path!r}]"
+    fields.check(Group(at, at, known), values)
 
 
 def build(config: Mapping, plan: Plan) -> optax.GradientTransformationExtraArgs:
   """The group `optimizer` of a config -> the transformation.
 
   Its fields: `name`, one in rules.RULES, that function's keywords, and those of
-  `Shared`. ValueError on any other, and from `init` on a path no parameter has.
+  `Shared`. ConfigError on any other, ValueError from `init` on a path no parameter has.
   """
-  name, shared = config["name"], _split(config)[1]
+  check(config)
+  shared = _split(config)[1]
   rule = _rule(config, plan)
   groups = {path: optax.set_to_zero() for path in shared.frozen}
   for path, differing in shared.groups.items():
-    known = ("learning_rate", "weight_decay", *fields.keywords(rules.RULES[name]))
-    fields.check_names(f"optimizer.groups[{path!r}]", differing, known)
     groups[path] = _rule({**config, **differing}, plan)
   for path, epochs in shared.freeze_until.items():
     groups[path] = _asleep_until(round(epochs * plan.steps_per_epoch), rule)
@@ -111,20 +125,17 @@ def _rule(config: Mapping, plan: Plan) -> optax.GradientTransformationExtraArgs:
 
 def _split(config: Mapping) -> tuple[dict, Shared]:
   """-> the keywords of the optimizer's function, the shared fields."""
-  name = config.get("name")
-  fields.check_choice("optimizer.name", name, rules.RULES)
-  rule = rules.RULES[name]
   given = {k: v for k, v in config.items() if k != "name"}
-  fields.check_keywords(f"optimizer {name!r}", given, rule, Shared)
-  own = {k: given.pop(k) for k in fields.keywords(rule) if k in given}
+  names = fields.keywords(rules.RULES[config["name"]])
+  own = {k: given.pop(k) for k in names if k in given}
   return own, Shared(**given)
 
 
 def _schedules(shared: Shared, plan: Plan) -> tuple[Schedule, Schedule]:
   factor = schedules.scale(shared.scaling, plan.batch_size)
   return (
-    schedules.build(shared.learning_rate, plan, factor),
-    schedules.build(shared.weight_decay, plan),
+    schedules.build(shared.learning_rate, plan, factor, "optimizer.learning_rate"),
+    schedules.build(shared.weight_decay, plan, path="optimizer.weight_decay"),
   )
 
 

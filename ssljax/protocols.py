@@ -4,11 +4,12 @@ Results lie as JSON in the run's folder, one file a protocol, where its report f
 them.
 """
 
+import dataclasses
 import json
 import pathlib
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import numpy as np
@@ -29,12 +30,42 @@ from ssljax import (
   sharding,
   transfer,
 )
-from ssljax.case import DATA, TRAINED_ON, Case, evaluable, labelled
+from ssljax.case import Case, evaluable, labelled
 from ssljax.evals import classifier, geometry
-from ssljax.fields import ConfigError
+from ssljax.fields import ConfigError, Group
 from ssljax.judge import compare
+from ssljax.ranges import Count, Number, OneOf, Range
 
+SOURCE = "ssljax/protocols.py"
 UNLABELLED = ("geometry", "copies")  # which ask for no label
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Protocol:
+  """The fields of a protocol's config that are in no group."""
+
+  evaluator: str  # what is asked, one of PROTOCOLS
+  protocol: str  # the result's name; "": the evaluator's
+  checkpoint: str  # a run's folder
+  step: Number  # of its checkpoint; 0: the newest
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Data:
+  """The group `data`: what differs from the run's own; "": nothing."""
+
+  name: str = ""
+  dir: str = ""
+  train_split: str = ""
+  eval_split: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainedOn(Data):
+  """The group `data` of a protocol that trains."""
+
+  held_out: Annotated[float, Range(0, below=1)] = 0.0  # share that heads are chosen on
+  per_class: Number = 0  # labels of each class to learn from; 0: all
 
 
 def evaluate(config: ConfigDict, folder: str | pathlib.Path | None = None) -> dict:
@@ -78,18 +109,30 @@ def evaluate(config: ConfigDict, folder: str | pathlib.Path | None = None) -> di
 
 def check(config: ConfigDict) -> None:
   """ConfigError on what no evaluation has."""
-  names = "evaluator", "protocol", "checkpoint", "step", "data", *PROTOCOLS
-  fields.check_names("the config", config, names)
+  for group in declare(config):
+    fields.check(group, fields.at(config, group.path))
   if not config.checkpoint:
     raise ConfigError(
       "config.checkpoint is empty; name a run's folder: --config.checkpoint=runs/..."
     )
-  fields.check_choice("evaluator", config.evaluator, PROTOCOLS)
-  trains = config.evaluator == "training"
-  fields.check_names("data", config.data, (*DATA, *TRAINED_ON) if trains else DATA)
-  if not trains:
-    known = evals.EVALUATORS.get(config.evaluator, PROTOCOLS[config.evaluator])
-    fields.check_keywords(config.evaluator, config.get(config.evaluator, {}), known)
+
+
+def declare(config: ConfigDict) -> list[Group]:
+  """Every group of a protocol's config with the fields that may stand there."""
+  name = config.get("evaluator")
+  fields.check_choice("evaluator", name, PROTOCOLS)
+  whole = Group("", "the config", fields.declared(Protocol))
+  groups = [
+    fields.with_groups(whole, ("data", *PROTOCOLS), SOURCE),
+    Group("data", "data", fields.declared(TrainedOn if name == "training" else Data)),
+  ]
+  if name == "training":
+    run = recipe.declare_training(config.training)
+    return groups + [g._replace(path=f"training.{g.path}".rstrip(".")) for g in run]
+  if name in config:
+    numbers = fields.declared(evals.EVALUATORS.get(name, PROTOCOLS[name]))
+    groups.append(Group(name, name, numbers))
+  return groups
 
 
 def frozen(case: Case, **numbers) -> dict[str, Any]:
@@ -110,7 +153,7 @@ def training(case: Case, **numbers) -> dict[str, Any]:
   return {"name": name, **transfer.learn(c, case.folder / name, case.mesh)}
 
 
-def progress(case: Case, *, k: int = 10) -> dict[str, Any]:
+def progress(case: Case, *, k: Count = 10) -> dict[str, Any]:
   """Every checkpoint that the run kept: kNN, RankMe, and what changed in between.
 
   "agreement" is that of the test split's `k` nearest neighbours with those of the
@@ -173,7 +216,12 @@ def zero_shot(
   return case.found(rows)
 
 
-def embedded(case: Case, *, format: str = "npz", rows: int = 4096) -> None:
+def embedded(
+  case: Case,
+  *,
+  format: Annotated[str, OneOf(embed.FORMATS)] = "npz",
+  rows: Count = 4096,
+) -> None:
   """Features of every picture, as a file that other tools read (see `embed.write`)."""
   judge, state = case.judge(), case.trained.state
   path = embed.write(judge, state, case.rests_on, case.folder, format=format, rows=rows)
@@ -181,7 +229,7 @@ def embedded(case: Case, *, format: str = "npz", rows: int = 4096) -> None:
     print(f"written to {path}")
 
 
-def pictured(case: Case, *, shown: int = 8, neighbours: int = 8) -> dict[str, Any]:
+def pictured(case: Case, *, shown: Count = 8, neighbours: Count = 8) -> dict[str, Any]:
   """What the encoder sees, as pictures in the run's report (see `pictures`).
 
   In a folder of their own, beside the JSON that says of which checkpoint and data they

@@ -1,9 +1,10 @@
 """From a config to the parts of a run; whatever is wrong with it is said here."""
 
+import dataclasses
 import math
 import pathlib
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,34 +17,71 @@ from ssljax import (
   data,
   diagnostics,
   evals,
+  fields,
   methods,
   nets,
   optim,
   schedules,
 )
 from ssljax.core import Method, TrainState, Views
-from ssljax.fields import ConfigError, check_choice, check_names, config_errors
+from ssljax.fields import ConfigError, Group, config_errors
 from ssljax.methods.probe import Probed
+from ssljax.ranges import Count, NotNegative, Number, OneOf, Positive, Range, Seed
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-FIELDS = {
-  "": (
-    "seed batch_size epochs steps dtype steps_per_dispatch log_every data augment "
-    "encoder method optimizer watch pretrained checkpoint evals"
-  ),
-  "pretrained": "checkpoint step into take",
-  "checkpoint": "every_steps keep",
-  "evals": "every_epochs at_end crop knn probe few_label",
-  "evals.knn": "k temperature",
-  "evals.probe": "learning_rate",
-  "evals.few_label": "labels_per_class draws",
-}
-POSITIVE = (
-  "batch_size epochs steps steps_per_dispatch log_every data.size "
-  "checkpoint.every_steps checkpoint.keep evals.knn.k "
-  "evals.knn.temperature evals.few_label.draws"
+GROUPS = (
+  *("data", "augment", "encoder", "method", "optimizer"),
+  *("pretrained", "checkpoint", "evals"),
 )
-NOT_NEGATIVE = "data.workers evals.every_epochs evals.probe.learning_rate seed"
+SOURCE = "ssljax/recipe.py"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+  """The fields of a run's config that are in no group."""
+
+  seed: Seed
+  batch_size: Count  # global, whatever the machine
+  epochs: Positive
+  steps: Count | None  # optimizer steps; when set, wins over epochs
+  dtype: Annotated[str, OneOf(DTYPES)]  # of compute
+  steps_per_dispatch: Count
+  log_every: Count  # steps
+  watch: tuple[str, ...]  # paths of parameters whose gradient's norm is logged
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pretrained:
+  """The group `pretrained`: another run to start from."""
+
+  checkpoint: str  # its folder; "": none
+  step: Number  # of its checkpoint; 0: the newest
+  into: Annotated[str, OneOf(("params", "teacher", "base"))]
+  take: tuple[str, ...]  # paths of the parameters taken
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Saving:
+  """The group `checkpoint`."""
+
+  every_steps: Count
+  keep: Count
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evals:
+  """The group `evals`; the numbers of evaluators are groups in it."""
+
+  every_epochs: Number  # kNN during the run; 0: only at the end
+  at_end: tuple[Annotated[str, OneOf(evals.EVALUATORS)], ...]
+  crop: Annotated[float, Range(above=0, high=1)]  # of the shorter side
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OnlineProbe:
+  """The group `evals.probe`."""
+
+  learning_rate: NotNegative  # 0: no online probe
 
 
 class Recipe(NamedTuple):
@@ -100,20 +138,44 @@ def check(config: ConfigDict) -> None:
   Looks at the config alone; what depends on the data or the machine is found by
   `build` and `trace`, still before anything compiles.
   """
-  for group, known in FIELDS.items():
-    check_names(group or "the config", _get(config, group), known.split())
-  positive = POSITIVE.split()
-  if "size" in augment.fields(config.augment.get("recipe")):  # texts have none
-    positive.append("augment.size")
-  for name in positive:
-    _check_number(config, name, lambda x: x > 0, "positive")
-  for name in NOT_NEGATIVE.split():
-    _check_number(config, name, lambda x: x >= 0, "0 or more")
-  check_choice("dtype", config.dtype, DTYPES)
-  check_choice("encoder.name", config.encoder.get("name"), nets.ENCODERS)
-  for name in config.evals.at_end:
-    check_choice("evals.at_end", name, evals.EVALUATORS)
-  methods.check(config.method)
+  for group in declare(config):
+    fields.check(group, fields.at(config, group.path))
+  optim.check(config.optimizer)
+  augment.configure(config.augment)
+  least = methods.KNOWN[config.method.name].least_batch
+  if config.batch_size < least:
+    raise ConfigError(
+      f"batch_size={config.batch_size} must be at least {least}: method "
+      f"{config.method.name!r} compares the examples of a batch"
+    )
+
+
+def declare(config: ConfigDict) -> list[Group]:
+  """Every group of a run's config with the fields that may stand there."""
+  encoder = nets.declare(fields.at(config, "encoder"))
+  return [*declare_training(config), encoder, data.declare(fields.at(config, "data"))]
+
+
+def declare_training(config: ConfigDict) -> list[Group]:
+  """Every group but those of data and encoder, which a probe takes from a run."""
+  whole = Group("", "the config", fields.declared(Run))
+  evaluated = Group("evals", "evals", fields.declared(Evals))
+  numbers = "knn", "probe", "few_label"
+  own = {"knn": evals.EVALUATORS["knn"], "few_label": evals.EVALUATORS["few_label"]}
+  return [
+    fields.with_groups(whole, GROUPS, SOURCE),
+    augment.declare(fields.at(config, "augment")),
+    *methods.declare(fields.at(config, "method")),
+    optim.declare(fields.at(config, "optimizer")),
+    Group("pretrained", "pretrained", fields.declared(Pretrained)),
+    Group("checkpoint", "checkpoint", fields.declared(Saving)),
+    fields.with_groups(evaluated, numbers, SOURCE),
+    Group("evals.probe", "evals.probe", fields.declared(OnlineProbe)),
+    *(
+      Group(f"evals.{name}", f"evals.{name}", fields.declared(own[name]))
+      for name in own
+    ),
+  ]
 
 
 def make_plan(
@@ -199,21 +261,3 @@ def trace(recipe: Recipe, batch: core.Batch) -> TrainState:
       "data.captions"
     ) from error
   return state
-
-
-def _get(config: ConfigDict, path: str) -> Any:
-  for name in path.split(".") if path else ():
-    if name not in config:
-      raise ConfigError(f"the config has no field {path}; every recipe needs it")
-    config = config[name]
-  return config
-
-
-def _check_number(config: ConfigDict, name: str, holds, allowed: str) -> None:
-  value = _get(config, name)
-  if value is None and name == "steps":
-    return
-  if isinstance(value, bool) or not isinstance(value, (int, float)):
-    raise ConfigError(f"{name}={value!r} must be a number, {allowed}")
-  if not holds(value):
-    raise ConfigError(f"{name}={value} must be {allowed}")

@@ -1,14 +1,16 @@
 """The update rules that the official codes run, on a step that comes from outside."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from ssljax.ranges import Positive, Range
 from ssljax.schedules import Schedule
 
+Decay = Annotated[float, Range(0, below=1)]  # of what an optimizer averages
 Adapted = Callable[[Any, jax.Array], bool]  # key path, parameter -> is it decayed?
 
 
@@ -17,7 +19,7 @@ def sgd(
   weight_decay: Schedule,
   adapted: Adapted,
   *,
-  momentum: float = 0.9,
+  momentum: Decay = 0.9,
   nesterov: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
   """As in PyTorch: decay is added to the gradient, the rate applied after momentum."""
@@ -33,8 +35,8 @@ def lars(
   weight_decay: Schedule,
   adapted: Adapted,
   *,
-  momentum: float = 0.9,
-  trust_coefficient: float = 0.001,
+  momentum: Decay = 0.9,
+  trust_coefficient: Positive = 0.001,
   classic_momentum: bool = False,
   nesterov: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
@@ -60,9 +62,9 @@ def adamw(
   weight_decay: Schedule,
   adapted: Adapted,
   *,
-  b1: float = 0.9,
-  b2: float = 0.999,
-  eps: float = 1e-8,
+  b1: Decay = 0.9,
+  b2: Decay = 0.999,
+  eps: Positive = 1e-8,
 ) -> optax.GradientTransformationExtraArgs:
   """AdamW (Loshchilov & Hutter 2019), decay times the rate as in PyTorch and optax."""
   return optax.chain(
@@ -77,8 +79,8 @@ def larc(
   weight_decay: Schedule,
   adapted: Adapted,
   *,
-  momentum: float = 0.9,
-  trust_coefficient: float = 0.001,
+  momentum: Decay = 0.9,
+  trust_coefficient: Positive = 0.001,
   clip: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
   """Apex's LARC over SGD (SwAV): LARS with |g| + decay |w| below.

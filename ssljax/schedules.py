@@ -4,17 +4,20 @@ A schedule is a function of the step alone. A config writes one as a number, whi
 constant, or as {"kind": a name in KINDS, ...the fields of that function}.
 """
 
+import dataclasses
 import math
 import numbers
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from ssljax.fields import check_choice, check_keywords
+from ssljax import fields
+from ssljax.ranges import NotNegative, OneOf, Problem, Range
 
 Schedule = Callable[[jax.Array | int], jax.Array]  # i32 step -> f32, elementwise
+Per = Annotated[str, OneOf(("step", "epoch"))]
 
 
 class Plan(NamedTuple):
@@ -27,23 +30,61 @@ class Plan(NamedTuple):
   num_classes: int = 0  # unlabelled
 
 
-def build(spec: float | Mapping, plan: Plan, factor: float = 1.0) -> Schedule:
-  """A config's number or dict -> schedule; ValueError on unknown kinds and fields.
+@dataclasses.dataclass(frozen=True)
+class Values:
+  """What a schedule's values may be; the rule of a field typed `Schedule`."""
+
+  range: Range
+
+  def problem(self, path: str, value: Any) -> Problem | None:
+    """The first of a schedule's fields that is wrong; ConfigError on unknown ones."""
+    if callable(value):
+      return None  # built already
+    if not hasattr(value, "keys"):
+      is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+      fits = is_number and self.range.problem(path, value) is None
+      return None if fits else Problem(path, value, str(self))
+    group = declare(path, value)
+    fields.check(group, value)
+    given = ((name, value[name]) for name in BOUNDS if name in value)
+    wrong = (self.range.problem(f"{path}.{name}", bound) for name, bound in given)
+    return next(filter(None, wrong), None)
+
+  def outside(self) -> list[float]:
+    """Numbers that do not fit."""
+    return self.range.outside()
+
+  def __str__(self) -> str:
+    """In words: "a number or a schedule, at least 0"."""
+    return f"a number or a schedule (a dict of kind, base, ...) {self.range}"
+
+
+BOUNDS = ("base", "start", "end")  # the fields of a schedule that are its values
+PositiveSchedule = Annotated[Schedule, Values(Range(above=0))]
+NotNegativeSchedule = Annotated[Schedule, Values(Range(0))]
+ShareSchedule = Annotated[Schedule, Values(Range(0, 1))]
+
+
+def declare(path: str, config: Mapping) -> fields.Group:
+  """The fields of the schedule that a config has at `path`."""
+  return fields.chosen(path, config, KINDS, key="kind", noun="schedule")
+
+
+def build(
+  spec: float | Mapping, plan: Plan, factor: float = 1.0, path: str = "schedule"
+) -> Schedule:
+  """A config's number or dict -> schedule; ConfigError on unknown kinds and fields.
 
   `factor` multiplies the number or the field `base`; a dict's other fields are
-  absolute, as DINO's final learning rate is.
+  absolute, as DINO's final learning rate is. `path` is where the config has it.
   """
   if isinstance(spec, numbers.Real):
     return lambda step: jnp.full(jnp.shape(step), spec * factor, jnp.float32)
-  fields = dict(spec) if hasattr(spec, "keys") else {"kind": spec}
-  kind = fields.pop("kind", None)
-  if kind not in KINDS:
-    raise ValueError(
-      f"kind={kind!r} is no schedule; use a number or one of {', '.join(KINDS)}"
-    )
-  check_keywords(f"schedule {kind!r}", fields, KINDS[kind])
-  fields["base"] *= factor
-  return KINDS[kind](plan, **fields)
+  numbers_of = dict(spec) if hasattr(spec, "keys") else {"kind": spec}
+  fields.check(declare(path, numbers_of), numbers_of)
+  kind = numbers_of.pop("kind")
+  numbers_of["base"] *= factor
+  return KINDS[kind](plan, **numbers_of)
 
 
 def cosine(
@@ -52,8 +93,8 @@ def cosine(
   base: float,
   end: float = 0.0,
   start: float = 0.0,
-  warmup_epochs: float = 0,
-  per: str = "step",
+  warmup_epochs: NotNegative = 0,
+  per: Per = "step",
   inclusive: bool = False,
   to_last: bool = False,
 ) -> Schedule:
@@ -65,8 +106,6 @@ def cosine(
   fall on the step or epoch after the last; with `to_last` it is the last's (lightly).
   A run shorter than its warm-up only warms up.
   """
-  if per not in ("step", "epoch"):
-    raise ValueError(f"per={per!r} must be 'step' or 'epoch'")
   unit = plan.steps_per_epoch if per == "epoch" else 1  # steps between changes
   total = math.ceil(plan.total_steps / unit)
   warmup = min(round(warmup_epochs * plan.steps_per_epoch / unit), total)
@@ -89,8 +128,8 @@ def warmup(
   *,
   base: float,
   start: float,
-  warmup_epochs: float,
-  per: str = "step",
+  warmup_epochs: NotNegative,
+  per: Per = "step",
   inclusive: bool = False,
 ) -> Schedule:
   """Linear from `start` to `base`, then constant: a `cosine` that stays at `base`.
@@ -114,7 +153,7 @@ def epoch_cosine(
   base: float,
   end: float = 0.0,
   start: float = 0.0,
-  warmup_epochs: float = 0,
+  warmup_epochs: NotNegative = 0,
 ) -> Schedule:
   """Half a cosine over the whole run, by epochs counted from 1 (SupCon, MoCo's demo).
 
@@ -146,9 +185,9 @@ def steps(
   plan: Plan,
   *,
   base: float,
-  milestones: tuple[float, ...],
-  factor: float | tuple[float, ...],
-  warmup_epochs: float = 0,
+  milestones: tuple[NotNegative, ...],
+  factor: NotNegative | tuple[NotNegative, ...],
+  warmup_epochs: NotNegative = 0,
 ) -> Schedule:
   """`base`, times `factor` from each of the `milestones` on, in epochs (InstDisc).
 
@@ -194,5 +233,5 @@ SCALINGS = {
 
 def scale(rule: str, batch_size: int) -> float:
   """The learning rate's factor for a global batch, by a rule in SCALINGS."""
-  check_choice("optimizer.scaling", rule, SCALINGS)
+  fields.check_choice("optimizer.scaling", rule, SCALINGS)
   return SCALINGS[rule](batch_size)

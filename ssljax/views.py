@@ -4,15 +4,20 @@ A view's `read` takes from a batch what its `draw` needs besides a key: two arra
 """
 
 import dataclasses
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import jax
 import jax.numpy as jnp
 
+from ssljax import fields
 from ssljax import image as ops
-from ssljax.fields import check_choice
+from ssljax.fields import ConfigError
+from ssljax.ranges import Count, NotNegative, OneOf, Range, Share
 
 SIGMA = (0.1, 2.0)  # of every paper's blur, in pixels
+Part = Annotated[float, Range(above=0, high=1)]  # of a picture
+Turn = Annotated[float, Range(0, 0.5)]  # of the circle of hues
+Filter = Annotated[str, OneOf(ops.FILTERS)]
 NO_BLUR = 0.01  # a Gaussian so narrow that it is the identity
 
 
@@ -32,29 +37,24 @@ class View:
   brightness, contrast, saturation (factors in 1 ± s) and hue (turns in ± s).
   """
 
-  size: int = 224
-  crop_min: float = 0.08  # fraction of the picture's area
-  crop_max: float = 1.0
-  interpolation: str = "bilinear"
-  flip: float = 0.5
-  jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.4, 0.4)
-  jitter_p: float = 1.0
-  gray_p: float = 0.2
+  size: Count = 224
+  crop_min: Part = 0.08  # fraction of the picture's area
+  crop_max: Part = 1.0
+  interpolation: Filter = "bilinear"
+  flip: Share = 0.5
+  jitter: tuple[NotNegative, NotNegative, NotNegative, Turn] = (0.4, 0.4, 0.4, 0.4)
+  jitter_p: Share = 1.0
+  gray_p: Share = 0.2
   gray_first: bool = False  # before the jitter, as InstDisc's and MoCo v1's code has it
-  blur_p: float = 0.0
-  solarize_p: float = 0.0
+  blur_p: Share = 0.0
+  solarize_p: Share = 0.0
 
   def __post_init__(self):
-    check_choice("augment.interpolation", self.interpolation, ops.FILTERS)
-    if len(self.jitter) != 4 or not 0 <= self.jitter[3] <= 0.5:
-      raise ValueError(
-        f"augment.jitter={self.jitter} must be four strengths (brightness, contrast, "
-        "saturation, hue) with hue in 0..0.5; try (0.4, 0.4, 0.4, 0.1)"
-      )
-    if not 0 < self.crop_min <= self.crop_max <= 1:
-      raise ValueError(
-        f"augment crops cover crop_min={self.crop_min} to crop_max={self.crop_max} of "
-        "the picture, which must be 0 < crop_min <= crop_max <= 1; try 0.2 and 1.0"
+    fields.check_instance("augment", self)
+    if self.crop_min > self.crop_max:
+      raise ConfigError(
+        f"augment.crop_min={self.crop_min} must be at most crop_max={self.crop_max}; "
+        "try 0.2 and 1.0"
       )
 
   input: ClassVar[str] = "image"
@@ -103,17 +103,12 @@ class CentreView:
   papers take 0.875, which is 224 of 256 pixels.
   """
 
-  size: int = 224
-  crop: float = 1.0
-  interpolation: str = "bilinear"
+  size: Count = 224
+  crop: Part = 1.0
+  interpolation: Filter = "bilinear"
 
   def __post_init__(self):
-    check_choice("augment.interpolation", self.interpolation, ops.FILTERS)
-    if not 0 < self.crop <= 1:
-      raise ValueError(
-        f"augment.crop={self.crop} must be in 0..1, a fraction of the shorter side; "
-        "try 0.875"
-      )
+    fields.check_instance("augment", self)
 
   input: ClassVar[str] = "image"
   read: ClassVar = staticmethod(_pictures)
@@ -134,16 +129,13 @@ class Window:
   A shorter recording is followed by silence.
   """
 
-  size: int = 20480
+  size: Count = 20480  # samples
   random: bool = True
 
   input: ClassVar[str] = "audio"
 
   def __post_init__(self):
-    if self.size < 1:
-      raise ValueError(
-        f"augment.size={self.size} must be a number of samples, 1 or more"
-      )
+    fields.check_instance("augment", self)
 
   @staticmethod
   def read(batch):

@@ -176,11 +176,11 @@ def test_an_override_reaches_every_view_and_local_ones_have_their_own_size():
     ({"recipe": "simclear"}, "augment.recipe='simclear' must be one of "),
     (
       {"recipe": "byol", "blurp": 1},
-      "'byol' has no field blurp=1; it has size",
+      "'byol' has no field blurp=1; it has recipe, size",
     ),
     (
       {"recipe": "eval", "flip": 0.5},
-      "flip=0.5; it has size, crop, interpolation, colour, mean",
+      "flip=0.5; it has recipe, size, crop, interpolation, colour, mean",
     ),
     (
       {"recipe": "simclr", "local_views": 2},
@@ -190,9 +190,15 @@ def test_an_override_reaches_every_view_and_local_ones_have_their_own_size():
       {"recipe": "simclr", "interpolation": "cubic"},
       "interpolation='cubic' must be one of bilinear, bicubic",
     ),
-    ({"recipe": "simclr", "jitter": (0.4, 0.4)}, "must be four strengths"),
-    ({"recipe": "simclr", "crop_min": 0.0}, "crop_min=0.0 to crop_max=1.0"),
-    ({"recipe": "eval", "crop": 224}, "augment.crop=224 must be in 0..1"),
+    ({"recipe": "simclr", "jitter": (0.4, 0.4)}, "must be a tuple of 4"),
+    (
+      {"recipe": "simclr", "crop_min": 0.0},
+      "crop_min=0.0 must be more than 0",
+    ),
+    (
+      {"recipe": "eval", "crop": 224},
+      "augment.crop=224 must be more than 0",
+    ),
   ],
 )
 def test_a_wrong_number_is_named_before_anything_compiles(config, sentence):

@@ -11,8 +11,8 @@ from ssljax import methods
 ROOT = pathlib.Path(__file__).parent.parent
 FILES = sorted((ROOT / "ssljax").rglob("*.py"))
 
-# What of ssljax a room imports at most, and `fields`. Rooms that are not listed put
-# others together.
+# What of ssljax a room imports at most, besides `fields` and `ranges`. Rooms that are
+# not listed put others together.
 KNOWS = {
   "losses": {"losses"},
   "nets": {"nets"},
@@ -24,6 +24,7 @@ KNOWS = {
   "augment": {"core", "image", "views"},
   "views": {"image"},
   "fields": set(),
+  "ranges": set(),
   "corruptions": {"corruptions", "image"},
   "image": set(),
   "memory": set(),
@@ -105,7 +106,7 @@ def test_every_room_named_here_exists():
 
 @pytest.mark.parametrize("path", FILES, ids=where)
 def test_a_file_imports_only_the_rooms_it_may_know(path):
-  assert owns(path) - {"fields"} <= KNOWS.get(room(path), owns(path))
+  assert owns(path) - {"fields", "ranges"} <= KNOWS.get(room(path), owns(path))
   frameworks = {name.split(".")[0] for name in imported(path)} & FRAMEWORKS
   assert frameworks <= USES.get(room(path), FRAMEWORKS)
 

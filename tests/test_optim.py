@@ -300,13 +300,13 @@ MISTAKES = {
     **BASE,
     "name": "adam",
   },
-  "optimizer 'sgd' has no field b1=0.9; it has momentum,": {**BASE, "b1": 0.9},
+  "optimizer 'sgd' has no field b1=0.9; it has name, momentum,": {**BASE, "b1": 0.9},
   "optimizer 'sgd' needs the field learning_rate": {"name": "sgd"},
   "optimizer.scaling='log' must be one of none, linear, sqrt": {
     **BASE,
     "scaling": "log",
   },
-  r"optimizer.exclude='bias' must be a tuple of paths; write \('bias',\)": {
+  r"optimizer.exclude='bias' must be a tuple of texts": {
     **BASE,
     "exclude": "bias",
   },
@@ -314,7 +314,7 @@ MISTAKES = {
     **BASE,
     "frozen": ("encodr",),
   },
-  r"optimizer.groups\['encoder'\] has no field nesterof=True; it has learning_rate": {
+  r"optimizer.groups\['encoder'\] has no field nesterof=True; it has momentum": {
     **BASE,
     "groups": {"encoder": {"nesterof": True}},
   },

@@ -164,11 +164,11 @@ def test_the_square_root_rule_multiplies_by_the_root_of_the_batch():
 
 
 MISTAKES = {
-  "kind='cosin' is no schedule; use a number or one of cosine, epoch_cosine, warmup,": {
+  "schedule.kind='cosin' must be one of cosine, epoch_cosine, warmup,": {
     "kind": "cosin"
   },
-  "kind='0.1' is no schedule; use a number or one of": "0.1",
-  "schedule 'cosine' has no field warmup=10; it has base, end,": {
+  "schedule.kind='0.1' must be one of": "0.1",
+  "schedule 'cosine' has no field warmup=10; it has kind, base, end,": {
     "kind": "cosine",
     "base": 1.0,
     "warmup": 10,
@@ -184,7 +184,7 @@ MISTAKES = {
     "milestones": (1,),
     "factor": (0.1, 0.05),
   },
-  "per='batch' must be 'step' or 'epoch'": {
+  "schedule.per='batch' must be one of step, epoch": {
     "kind": "cosine",
     "base": 1.0,
     "per": "batch",

@@ -1,5 +1,6 @@
 """Host side: where examples come from, and batches of them. Knows no JAX."""
 
+import dataclasses
 import functools
 import pathlib
 
@@ -23,6 +24,7 @@ from ssljax.data.loader import Loader, eval_batches, make_loader, prefetch
 from ssljax.data.reader import zeros
 from ssljax.data.source import Source, Splits, spec
 from ssljax.data.tokenizer import Tokenizer
+from ssljax.ranges import Count, Number
 
 __all__ = [
   "Identity",
@@ -46,7 +48,16 @@ __all__ = [
 ]
 
 
-READING = ("size", "in_memory", "workers")  # fields of `data` that every source has
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Reading:
+  """The fields of `data` that every source has."""
+
+  name: str  # one in SOURCES, or a data set of the TFDS catalogue
+  size: Count  # pixels of the square canvas that the host hands over
+  in_memory: bool = False
+  workers: Number = 0  # threads that decode; 0: as many as cores
+
+
 SOURCES = {  # other names are TFDS's
   "digits": digits.splits,
   "tones": tones.splits,
@@ -59,6 +70,13 @@ SOURCES = {  # other names are TFDS's
 }
 
 
+def declare(data) -> fields.Group:
+  """The fields of the group `data` of a config."""
+  source = SOURCES.get(data.name) or functools.partial(tfds.splits, data.name)
+  own = fields.declared(Reading, source, captions.add, subset.take)
+  return fields.Group("data", f"data.name={data.name!r}", own, blank=(None, ""))
+
+
 def build(data, run: pathlib.Path | None = None) -> Splits:
   """The sources that the config group `data` names.
 
@@ -68,13 +86,12 @@ def build(data, run: pathlib.Path | None = None) -> Splits:
   the folder of a run that goes on or is judged: what `Source.save` left there is taken
   up. Raises ValueError in one sentence.
   """
-  name = data.name
-  source = SOURCES.get(name) or functools.partial(tfds.splits, name)
+  group = declare(data)
+  fields.check(group, data)
+  given = fields.given(group, data)
+  source = SOURCES.get(data.name) or functools.partial(tfds.splits, data.name)
   own, spoken = fields.keywords(source), fields.keywords(captions.add)
-  given = {k: v for k, v in data.items() if v not in (None, "")}
   partial = fields.keywords(subset.take)
-  known = "name", *READING, *own, *spoken, *partial
-  fields.check_names(f"data.name={name!r}", given, known)
   sources = source(**{k: v for k, v in given.items() if k in own})
   if given.get("captions") or hasattr(sources.train, "captions"):
     words = {k: v for k, v in given.items() if k in spoken}

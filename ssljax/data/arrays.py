@@ -16,6 +16,7 @@ from ssljax.data.decode import to_rgb
 from ssljax.data.folder import PICTURES
 from ssljax.data.source import Source, Splits
 from ssljax.fields import as_path
+from ssljax.ranges import Count
 
 Planes = tuple[tuple[str, int], ...]  # names, and how many channels each has
 Ranges = dict[str, tuple[float, float]]  # what 0 and 255 stand for
@@ -145,7 +146,7 @@ def splits(
   dir: str = "",
   train_split: str = "",
   eval_split: str = "",
-  planes: Planes = (),
+  planes: Sequence[tuple[str, Count]] = (),
 ) -> Splits:
   """The `planes`, pairs of a name and a number of channels, of the scenes in `dir`.
 

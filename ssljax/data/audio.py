@@ -10,6 +10,7 @@ from ssljax.data import tree
 from ssljax.data.codec import Codec, Example, UnreadableError
 from ssljax.data.places import printable
 from ssljax.data.source import Source, Splits
+from ssljax.ranges import Count
 
 Recording = tuple[pathlib.Path, int] | np.ndarray  # file and first sample, or int16 [L]
 
@@ -87,15 +88,13 @@ class Pieces(Source):
 
 def splits(
   *,
-  size: int,
-  sample_rate: int = 16000,
+  size: Count,
+  sample_rate: Count = 16000,
   dir: str = "",
   train_split: str = "",
   eval_split: str = "",
 ) -> Splits:
   """Recordings in the tree `dir`, at `sample_rate` Hz, in pieces of `size` samples."""
-  if sample_rate < 1:
-    raise ValueError(f"data.sample_rate={sample_rate} must be a rate in Hz; try 16000")
   kind = tree.Kind(
     "audio",
     "recordings",

@@ -6,7 +6,7 @@ import json
 import pathlib
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from ssljax.data.source import Source, Splits
 from ssljax.data.tokenizer import Texts, Tokenizer
 from ssljax.data.tree import CHECK_AT_MOST
 from ssljax.fields import as_path
+from ssljax.ranges import Range
 
 TABLES = ("captions.csv", "captions.jsonl")
 ENDINGS = (".csv", ".jsonl")
@@ -141,8 +142,8 @@ def add(
   folder: pathlib.Path | None,
   *,
   captions: Sequence[str] = (),
-  vocabulary: int = 49408,
-  context: int = 77,
+  vocabulary: Annotated[int, Range(2)] = 49408,
+  context: Annotated[int, Range(2)] = 77,
 ) -> Splits:
   """The same sources with "text" i32 [context].
 

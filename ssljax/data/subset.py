@@ -1,11 +1,21 @@
 """A part of the training split: what probes choose on, and few labels to learn from."""
 
+from typing import Annotated
+
 import numpy as np
 
+from ssljax import fields
 from ssljax.data.source import Splits, Subset
+from ssljax.ranges import Number, Range
 
 
-def take(splits: Splits, *, held_out: float = 0.0, per_class: int = 0) -> Splits:
+@fields.checked("data")
+def take(
+  splits: Splits,
+  *,
+  held_out: Annotated[float, Range(0, below=1)] = 0.0,
+  per_class: Number = 0,
+) -> Splits:
   """Splits of less: `held_out` first, then `per_class` examples of each class.
 
   A share `held_out` of the training split, drawn at random, takes the place of the
@@ -14,10 +24,6 @@ def take(splits: Splits, *, held_out: float = 0.0, per_class: int = 0) -> Splits
   ValueError where a class has fewer than `per_class`, or there are no labels.
   """
   train, test = splits
-  if not 0 <= held_out < 1:
-    raise ValueError(f"data.held_out={held_out} must be a share in 0..1, 1 excluded")
-  if per_class < 0:
-    raise ValueError(f"data.per_class={per_class} must be 1 or more, or 0 for all")
   rng = np.random.default_rng(0)
   numbers = rng.permutation(len(train))
   if held_out:

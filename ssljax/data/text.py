@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from ssljax.data import tree
 from ssljax.data.codec import Example
 from ssljax.data.source import Source, Splits
+from ssljax.ranges import Count
 
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 LETTERS = re.compile(r"[^\W\d_]{2}")  # lines of signs and numbers are no sentences
@@ -47,7 +48,7 @@ class Passages(Source):
 
 
 def splits(
-  *, sentences: int = 8, dir: str = "", train_split: str = "", eval_split: str = ""
+  *, sentences: Count = 8, dir: str = "", train_split: str = "", eval_split: str = ""
 ) -> Splits:
   """Text files in the tree `dir`, as `tree.splits` sorts them, in passages."""
   kind = tree.Kind(
@@ -61,7 +62,7 @@ def splits(
   )
 
 
-def descriptions(*, sentences: int = 4) -> Splits:
+def descriptions(*, sentences: Count = 4) -> Splits:
   """scikit-learn's descriptions of its data sets: English that needs no download.
 
   What a passage is labelled with is the data set that it describes.

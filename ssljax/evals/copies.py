@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -10,55 +11,7 @@ import numpy as np
 from ssljax import corruptions, fields, image
 from ssljax.corruptions import blur, compression, light
 from ssljax.evals.features import FeatureSet, ask, unit
-
-
-def evaluate(
-  features: FeatureSet, *, edits: Sequence[str] = (), queries: int = 500, seed: int = 0
-) -> dict[str, float]:
-  """-> {"copy_map", "copy_recall_1": % over all edits, "copy_<edit>": its mAP, ...}.
-
-  As on Copydays (Douze et al. 2009) and in DINO (Caron et al. 2021, section 4.2), with
-  the test split for a database and edits made on the device: each of `queries` random
-  pictures, edited, ranks all of them by cosine. One is right, so average precision is
-  1 / rank; of equally similar ones it comes last. `edits` are some of `EDITS`; (): all.
-  """
-  if features.look is None:
-    raise ValueError(
-      "copies edits pictures, and this encoder's input is none; leave the evaluator "
-      "copies out"
-    )
-  if queries < 1:
-    raise ValueError(f"queries={queries} must be at least 1; try 500")
-  for name in edits:
-    fields.check_choice("edit", name, EDITS)
-  chosen = np.random.default_rng(seed).permutation(len(features.test_x))[:queries]
-  originals, found = unit(features.test_x), {}
-  for name in edits or EDITS:
-    edited = features.look(partial(_change, name=name), chosen)
-    found[name] = ranks(originals, unit(edited), chosen)
-  every = np.concatenate(list(found.values()))
-  return {
-    "copy_map": 100 * float(np.mean(1 / every)),
-    "copy_recall_1": 100 * float(np.mean(every == 1)),
-    **{f"copy_{k}": 100 * float(np.mean(1 / rank)) for k, rank in found.items()},
-  }
-
-
-def ranks(originals: np.ndarray, copies: np.ndarray, own: np.ndarray) -> np.ndarray:
-  """Unit vectors [M,D], [Q,D] -> i32 [Q], the rank at which a copy finds `own` [Q]."""
-  queries = jnp.asarray(copies), jnp.asarray(own, jnp.int32)
-  return np.asarray(_ranks(jnp.asarray(originals), queries))
-
-
-@jax.jit
-def _ranks(originals, queries):
-  def one(query):
-    copy, own = query
-    cosines = jnp.matmul(originals, copy, precision="highest")
-    return len(cosines) - jnp.sum(cosines < cosines[own])
-
-  return ask(one, queries, len(originals))
-
+from ssljax.ranges import Count, OneOf, Seed
 
 # An edit is a function of one picture: (key, f32 [3,S,S] in [0,1]) -> [3,S,S].
 
@@ -131,6 +84,55 @@ EDITS = {
   "written": partial(written, share=0.25),
   "mixed": partial(mixed, share=0.4),
 }
+
+
+@fields.checked("copies")
+def evaluate(
+  features: FeatureSet,
+  *,
+  edits: Sequence[Annotated[str, OneOf(EDITS)]] = (),
+  queries: Count = 500,
+  seed: Seed = 0,
+) -> dict[str, float]:
+  """-> {"copy_map", "copy_recall_1": % over all edits, "copy_<edit>": its mAP, ...}.
+
+  As on Copydays (Douze et al. 2009) and in DINO (Caron et al. 2021, section 4.2), with
+  the test split for a database and edits made on the device: each of `queries` random
+  pictures, edited, ranks all of them by cosine. One is right, so average precision is
+  1 / rank; of equally similar ones it comes last. `edits` are some of `EDITS`; (): all.
+  """
+  if features.look is None:
+    raise ValueError(
+      "copies edits pictures, and this encoder's input is none; leave the evaluator "
+      "copies out"
+    )
+  chosen = np.random.default_rng(seed).permutation(len(features.test_x))[:queries]
+  originals, found = unit(features.test_x), {}
+  for name in edits or EDITS:
+    edited = features.look(partial(_change, name=name), chosen)
+    found[name] = ranks(originals, unit(edited), chosen)
+  every = np.concatenate(list(found.values()))
+  return {
+    "copy_map": 100 * float(np.mean(1 / every)),
+    "copy_recall_1": 100 * float(np.mean(every == 1)),
+    **{f"copy_{k}": 100 * float(np.mean(1 / rank)) for k, rank in found.items()},
+  }
+
+
+def ranks(originals: np.ndarray, copies: np.ndarray, own: np.ndarray) -> np.ndarray:
+  """Unit vectors [M,D], [Q,D] -> i32 [Q], the rank at which a copy finds `own` [Q]."""
+  queries = jnp.asarray(copies), jnp.asarray(own, jnp.int32)
+  return np.asarray(_ranks(jnp.asarray(originals), queries))
+
+
+@jax.jit
+def _ranks(originals, queries):
+  def one(query):
+    copy, own = query
+    cosines = jnp.matmul(originals, copy, precision="highest")
+    return len(cosines) - jnp.sum(cosines < cosines[own])
+
+  return ask(one, queries, len(originals))
 
 
 @partial(jax.jit, static_argnames="name")

@@ -4,16 +4,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ssljax import fields
 from ssljax.evals import linear
 from ssljax.evals.features import FeatureSet, accuracy
+from ssljax.ranges import Count, Seed
 
 
+@fields.checked("few_label")
 def evaluate(
   features: FeatureSet,
   *,
-  labels_per_class: Sequence[int] = (1, 5, 20),
-  draws: int = 20,
-  seed: int = 0,
+  labels_per_class: Sequence[Count] = (1, 5, 20),
+  draws: Count = 20,
+  seed: Seed = 0,
 ) -> dict[str, float]:
   """-> {"few_label_5": mean top-1 in % over draws, "few_label_5_std": deviation, ...}.
 

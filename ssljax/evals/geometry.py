@@ -1,23 +1,27 @@
 """How embeddings lie in their space: what can be told without labels."""
 
 import itertools
+from typing import Annotated
 
 import numpy as np
 
+from ssljax import fields
 from ssljax.evals.features import FeatureSet, unit
+from ssljax.ranges import Range
 
 MOST = 5000  # examples whose pairs are compared
 
 
-def evaluate(features: FeatureSet, *, draws: int = 4) -> dict[str, float]:
+@fields.checked("geometry")
+def evaluate(
+  features: FeatureSet, *, draws: Annotated[int, Range(2)] = 4
+) -> dict[str, float]:
   """What each function below says of the test split's features.
 
   -> {"rankme", "uniformity"} and, from `draws` random views of each picture that the
   run learns from, "alignment" and "lidar": raw input has no such views. Where there are
   prototypes, "prototypes_used": the share, in %, that score highest for some picture.
   """
-  if draws < 2:
-    raise ValueError(f"geometry.draws={draws} must be 2 or more; try 4")
   x = features.test_x
   chosen = np.random.default_rng(0).permutation(len(x))[:MOST]
   result = {"rankme": rankme(x), "uniformity": uniformity(x[chosen])}

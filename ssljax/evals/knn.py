@@ -7,11 +7,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ssljax import fields
 from ssljax.evals.features import FeatureSet, accuracy, ask, unit
+from ssljax.ranges import Count, Positive
 
 
+@fields.checked("knn")
 def evaluate(
-  features: FeatureSet, *, k: int | Sequence[int] = 200, temperature: float = 0.07
+  features: FeatureSet,
+  *,
+  k: Count | Sequence[Count] = 200,
+  temperature: Positive = 0.07,
 ) -> dict[str, float]:
   """-> {"knn": top-1 accuracy in %}; of several k {"knn_10": ..., "knn_20": ...}.
 

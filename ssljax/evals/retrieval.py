@@ -2,18 +2,25 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ssljax import fields
 from ssljax.evals.features import FeatureSet, ask, unit
+from ssljax.ranges import Count, OneOf
 
 GALLERIES = ("test", "train")
 
 
+@fields.checked("retrieval")
 def evaluate(
-  features: FeatureSet, *, ks: Sequence[int] = (1, 5, 10), gallery: str = "test"
+  features: FeatureSet,
+  *,
+  ks: Sequence[Count] = (1, 5, 10),
+  gallery: Annotated[str, OneOf(GALLERIES)] = "test",
 ) -> dict[str, float]:
   """-> {"map": %, "recall_1": %, ...} of each test example as a query.
 
@@ -23,8 +30,6 @@ def evaluate(
   learning has it, or the train split. A query whose class the gallery does not have
   counts in neither. Of equally similar examples the earlier one comes first.
   """
-  if gallery not in GALLERIES:
-    raise ValueError(f"gallery={gallery!r} must be one of {', '.join(GALLERIES)}")
   itself = gallery == "test"
   x = features.test_x if itself else features.train_x
   y = features.test_y if itself else features.train_y

@@ -1,6 +1,7 @@
 """How much of what an encoder gets right is left when its pictures are corrupted."""
 
 from collections.abc import Callable, Sequence
+from typing import Annotated
 
 import numpy as np
 
@@ -8,18 +9,20 @@ from ssljax import fields
 from ssljax.corruptions import CORRUPTIONS, change
 from ssljax.evals import knn, linear
 from ssljax.evals.features import FeatureSet, accuracy
+from ssljax.ranges import Count, OneOf, Positive, Range
 
 CLASSIFIERS = ("knn", "linear")
 
 
+@fields.checked("robustness")
 def evaluate(
   features: FeatureSet,
   *,
-  by: str = "knn",
-  corruptions: Sequence[str] = (),
-  severities: Sequence[int] = (1, 2, 3, 4, 5),
-  k: int = 20,
-  temperature: float = 0.07,
+  by: Annotated[str, OneOf(CLASSIFIERS)] = "knn",
+  corruptions: Sequence[Annotated[str, OneOf(CORRUPTIONS)]] = (),
+  severities: Sequence[Annotated[int, Range(1, 5)]] = (1, 2, 3, 4, 5),
+  k: Count = 20,
+  temperature: Positive = 0.07,
 ) -> dict[str, float]:
   """Accuracy in % on corrupted test pictures of one who learned from clean ones.
 
@@ -34,7 +37,6 @@ def evaluate(
       "robustness corrupts pictures, and this encoder's input is none; leave the "
       "evaluator robustness out"
     )
-  fields.check_choice("by", by, CLASSIFIERS)
   if not severities:
     raise ValueError("severities=() must name some of 1, 2, 3, 4, 5")
   changes = {

@@ -5,9 +5,9 @@ import dataclasses
 import typing
 from collections.abc import Mapping
 
-from ssljax import nets, schedules
+from ssljax import fields, nets, schedules
 from ssljax.core import Method
-from ssljax.fields import ConfigError, check_choice, check_names
+from ssljax.fields import ConfigError, Group
 from ssljax.methods.barlow import BarlowTwins
 from ssljax.methods.byol import BYOL
 from ssljax.methods.clip import CLIP
@@ -68,17 +68,38 @@ KNOWN = collections.ChainMap(METHODS, PROBES)
 FILLED = ("net", *schedules.Plan._fields)  # fields that no config sets
 
 
+def declare(config: Mapping) -> list[Group]:
+  """The fields of the group `method` of a config, and of the networks in it."""
+  group = fields.chosen("method", config, KNOWN, skip=FILLED)
+  cls = KNOWN[config["name"]]
+  heads = _heads(_network(cls))
+  types = typing.get_type_hints(cls)
+  judged = [k for k in group.fields if types.get(k) == Method]  # a protocol sets it
+  group = fields.with_groups(group, [*heads, *judged], nets.SOURCE)
+  second = [k for k in config if k != "net" and types.get(k) == nets.Network]
+  return [group, *_declare_heads("method", config, heads)] + [
+    part for name in second for part in _declare_network(f"method.{name}", config[name])
+  ]
+
+
 def check(config: Mapping) -> None:
-  """ConfigError where the group `method` of a config names no method, or misnames,
-  or lacks, one of its fields.
-  """
-  name = config.get("name")
-  check_choice("method.name", name, KNOWN)
-  cls = KNOWN[name]
-  own = [f for f in dataclasses.fields(cls) if f.name not in FILLED]
-  needed = [f.name for f in own if f.default is dataclasses.MISSING]
-  allowed = ("name", *(f.name for f in own), *_heads(_network(cls)))
-  check_names(f"method {name!r}", config, allowed, needed)
+  """ConfigError where the group `method` of a config cannot be."""
+  for group in declare(config):
+    fields.check(group, fields.at({"method": config}, group.path))
+
+
+def _declare_network(path: str, config: Mapping) -> list[Group]:
+  heads = _heads(nets.Network)
+  group = Group(path, path, {})
+  return [
+    fields.with_groups(group, ["encoder", *heads], nets.SOURCE),
+    nets.declare(config.get("encoder", {}), f"{path}.encoder"),
+    *_declare_heads(path, config, heads),
+  ]
+
+
+def _declare_heads(path: str, config: Mapping, heads: list[str]) -> list[Group]:
+  return [nets.declare_head(head, path) for head in heads if head in config]
 
 
 def build(config: Mapping, encoder, plan: schedules.Plan, dtype) -> Method:
@@ -118,13 +139,13 @@ def build(config: Mapping, encoder, plan: schedules.Plan, dtype) -> Method:
 
 def _assemble(network: type, encoder, heads: Mapping, plan: schedules.Plan, dtype):
   """Encoder and the configs of its heads -> network."""
-  check_names(f"a {network.__name__}", heads, _heads(network))
+  fields.check_names(f"a {network.__name__}", heads, _heads(network))
   if "classifier" in heads and not plan.num_classes:
     raise ConfigError("method.classifier needs labels, and the data has none")
   return network(
     encoder,
     **{
-      role: nets.build_head(role, {**head, **_known(nets.HEADS[role], plan)}, dtype)
+      role: nets.build_head(role, head, dtype, **_known(nets.HEADS[role], plan))
       for role, head in heads.items()
     },
   )

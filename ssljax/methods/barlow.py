@@ -4,6 +4,7 @@ import dataclasses
 
 from ssljax.core import Aux, Method
 from ssljax.losses import redundancy
+from ssljax.ranges import NotNegative
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,7 +16,7 @@ class BarlowTwins(Method):
   for weights but not for biases and norms.
   """
 
-  off_diagonal: float
+  off_diagonal: NotNegative
 
   def loss_fn(self, params, state, batch, rng):
     """Eq. 1 over the two views in batch["image"] [B,2,H,W,C]."""

@@ -7,7 +7,7 @@ import jax
 from ssljax import memory
 from ssljax.core import Aux, Method
 from ssljax.losses import predictive
-from ssljax.schedules import Schedule
+from ssljax.schedules import ShareSchedule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +19,7 @@ class BYOL(Method):
   passes and are not averaged, and the average is taken after the optimizer's step.
   """
 
-  tau: Schedule
+  tau: ShareSchedule
 
   def init(self, rng, batch):
     """-> params, batch_stats, target {"params", "batch_stats"}."""

@@ -2,16 +2,16 @@
 
 import dataclasses
 import math
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from ssljax.core import Aux, Method
-from ssljax.fields import check_choice
 from ssljax.losses import paired
 from ssljax.losses.contrastive import unit
 from ssljax.nets import TwoTowers
+from ssljax.ranges import OneOf
 
 STARTS = {  # loss -> what it learns besides the network, and from where
   "softmax": {"logit_scale": math.log(1 / 0.07)},
@@ -30,12 +30,8 @@ class CLIP(Method):
   """
 
   net: TwoTowers
-  loss: str = "softmax"
+  loss: Annotated[str, OneOf(STARTS)] = "softmax"
   views: ClassVar[int] = 1
-
-  def __post_init__(self):
-    """Raises ConfigError."""
-    check_choice("method.loss", self.loss, STARTS)
 
   def init(self, rng, batch):
     """-> params with the loss's own scalars, batch_stats, {}."""

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import itertools
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +11,10 @@ import numpy as np
 
 from ssljax import core, memory
 from ssljax.core import Aux, Method
-from ssljax.fields import check_choice
+from ssljax.fields import ConfigError
 from ssljax.losses import contrastive
 from ssljax.nets import MultiView
+from ssljax.ranges import Count, Number, OneOf, Positive, Share
 
 GRAPHS = ("core", "full")
 
@@ -31,20 +32,21 @@ class CMC(Method):
   """
 
   net: MultiView
-  channels: tuple[int, ...]
-  temperature: float
-  bank_momentum: float
-  negatives: int
+  channels: tuple[Count, ...]
+  temperature: Positive
+  bank_momentum: Share
+  negatives: Number
   num_examples: int
-  graph: str = "core"
+  graph: Annotated[str, OneOf(GRAPHS)] = "core"
   softmax: bool = False
   views: ClassVar[int] = 1
+  least_batch: ClassVar[int] = 1
 
   def __post_init__(self):
-    """ConfigError on a `graph` that is neither, ValueError on a lone view."""
-    check_choice("method.graph", self.graph, GRAPHS)
+    """Raises ConfigError on a lone view."""
+    super().__post_init__()
     if len(self.channels) < 2:
-      raise ValueError(
+      raise ConfigError(
         f"method.channels={self.channels} is one view and CMC takes two or more; try "
         "(1, 2)"
       )

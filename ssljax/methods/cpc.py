@@ -11,6 +11,7 @@ from ssljax import core
 from ssljax.core import Aux, Method
 from ssljax.losses import sequence
 from ssljax.nets import Contextual
+from ssljax.ranges import Count, Number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +24,7 @@ class CPC(Method):
   """
 
   net: Contextual
-  negatives: int = 0  # 0: all
+  negatives: Number = 0  # 0: all
   views: ClassVar[int] = 1
   features: ClassVar[str] = "latents"  # the output whose mean is judged
 
@@ -74,9 +75,9 @@ class ImageCPC(CPC):
   zeros. What is judged is the mean of the latents.
   """
 
-  patch_size: int = 64
-  patch_stride: int = 32
-  patch_crop: int = 60
+  patch_size: Count = 64
+  patch_stride: Count = 32
+  patch_crop: Count = 60
 
   def cut(self, x, keys=None):
     """Pictures [B,H,W,C] -> patches [B,R,S,size,size,C]."""

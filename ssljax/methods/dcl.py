@@ -4,14 +4,15 @@ import dataclasses
 
 from ssljax.core import Aux, Method
 from ssljax.losses import contrastive
+from ssljax.ranges import NotNegative, Positive
 
 
 @dataclasses.dataclass(frozen=True)
 class DCL(Method):
   """SimCLR with another loss, the mean over anchors. `sigma` > 0 makes it DCLW."""
 
-  temperature: float
-  sigma: float = 0.0
+  temperature: Positive
+  sigma: NotNegative = 0.0
 
   def loss_fn(self, params, state, batch, rng):
     """Eq. 6 over the two views in batch["image"] [B,2,H,W,C]."""

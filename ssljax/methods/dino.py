@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from ssljax import memory
 from ssljax.core import Aux, Method
 from ssljax.losses import clustering
-from ssljax.schedules import Schedule
+from ssljax.ranges import Positive, Share
+from ssljax.schedules import PositiveSchedule, ShareSchedule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,10 +21,10 @@ class DINO(Method):
   The teacher starts as a copy of the student; with `fresh_heads` of its encoder alone.
   """
 
-  student_temperature: float
-  teacher_temperature: Schedule
-  centre_momentum: float
-  tau: Schedule
+  student_temperature: Positive
+  teacher_temperature: PositiveSchedule
+  centre_momentum: Share
+  tau: ShareSchedule
   fresh_heads: bool = False  # lightly's
 
   def init(self, rng, batch):

@@ -8,6 +8,7 @@ from ssljax import nets
 from ssljax.core import Aux
 from ssljax.losses import classification
 from ssljax.methods.supervised import Supervised
+from ssljax.ranges import Positive
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Distill(Supervised):
   """
 
   teacher: nets.Network
-  temperature: float
+  temperature: Positive
 
   def init(self, rng, batch):
     """-> params, batch_stats, target {"teacher": {"params", "batch_stats"}}."""

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from ssljax import memory
 from ssljax.core import Aux, Method
 from ssljax.losses import contrastive
+from ssljax.ranges import NotNegative, Number, Positive, Share
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,12 +21,13 @@ class InstDisc(Method):
   the weight of the paper's regularisation towards the bank, which that code lacks.
   """
 
-  temperature: float
-  bank_momentum: float
-  negatives: int
+  temperature: Positive
+  bank_momentum: Share
+  negatives: Number
   num_examples: int
-  proximal: float = 0.0
+  proximal: NotNegative = 0.0
   views: ClassVar[int] = 1
+  least_batch: ClassVar[int] = 1
 
   def init(self, rng, batch):
     """-> params, batch_stats, target with "bank" [N,D] and, under NCE, "z" f32[]."""

@@ -4,6 +4,7 @@ import dataclasses
 
 from ssljax.core import Aux, Method
 from ssljax.losses import contrastive
+from ssljax.ranges import Positive
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,7 +14,7 @@ class InvaSpread(Method):
   Both views pass the network as one batch, as in the official code.
   """
 
-  temperature: float
+  temperature: Positive
 
   def loss_fn(self, params, state, batch, rng):
     """The official criterion over the two views in batch["image"] [B,2,H,W,C]."""

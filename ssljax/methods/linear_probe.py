@@ -10,6 +10,7 @@ from ssljax.core import Aux, Method, TrainState
 from ssljax.fields import ConfigError
 from ssljax.losses import classification
 from ssljax.nets.vit import readouts
+from ssljax.ranges import NotNegative, Positive
 
 POOLED = "pooled"  # the features that the method itself is judged by
 
@@ -28,11 +29,12 @@ class LinearProbe(Method):
 
   base: Method  # of the run that is judged
   num_classes: int
-  rates: tuple[float, ...] = (1.0,)
+  rates: tuple[Positive, ...] = (1.0,)
   choices: tuple[str, ...] = (POOLED,)
-  init_std: float = 0.01  # He et al. 2020
+  init_std: NotNegative = 0.01  # He et al. 2020
   inputs: tuple[tuple[str, tuple[int, ...], str], ...] = ()
   views: ClassVar[int] = 1
+  least_batch: ClassVar[int] = 1
 
   @property
   def input(self):

@@ -1,7 +1,7 @@
 """MAE (He et al. 2022): see a quarter of a picture and paint the rest."""
 
 import dataclasses
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ from ssljax import core
 from ssljax.core import Aux, Method
 from ssljax.losses import masked
 from ssljax.nets import MaskedAutoencoder
+from ssljax.ranges import Range
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,9 +22,10 @@ class MAE(Method):
   """
 
   net: MaskedAutoencoder
-  mask_ratio: float
+  mask_ratio: Annotated[float, Range(0, below=1)]
   norm_pix: bool
   views: ClassVar[int] = 1
+  least_batch: ClassVar[int] = 1
 
   def loss_fn(self, params, state, batch, rng):
     """Squared error of the hidden patches of batch["image"] [B,1,H,W,C]."""

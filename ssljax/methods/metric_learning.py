@@ -1,12 +1,12 @@
 """Metric learning: one network, the losses from 2006 to 2020 that compare its rows."""
 
 import dataclasses
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from ssljax.core import Aux, Method
-from ssljax.fields import check_choice
 from ssljax.losses import metric
 from ssljax.methods.supcon import positives
+from ssljax.ranges import NotNegative, OneOf, Positive
 
 LOSSES = {
   "margin": lambda m, x, positive: metric.margin(x, positive, m.margin),
@@ -27,18 +27,13 @@ class MetricLearning(Method):
   "n_pair", `temperature` of the others.
   """
 
-  loss: str
+  loss: Annotated[str, OneOf(LOSSES)]
   labels: bool
-  margin: float
-  mining: str
-  l2: float
-  temperature: float
+  margin: NotNegative
+  mining: Annotated[str, OneOf(metric.MINING)]
+  l2: NotNegative
+  temperature: Positive
   views: ClassVar[int] = 0
-
-  def __post_init__(self):
-    """ConfigError on a `loss` or a `mining` that does not exist."""
-    check_choice("method.loss", self.loss, LOSSES)
-    check_choice("method.mining", self.mining, metric.MINING)
 
   @property
   def needs_labels(self):

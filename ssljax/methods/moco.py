@@ -1,14 +1,15 @@
 """MoCo v1 and v2 (He et al. 2020; Chen et al. 2020): a queue of keys as dictionary."""
 
 import dataclasses
+from typing import Annotated, ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from ssljax import memory
 from ssljax.core import Aux, Method
-from ssljax.fields import check_choice
 from ssljax.losses import contrastive
+from ssljax.ranges import Count, OneOf, Positive, Share
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,14 +26,11 @@ class MoCo(Method):
   one step: the same sequence of key encoders.
   """
 
-  temperature: float
-  momentum: float
-  queue_size: int
-  bn_shuffle: str = "strided"
-
-  def __post_init__(self):
-    """ConfigError on a `bn_shuffle` that is neither way."""
-    check_choice("method.bn_shuffle", self.bn_shuffle, ("strided", "permute"))
+  temperature: Positive
+  momentum: Share
+  queue_size: Count
+  bn_shuffle: Annotated[str, OneOf(("strided", "permute"))] = "strided"
+  least_batch: ClassVar[int] = 1  # negatives come from the queue
 
   def init(self, rng, batch):
     """-> params, batch_stats, target with "queue" [K,D] of random directions."""

@@ -7,7 +7,8 @@ import jax
 from ssljax import memory
 from ssljax.core import Aux, Method
 from ssljax.losses import contrastive
-from ssljax.schedules import Schedule
+from ssljax.ranges import Positive
+from ssljax.schedules import ShareSchedule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,8 +23,8 @@ class MoCoV3(Method):
   averaged along and not used; their BatchNorm statistics come from their own passes.
   """
 
-  temperature: float
-  momentum: Schedule
+  temperature: Positive
+  momentum: ShareSchedule
 
   def init(self, rng, batch):
     """-> params, batch_stats, target {"params", "batch_stats"}, a copy of both."""

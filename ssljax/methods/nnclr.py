@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from ssljax import memory
 from ssljax.core import Aux, Method
 from ssljax.losses import contrastive
+from ssljax.ranges import Count, Positive
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,8 +20,8 @@ class NNCLR(Method):
   other neighbours as negatives too, predictions other predictions.
   """
 
-  temperature: float
-  queue_size: int
+  temperature: Positive
+  queue_size: Count
 
   def init(self, rng, batch):
     """-> params, batch_stats, target with "queue" [K,D] of random directions."""

@@ -4,6 +4,7 @@ import dataclasses
 
 from ssljax.core import Aux, Method
 from ssljax.losses import contrastive
+from ssljax.ranges import Positive
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,7 +15,7 @@ class SimCLR(Method):
   over all 2B anchors: its learning rates and weight decays carry over.
   """
 
-  temperature: float
+  temperature: Positive
 
   def loss_fn(self, params, state, batch, rng):
     """NT-Xent (eq. 1) over batch["image"] [B,V,H,W,C]."""

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from ssljax import memory
 from ssljax.core import Aux, Method
 from ssljax.losses import contrastive
+from ssljax.ranges import Count, Positive, Share
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,9 +22,9 @@ class SimCLRV2(Method):
   loss sums the views' means.
   """
 
-  temperature: float
-  momentum: float
-  queue_size: int
+  temperature: Positive
+  momentum: Share
+  queue_size: Count
 
   def init(self, rng, batch):
     """-> params, batch_stats, target with "queue" [K,D] of random directions."""

@@ -1,16 +1,16 @@
 """SupCon (Khosla et al. 2020): examples of one class are positives of each other."""
 
 import dataclasses
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from ssljax import memory
 from ssljax.core import Aux, Method
-from ssljax.fields import check_choice
 from ssljax.losses import supervised
 from ssljax.methods.moco import MoCo
+from ssljax.ranges import OneOf, Positive
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,15 +22,11 @@ class SupCon(Method):
   temperature / base_temperature.
   """
 
-  temperature: float
-  base_temperature: float
+  temperature: Positive
+  base_temperature: Positive
   labels: bool = True
-  contrast_mode: str = "all"
+  contrast_mode: Annotated[str, OneOf(("all", "one"))] = "all"
   views: ClassVar[int] = 0
-
-  def __post_init__(self):
-    """ConfigError on a `contrast_mode` that is neither."""
-    check_choice("method.contrast_mode", self.contrast_mode, ("all", "one"))
 
   @property
   def needs_labels(self):
@@ -60,7 +56,7 @@ class SupConMoCo(MoCo):
   of -1 alone it is MoCo, times temperature / base_temperature.
   """
 
-  base_temperature: float = 0.07
+  base_temperature: Positive = 0.07
 
   @property
   def needs_labels(self):

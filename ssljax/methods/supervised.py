@@ -16,6 +16,7 @@ class Supervised(Method):
   """
 
   views: ClassVar[int] = 1
+  least_batch: ClassVar[int] = 1
 
   def loss_fn(self, params, state, batch, rng):
     """Mean cross-entropy of view 0 over batch["label"] [B]."""

@@ -11,6 +11,7 @@ from ssljax.core import Aux, Method
 from ssljax.losses import clustering, contrastive
 from ssljax.nets.heads import l2_normalise
 from ssljax.nets.multicrop import MultiCrop
+from ssljax.ranges import Count, NotNegative, Number, Positive
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,12 +27,12 @@ class SwAV(Method):
   here that is done in `init` and after the optimizer, which is the same sequence.
   """
 
-  temperature: float
-  epsilon: float  # of the assignments' entropy: smaller is sharper
+  temperature: Positive
+  epsilon: Positive  # of the assignments' entropy: smaller is sharper
   steps_per_epoch: int
-  queue_size: int = 0
-  queue_epoch: float = 0.0
-  iterations: int = 3  # of Sinkhorn and Knopp
+  queue_size: Number = 0
+  queue_epoch: NotNegative = 0.0
+  iterations: Count = 3  # of Sinkhorn and Knopp
 
   def init(self, rng, batch):
     """-> params, batch_stats, target: empty, or "queue" [K,V,D] and "pointer" i32[]."""

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from ssljax import memory
 from ssljax.core import Aux, Method
 from ssljax.losses import redundancy
-from ssljax.schedules import Schedule
+from ssljax.ranges import NotNegative, Share
+from ssljax.schedules import ShareSchedule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,9 +22,9 @@ class TiCo(Method):
   as in lightly since its pull request 1484; `covariance_gradient` is before it.
   """
 
-  rho: float
-  covariance_momentum: float
-  tau: Schedule
+  rho: NotNegative
+  covariance_momentum: Share
+  tau: ShareSchedule
   covariance_gradient: bool = False
 
   def init(self, rng, batch):

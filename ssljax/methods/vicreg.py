@@ -4,6 +4,7 @@ import dataclasses
 
 from ssljax.core import Aux, Method
 from ssljax.losses import redundancy
+from ssljax.ranges import NotNegative
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,9 +14,9 @@ class VICReg(Method):
   Each view passes the network alone, as in the official code; both views share it.
   """
 
-  invariance: float
-  variance: float
-  covariance: float
+  invariance: NotNegative
+  variance: NotNegative
+  covariance: NotNegative
 
   def loss_fn(self, params, state, batch, rng):
     """Eq. 6 over the two views in batch["image"] [B,2,H,W,C]."""

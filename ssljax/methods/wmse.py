@@ -1,6 +1,7 @@
 """W-MSE (Ermolov et al. 2021): whitened embeddings of two views agree."""
 
 import dataclasses
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 from ssljax import core
 from ssljax.core import Aux, Method
 from ssljax.losses import redundancy
+from ssljax.ranges import Count, Range
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,8 +22,8 @@ class WMSE(Method):
   no picture. Views pass alone; the official code puts both through one head at once.
   """
 
-  sub_batch: int
-  iterations: int
+  sub_batch: Annotated[int, Range(2)]
+  iterations: Count
 
   def loss_fn(self, params, state, batch, rng):
     """Over the two views in batch["image"] [B,2,H,W,C]."""

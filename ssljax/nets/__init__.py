@@ -1,13 +1,12 @@
 """Networks: encoders and heads, built from config groups."""
 
-import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
 
-from ssljax.fields import check_choice, check_names
+from ssljax import fields
 from ssljax.nets.audio import Waveform
 from ssljax.nets.autoregressive import GRU, Contextual, Forecast, PixelCNN
 from ssljax.nets.decoder import Decoder, MaskedAutoencoder
@@ -32,7 +31,9 @@ ENCODERS = {
   "waveform": Waveform,
   "sentence": Sentence,
 }
-FIXED = ("parent", "name", "dtype")  # fields of modules that are not for configs
+# Fields of modules that are not for configs: Flax's, and facts of the data.
+FIXED = ("parent", "name", "dtype", "block", "num_classes")
+SOURCE = "ssljax/nets/__init__.py"
 HEADS = {  # a part of a network -> what it is
   "projector": MLP,
   "predictor": MLP,
@@ -58,32 +59,33 @@ __all__ = [
 ]
 
 
+def declare(config: Mapping[str, Any], path: str = "encoder") -> fields.Group:
+  """The fields of the encoder that a config has at `path`."""
+  return fields.chosen(path, config, ENCODERS, noun="encoder", skip=FIXED)
+
+
+def declare_head(role: str, path: str = "method") -> fields.Group:
+  """The fields of the head in this `role`, one of HEADS, of the network at `path`."""
+  path = f"{path}.{role}"
+  return fields.Group(path, path, fields.declared(HEADS[role], skip=FIXED))
+
+
 def build(config: Mapping[str, Any], dtype: Any = jnp.float32) -> nn.Module:
   """`{"name": one of ENCODERS, field: value, ...}` -> encoder computing in `dtype`.
 
   ConfigError names an unknown encoder or field, and what exists.
   """
-  given = dict(config)
-  name = given.pop("name", None)
-  check_choice("encoder.name", name, ENCODERS)
-  return _make(f"encoder {name!r}", ENCODERS[name], given, dtype)
+  fields.check(declare(config), config)
+  numbers = {k: v for k, v in config.items() if k != "name"}
+  return ENCODERS[config["name"]](**numbers, dtype=dtype)
 
 
 def build_head(
-  role: str, config: Mapping[str, Any], dtype: Any = jnp.float32
+  role: str, config: Mapping[str, Any], dtype: Any = jnp.float32, **facts: int
 ) -> nn.Module:
-  """Fields of the head that a `Network` has in this `role`, one of HEADS -> head."""
-  return _make(f"method.{role}", HEADS[role], config, dtype)
+  """Fields of the head that a `Network` has in this `role`, one of HEADS -> head.
 
-
-def _make(
-  owner: str, variant: Callable, given: Mapping[str, Any], dtype: Any
-) -> nn.Module:
-  module = getattr(variant, "func", variant)  # an encoder is a partial of its module
-  fields = [f for f in dataclasses.fields(module) if f.name not in FIXED]
-  preset = getattr(variant, "keywords", {})
-  needed = [
-    f.name for f in fields if f.default is dataclasses.MISSING and f.name not in preset
-  ]
-  check_names(owner, given, [f.name for f in fields], needed)
-  return variant(**given, dtype=dtype)
+  `facts` are its fields that the data tell, not a config.
+  """
+  fields.check(declare_head(role), config)
+  return HEADS[role](**config, **facts, dtype=dtype)

@@ -1,19 +1,20 @@
 """Encoders of sound."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from ssljax.fields import check_choice
+from ssljax.nets.module import Module
 from ssljax.nets.norm import ChannelNorm
+from ssljax.ranges import Count, OneOf
 
 NORMS = ("channel", "none")
 
 
-class Waveform(nn.Module):
+class Waveform(Module):
   """Strided convolutions over raw samples: CPC's encoder (van den Oord et al. 2018).
 
   Section 3.1: five layers with ReLU, one latent for every 160 samples (10 ms at
@@ -23,16 +24,15 @@ class Waveform(nn.Module):
   it tells a latent nothing of the future that it is to predict. "none" is the paper's.
   """
 
-  width: int = 512
-  kernels: Sequence[int] = (10, 8, 4, 4, 4)
-  strides: Sequence[int] = (5, 4, 2, 2, 2)
-  norm: str = "channel"
+  width: Count = 512
+  kernels: Sequence[Count] = (10, 8, 4, 4, 4)
+  strides: Sequence[Count] = (5, 4, 2, 2, 2)
+  norm: Annotated[str, OneOf(NORMS)] = "channel"
   dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(self, audio: jax.Array, train: bool) -> jax.Array:
     """[B,L] in [-1,1] -> latents [B,N,width] float32, N = L / 160."""
-    check_choice("norm", self.norm, NORMS)
     x = audio[:, :, None]
     layers = zip(self.kernels, self.strides, strict=True)
     for i, (kernel, stride) in enumerate(layers, 1):

@@ -6,11 +6,14 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from ssljax.nets.module import Module
+from ssljax.ranges import Count, Positive
 
-class GRU(nn.Module):
+
+class GRU(Module):
   """Context of a sequence: c_t is a gated recurrent unit's state after z_0 to z_t."""
 
-  width: int
+  width: Count
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -20,7 +23,7 @@ class GRU(nn.Module):
       return nn.RNN(nn.GRUCell(self.width, dtype=self.dtype), name="gru")(x)
 
 
-class PixelCNN(nn.Module):
+class PixelCNN(Module):
   """Context of a grid, row by row from the top: residual blocks of masked convolution.
 
   A block is 1x1, ReLU, 1x3, 2x1 on this row and the one above, ReLU, 1x1: the
@@ -29,8 +32,8 @@ class PixelCNN(nn.Module):
   in the columns s - layers to s + layers, and no row below r.
   """
 
-  width: int = 256
-  layers: int = 5
+  width: Count = 256
+  layers: Count = 5
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -51,15 +54,15 @@ class PixelCNN(nn.Module):
     return nn.Conv(width, kernel, padding=padding, dtype=self.dtype, name=name)
 
 
-class Forecast(nn.Module):
+class Forecast(Module):
   """The matrices W_k of CPC: a linear prediction for each of the next `horizon`.
 
   `scale` multiplies predictions, whose products with the latents are large at first:
   0.1 in Henaff et al. (2020), appendix.
   """
 
-  horizon: int
-  scale: float = 1.0
+  horizon: Count
+  scale: Positive = 1.0
   dtype: Any = jnp.float32
 
   @nn.compact

@@ -8,20 +8,22 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from ssljax.nets import positions
+from ssljax.nets.module import Module
 from ssljax.nets.vit import Block, layer_norm
+from ssljax.ranges import Count, Positive
 
 
-class Decoder(nn.Module):
+class Decoder(Module):
   """MAE's light transformer (He et al. 2022, section 3).
 
   A learned token stands for every patch that was not seen; positions are fixed, their
   columns first, and kernels Xavier's.
   """
 
-  width: int = 512
-  depth: int = 8
-  heads: int = 16
-  mlp_ratio: float = 4.0
+  width: Count = 512
+  depth: Count = 8
+  heads: Count = 16
+  mlp_ratio: Positive = 4.0
   dtype: Any = jnp.float32
 
   @nn.compact

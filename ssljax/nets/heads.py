@@ -1,15 +1,16 @@
 """What stands on an encoder: projector, predictor, prototypes, and the whole."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from ssljax.fields import check_choice
 from ssljax.nets import inits
+from ssljax.nets.module import Module
 from ssljax.nets.norm import BatchNorm
+from ssljax.ranges import Count, NotNegative, OneOf, Range
 
 ACTIVATIONS = {
   "relu": nn.relu,
@@ -21,7 +22,7 @@ ACTIVATIONS = {
 LAST_NORMS = {"affine": (True, True), "scale": (True, False), "plain": (False, False)}
 
 
-class MLP(nn.Module):
+class MLP(Module):
   """Projector or predictor.
 
   `layers` linear maps; all but the last are followed by BatchNorm (if `norm`) and
@@ -52,28 +53,24 @@ class MLP(nn.Module):
   ±1/sqrt(fan_in) as PyTorch's; or with `init_std` kernels are normal, biases 0.
   """
 
-  layers: int
-  out: int
-  hidden: int = 2048
+  layers: Count
+  out: Count
+  hidden: Count = 2048
   norm: bool = True
-  last_norm: str = "none"
+  last_norm: Annotated[str, OneOf(("none", *LAST_NORMS))] = "none"
   last_activation: bool = False
   hidden_bias: bool = True
   out_bias: bool = True
-  activation: str = "relu"
-  start: str = "torch"
-  init_std: float = 0.0  # 0: by `start`
-  bn_group_size: int = 0
+  activation: Annotated[str, OneOf(ACTIVATIONS)] = "relu"
+  start: Annotated[str, OneOf(inits.KERNELS)] = "torch"
+  init_std: NotNegative = 0.0  # 0: by `start`
+  bn_group_size: Annotated[int, Range(2, and_zero=True)] = 0
   bn_strided: bool = False
   dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     """[B,D] -> [B,out] in `dtype`."""
-    check_choice("activation", self.activation, ACTIVATIONS)
-    check_choice("last_norm", self.last_norm, ("none", *LAST_NORMS))
-    if self.layers < 1:
-      raise ValueError(f"layers={self.layers} of a head must be at least 1")
     for i in range(1, self.layers):
       x = self._dense(x, self.hidden, self.hidden_bias, f"fc{i}")
       if self.norm:
@@ -101,7 +98,7 @@ class MLP(nn.Module):
     )
 
 
-class Classifier(nn.Module):
+class Classifier(Module):
   """Scores of classes, linear in the input; how many is filled from the data.
 
   Weights start by `start`, a name in `inits.KERNELS`: kernel and bias uniform in
@@ -109,8 +106,8 @@ class Classifier(nn.Module):
   """
 
   num_classes: int
-  start: str = "torch"
-  init_std: float = 0.0  # 0: by `start`
+  start: Annotated[str, OneOf(inits.KERNELS)] = "torch"
+  init_std: NotNegative = 0.0  # 0: by `start`
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -120,7 +117,7 @@ class Classifier(nn.Module):
     return nn.Dense(self.num_classes, dtype=self.dtype, **initial)(x)
 
 
-class Prototypes(nn.Module):
+class Prototypes(Module):
   """Scores of l2-normalised inputs against `num` learned prototypes.
 
   With `weight_norm` every prototype is normalised too: DINO's last layer (Caron et al.
@@ -129,7 +126,7 @@ class Prototypes(nn.Module):
   normalise the prototypes themselves (SwAV).
   """
 
-  num: int
+  num: Annotated[int, Range(2)]
   weight_norm: bool = True
   gain: bool = False
   use_bias: bool = False

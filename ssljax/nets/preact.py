@@ -9,7 +9,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from ssljax.nets.conv import Conv
+from ssljax.nets.module import Module
 from ssljax.nets.norm import BatchNorm
+from ssljax.ranges import Count
 
 
 class Block(nn.Module):
@@ -37,7 +39,7 @@ class Block(nn.Module):
     return nn.relu(self.norm(name=name)(x, train))
 
 
-class PreActResNet(nn.Module):
+class PreActResNet(Module):
   """The CIFAR network: 3x3 convolution, three stages, BatchNorm, ReLU, mean pooling.
 
   It gives 16 `width` features. A block of the first stage is `width` wide inside and
@@ -46,8 +48,8 @@ class PreActResNet(nn.Module):
   float32; `dtype` is the compute type.
   """
 
-  stage_sizes: Sequence[int]
-  width: int = 16
+  stage_sizes: Sequence[Count]
+  width: Count = 16
   dtype: Any = jnp.float32
 
   @nn.compact

@@ -2,17 +2,18 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from ssljax.fields import check_choice
 from ssljax.nets import inits
 from ssljax.nets.conv import Conv
+from ssljax.nets.module import Module
 from ssljax.nets.norm import BatchNorm, LayerNorm
 from ssljax.nets.selective import SelectiveConv
+from ssljax.ranges import Count, Number, OneOf, Share
 
 STEMS = ("imagenet", "cifar")
 NORMS = ("batch", "layer")
@@ -103,7 +104,7 @@ def _mean_2x2(x: jax.Array, stride: int) -> jax.Array:
   return (x[:, :, :-1:stride] + x[:, :, 1::stride]) / 2
 
 
-class ResNet(nn.Module):
+class ResNet(Module):
   """ResNet v1.5 up to its global mean pooling.
 
   It gives 8 `width` features with basic blocks, 32 `width` with bottlenecks;
@@ -117,25 +118,23 @@ class ResNet(nn.Module):
   LayerNorm. Parameters are float32; `dtype` is the compute type.
   """
 
-  stage_sizes: Sequence[int]
+  stage_sizes: Sequence[Count]
   block: type[nn.Module]
-  width: int = 64
-  stem: str = "imagenet"
-  stem_width: int = 0  # channels; 0: `width` (CMC has 64 under every width)
-  start: str = "he_fan_out"
-  stem_start: str = ""
+  width: Count = 64
+  stem: Annotated[str, OneOf(STEMS)] = "imagenet"
+  stem_width: Number = 0  # channels; 0: `width` (CMC has 64 under every width)
+  start: Annotated[str, OneOf(inits.KERNELS)] = "he_fan_out"
+  stem_start: Annotated[str, OneOf(("", *inits.KERNELS))] = ""
   zero_init_gamma: bool = False  # last scale of each block: starts as the identity
-  sk_ratio: float = 0.0  # hidden / width of selective kernels; 0: none
-  norm: str = "batch"
-  bn_group_size: int = 0
+  sk_ratio: Share = 0.0  # hidden / width of selective kernels; 0: none
+  norm: Annotated[str, OneOf(NORMS)] = "batch"
+  bn_group_size: Number = 0
   bn_strided: bool = False
   dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(self, image: jax.Array, train: bool) -> jax.Array:
     """[B,H,W,C] -> features [B,D] float32."""
-    check_choice("stem", self.stem, STEMS)
-    check_choice("norm", self.norm, NORMS)
     init = inits.kernel("start", self.start)
     conv = partial(Conv, kernel_init=init, dtype=self.dtype)
     stem_init = inits.kernel("stem_start", self.stem_start or self.start)

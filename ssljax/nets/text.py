@@ -1,15 +1,17 @@
 """Encoders of text: token ids, 0 is padding."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from ssljax.nets.module import Module
 from ssljax.nets.vit import Block, layer_norm
+from ssljax.ranges import Count, Range
 
 
-class Sentence(nn.Module):
+class Sentence(Module):
   """Embedding, one convolution, ReLU, mean over tokens (van den Oord et al. 2018).
 
   CPC's sentence encoder, section 3.3. The paper gives neither the embedding's width
@@ -18,10 +20,10 @@ class Sentence(nn.Module):
   sentence of nothing else is the zero vector.
   """
 
-  vocabulary: int  # ids, 0 included
-  width: int = 2400
-  embedding: int = 620
-  kernel_size: int = 3  # tokens
+  vocabulary: Annotated[int, Range(2)]  # ids, 0 included
+  width: Count = 2400
+  embedding: Count = 620
+  kernel_size: Count = 3  # tokens
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -36,7 +38,7 @@ class Sentence(nn.Module):
     return total / jnp.maximum(real.sum(-2), 1).astype(jnp.float32)
 
 
-class TextTransformer(nn.Module):
+class TextTransformer(Module):
   """CLIP's text encoder (Radford et al. 2021): causal, read off at the last token.
 
   That is the last one that is not padding, which the tokenizer makes the end of text;
@@ -45,11 +47,11 @@ class TextTransformer(nn.Module):
   learned for the length of text that it is initialised with.
   """
 
-  vocabulary: int  # ids, 0 included
-  out: int
-  width: int = 512
-  depth: int = 12
-  heads: int = 8
+  vocabulary: Annotated[int, Range(2)]  # ids, 0 included
+  out: Count
+  width: Count = 512
+  depth: Count = 12
+  heads: Count = 8
   dtype: Any = jnp.float32
 
   @nn.compact

@@ -2,17 +2,18 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from ssljax.fields import check_choice
 from ssljax.nets import positions
 from ssljax.nets.conv import Conv
 from ssljax.nets.heads import ACTIVATIONS
+from ssljax.nets.module import Module
 from ssljax.nets.norm import ChannelNorm
+from ssljax.ranges import Count, OneOf, Positive, Range
 
 POSITIONS = ("sincos", "sincos_columns", "learned")
 POOLS = ("cls", "mean")
@@ -98,7 +99,7 @@ class Block(nn.Module):
     return y * (mask.astype(y.dtype) / keep)
 
 
-class ViT(nn.Module):
+class ViT(Module):
   """Vision transformer with a class token.
 
   position="sincos" is MoCo v3's (Chen et al. 2021): a fixed 2-D table and Xavier
@@ -115,15 +116,15 @@ class ViT(nn.Module):
   [B,heads,1+N,1+N]. ValueError if patches do not tile the image.
   """
 
-  width: int
-  depth: int
-  heads: int
-  patch_size: int = 16
-  mlp_ratio: float = 4.0
-  position: str = "sincos"
-  image_size: int = 224  # pixels; where the learned positions live
-  pool: str = "cls"
-  drop_path: float = 0.0
+  width: Count
+  depth: Count
+  heads: Count
+  patch_size: Count = 16
+  mlp_ratio: Positive = 4.0
+  position: Annotated[str, OneOf(POSITIONS)] = "sincos"
+  image_size: Count = 224  # pixels; where the learned positions live
+  pool: Annotated[str, OneOf(POOLS)] = "cls"
+  drop_path: Annotated[float, Range(0, below=1)] = 0.0
   stop_grad_patch: bool = False
   dtype: Any = jnp.float32
 
@@ -221,8 +222,6 @@ class ViT(nn.Module):
     return _uniform((6 / (2 * self.width)) ** 0.5), xavier, patch_init  # q, k, v apart
 
   def _validate(self, shape: tuple[int, ...]) -> None:
-    check_choice("position", self.position, POSITIONS)
-    check_choice("pool", self.pool, POOLS)
     size = self.image_size if self.position == "learned" else self.patch_size
     for pixels in (*shape[1:3], size):
       if pixels % self.patch_size:

@@ -51,8 +51,8 @@ def test_nothing_is_done_unless_asked_for():
 @pytest.mark.parametrize(
   ("fields", "sentence"),
   [
-    (dict(held_out=1.0), "data.held_out=1.0 must be a share in 0..1"),
-    (dict(per_class=-1), "data.per_class=-1 must be 1 or more"),
+    (dict(held_out=1.0), "data.held_out=1.0 must be at least 0 and less than 1"),
+    (dict(per_class=-1), "data.per_class=-1 must be at least 0"),
     (dict(per_class=900), "data.per_class=900 is more than the .* examples of '0'"),
   ],
 )

@@ -98,9 +98,9 @@ def test_a_turn_is_a_quarter_and_writing_covers_a_quarter():
 
 def test_what_cannot_be_is_named():
   seen = features(pictures(3))
-  with pytest.raises(ValueError, match=r"edit='crop_weak' must be one of crop, "):
+  with pytest.raises(ValueError, match=r"'crop_weak' must be one of crop, "):
     copies.evaluate(seen, edits=("crop_weak",))
-  with pytest.raises(ValueError, match="queries=0 must be at least 1"):
+  with pytest.raises(ValueError, match=r"copies\.queries=0 must be at least 1"):
     copies.evaluate(seen, queries=0)
   with pytest.raises(ValueError, match="this encoder's input is none"):
     copies.evaluate(seen._replace(look=None))

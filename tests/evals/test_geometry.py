@@ -91,5 +91,5 @@ def test_prototypes_that_are_nobody_s_best_are_not_used():
 
 def test_one_view_has_nothing_to_be_aligned_with():
   x = np.zeros((5, 4), np.float32)
-  with pytest.raises(ValueError, match=r"geometry\.draws=1 must be 2 or more"):
+  with pytest.raises(ValueError, match=r"geometry\.draws=1 must be at least 2"):
     geometry.evaluate(FeatureSet(x, np.zeros(5), x, np.zeros(5), 1), draws=1)

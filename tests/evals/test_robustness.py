@@ -71,7 +71,7 @@ def test_what_cannot_be_is_named():
   seen = seen._replace(look=lambda change: seen.test_x)
   with pytest.raises(ValueError, match="by='svm' must be one of knn, linear"):
     robustness.evaluate(seen, by="svm")
-  with pytest.raises(ValueError, match="corruption='snow' must be one of "):
+  with pytest.raises(ValueError, match="'snow' must be one of "):
     robustness.evaluate(seen, corruptions=("snow",))
   with pytest.raises(
     ValueError, match=r"severities=\(\) must name some of 1, 2, 3, 4, 5"

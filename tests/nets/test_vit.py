@@ -161,9 +161,8 @@ def test_bfloat16_keeps_parameters_and_features_in_float32():
   ],
 )
 def test_what_does_not_fit_is_named(fields, sentence):
-  net = ViT(**(SMALL | fields))
   with pytest.raises(ValueError, match=sentence):
-    net.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), False)
+    ViT(**(SMALL | fields)).init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), False)
 
 
 @pytest.mark.parametrize("position", ["sincos", "sincos_columns", "learned"])
