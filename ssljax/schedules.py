@@ -163,10 +163,10 @@ def epoch_cosine(
   """
   total = plan.total_steps / plan.steps_per_epoch
 
-  def fall(epoch):
-    return end + (base - end) * (0.5 + 0.5 * jnp.cos(jnp.pi * epoch / total))
+  def fall(epoch, cos=jnp.cos):
+    return end + (base - end) * (0.5 + 0.5 * cos(math.pi * epoch / total))
 
-  peak = fall(warmup_epochs) if warmup_epochs < total else base
+  peak = fall(warmup_epochs, math.cos) if warmup_epochs < total else base
 
   def schedule(step):
     step = jnp.asarray(step)
