@@ -194,8 +194,8 @@ def other_names(root):
 
 ERRORS = [
   ({"planes": ()}, None, r"data.planes=\(\) must be pairs .* try \(\('rgb', 3\)"),
-  ({"planes": ("rgb", "depth")}, None, "data.planes=.* must be pairs"),
-  ({"planes": (("rgb", 0),)}, None, "data.planes=.* must be pairs"),
+  ({"planes": ("rgb", "depth")}, None, "data.planes.* must be "),
+  ({"planes": (("rgb", 0),)}, None, "data.planes.* must be "),
   ({"dir": ""}, None, "data.dir='' is neither a folder nor a file"),
   ({"dir": "/none"}, None, "data.dir='/none' is neither a folder nor a file"),
   ({"train_split": "x"}, without_depth, "train_split='x' .* which has train.npz"),
