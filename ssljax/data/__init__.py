@@ -17,7 +17,7 @@ from ssljax.data import (
   tones,
 )
 from ssljax.data.captions import prompts
-from ssljax.data.codec import Spec
+from ssljax.data.codec import DataGoneError, Spec
 from ssljax.data.decode import Pictures
 from ssljax.data.identity import Identity, differences, digest, identify, lasting
 from ssljax.data.loader import Loader, eval_batches, make_loader, prefetch
@@ -27,6 +27,7 @@ from ssljax.data.tokenizer import Tokenizer
 from ssljax.ranges import Count, Number
 
 __all__ = [
+  "DataGoneError",
   "Identity",
   "Loader",
   "Pictures",
@@ -92,7 +93,13 @@ def build(data, run: pathlib.Path | None = None) -> Splits:
   source = SOURCES.get(data.name) or functools.partial(tfds.splits, data.name)
   own, spoken = fields.keywords(source), fields.keywords(captions.add)
   partial = fields.keywords(subset.take)
-  sources = source(**{k: v for k, v in given.items() if k in own})
+  try:
+    sources = source(**{k: v for k, v in given.items() if k in own})
+  except OSError as error:  # a disk that fails, a folder that nobody may list
+    raise ValueError(
+      f"data.dir={given.get('dir', '')!r} cannot be read: {error.strerror or error}: "
+      f"{str(error.filename)!r}"
+    ) from error
   if given.get("captions") or hasattr(sources.train, "captions"):
     words = {k: v for k, v in given.items() if k in spoken}
     sources = captions.add(sources, run, **words)

@@ -61,7 +61,7 @@ class Pieces(Source):
 
   def __init__(self, files: tree.Folder, size: int, rate: int):
     self.files, self.rate = files, rate
-    self.name, self.class_names = files.name, files.class_names
+    self.name, self.root, self.class_names = files.name, files.root, files.class_names
     self.starts: list[tuple[int, int]] = []
     for i, example in enumerate(files):
       info = _soundfile().info(example["audio"])

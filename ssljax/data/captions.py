@@ -73,6 +73,7 @@ class Captioned(Source):
   def __init__(self, source: Source, templates: Sequence[str], tokenizer: Tokenizer):
     self.source, self.templates, self.tokenizer = source, templates, tokenizer
     self.name, self.class_names = source.name, source.class_names
+    self.root = source.root
 
   def facts(self):
     """The source's, and what its classes are said in."""

@@ -5,12 +5,18 @@ from typing import Any
 
 import numpy as np
 
+from ssljax.fields import ConfigError
+
 Spec = dict[str, tuple[tuple[int, ...], str]]  # of a batch: name -> shape, dtype
 Example = dict[str, Any]  # one record as it is stored, "label" i32 (-1: none) included
 
 
 class UnreadableError(ValueError):
   """The record is corrupt, truncated or of a kind that cannot be read."""
+
+
+class DataGoneError(UnreadableError, ConfigError):
+  """Nothing can be read any more: the disk is gone, or all of it is unreadable."""
 
 
 class Codec(abc.ABC):

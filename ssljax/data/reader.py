@@ -8,14 +8,16 @@ the source's `spec` says.
 import concurrent.futures
 import math
 import os
+import pathlib
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from absl import logging
 from tqdm import tqdm
 
-from ssljax.data.codec import Spec, UnreadableError
+from ssljax.data.codec import DataGoneError, Example, Spec, UnreadableError
 from ssljax.data.source import Source
 
 Batch = dict[str, np.ndarray]
@@ -49,10 +51,16 @@ class Reader:
   def fill(self, batch: Batch, start: int, indices: np.ndarray) -> None:
     """Writes examples `indices` [n] into rows start to start + n of the batch."""
     indices = indices.tolist()
-    examples = self.source.__getitems__(indices)
+    examples = self._examples(indices)
     for row, (index, example) in enumerate(zip(indices, examples, strict=True), start):
       for name, value in self._readable(index, example).items():
         batch[name][row] = value
+
+  def _examples(self, indices: list[int]) -> Sequence[Example | None]:
+    try:
+      return self.source.__getitems__(indices)
+    except UnreadableError:  # one of them; which, each alone will tell
+      return [None] * len(indices)
 
   def _warn(self, index: int, error: UnreadableError) -> None:
     if len(self.unreadable) <= NAMED:
@@ -60,24 +68,41 @@ class Reader:
     if len(self.unreadable) == NAMED:
       logging.warning("Others of %s that are unreadable are counted", self.source.name)
 
-  def _readable(self, index, example):
+  def _readable(self, index: int, example: Example | None) -> dict[str, Any]:
     for _ in range(GIVE_UP):
       try:
+        example = example or self.source[index]
         decoded = {"label": example["label"], "index": index}
         for codec in self.codecs:
           decoded |= codec.decode(example)
         return decoded
       except UnreadableError as error:
+        self._check_there(error)
         if index not in self.unreadable:
           self.unreadable[index] = str(error)
           self._warn(index, error)
         reason = error
-      index = (index + 1) % len(self.source)
-      example = self.source[index]
-    raise ValueError(
+      index, example = (index + 1) % len(self.source), None
+    raise DataGoneError(
       f"{GIVE_UP} examples in a row of {self.source.name!r} are unreadable, the last "
       f"one because of {reason}; check the data"
     )
+
+  def _check_there(self, error: UnreadableError) -> None:
+    """DataGoneError where what the examples lie in can no longer be read either."""
+    if gone := self.source.root and _gone(self.source.root):
+      raise DataGoneError(f"{str(self.source.root)!r} {gone}") from error
+
+
+def _gone(folder: pathlib.Path) -> str:
+  """Why nothing can be read there; "" where something can."""
+  try:
+    with os.scandir(folder) as entries:
+      return "" if next(entries, None) else "is empty now"
+  except NotADirectoryError:
+    return ""
+  except OSError as error:
+    return f"cannot be read any more: {error.strerror}"
 
 
 class InMemory:

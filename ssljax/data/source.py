@@ -2,6 +2,7 @@
 
 import abc
 import os
+import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ class Source(abc.ABC):
 
   name: str
   class_names: tuple[str, ...] = ()  # by label; empty when unlabelled
+  root: pathlib.Path | None = None  # where it reads while a run goes on; None: nowhere
 
   @property
   def num_classes(self) -> int:
@@ -81,6 +83,7 @@ class Subset(Source):
   def __init__(self, source: Source, numbers: Sequence[int]):
     self.source, self.numbers = source, [int(i) for i in numbers]
     self.name, self.class_names = source.name, source.class_names
+    self.root = source.root
 
   def codecs(self, size: int) -> tuple[Codec, ...]:
     """The whole's."""

@@ -4,21 +4,19 @@ What is prepared on disk is opened from its own metadata: no network, no code of
 data set. What is not is downloaded and prepared once, as ArrayRecord.
 """
 
-import bisect
 import contextlib
 import difflib
 import hashlib
-import itertools
 import os
 import pathlib
 import re
-import struct
 from collections.abc import Sequence
 
 import numpy as np
-from tqdm import tqdm
 
 from ssljax.data import identity
+from ssljax.data.codec import UnreadableError
+from ssljax.data.shards import Shards, TFRecords, count_array_records
 from ssljax.data.source import Example, Source, Splits
 from ssljax.fields import as_path
 
@@ -48,10 +46,15 @@ class Records(Source):
     if self.label_key:
       self.class_names = tuple(features[self.label_key].names)
     self.data_set, self.files = info.full_name, _files(info, split)
+    place = os.fspath(builder.data_dir)
+    self.root = None if "://" in place else pathlib.Path(place)
+    self.shards = Shards(info.splits[split].file_instructions)
     decoders = {k: tfds.decode.SkipDecoding() for k in pictures}  # `decode.py` does
     if info.file_format == tfds.core.FileFormat.TFRECORD:
-      self.records = TFRecords(info, split, decoders)
+      self.records = TFRecords(self.shards, features, decoders)
+      self.shards.check(self.records.count, self.name)
     else:
+      self.shards.check(count_array_records, self.name)
       self.records = builder.as_data_source(split, decoders=decoders)
 
   def facts(self):
@@ -65,10 +68,10 @@ class Records(Source):
     return len(self.records)
 
   def __getitem__(self, index: int) -> Example:
-    return self._example(self.records[index])
+    return self._read([index], lambda: [self.records[index]])[0]
 
   def __getitems__(self, indices: Sequence[int]) -> list[Example]:
-    return [self._example(r) for r in self.records.__getitems__(indices)]
+    return self._read(indices, lambda: self.records.__getitems__(indices))
 
   def listed(self) -> np.ndarray:
     """Of a whole split; TFDS wrote it in the order of its keys' hashes."""
@@ -82,41 +85,19 @@ class Records(Source):
       numbers = sorted(numbers, key=lambda n: _hash(f"{self.split}{n}"))
     return np.array(numbers)
 
+  def _read(self, indices: Sequence[int], read) -> list[Example]:
+    try:
+      return [self._example(record) for record in read()]
+    except Exception as error:  # readers raise whatever broken bytes lead to
+      files = dict.fromkeys(self.shards.file(i) for i in indices)
+      reason = " ".join(str(error).split())
+      raise UnreadableError(
+        f"{' or '.join(files)}: {type(error).__name__}: {reason}"
+      ) from error
+
   def _example(self, record: dict) -> Example:
     label = int(record[self.label_key]) if self.label_key else -1
     return {"image": record[self.image_key], "label": label}
-
-
-class TFRecords:
-  """Random access to a data set prepared as TFRecord, the format without an index.
-
-  A record is its length u64, a checksum u32, the bytes, a checksum u32. Opening walks
-  over the lengths once; the files stay mapped and are read on demand.
-  """
-
-  def __init__(self, info, split: str, decoders: dict):
-    self.features, self.decoders = info.features, decoders
-    self.files, self.spans = [], []
-    parts = info.splits[split].file_instructions
-    for part in tqdm(parts, f"indexing {info.full_name}", delay=2):
-      file = np.memmap(part.filename, np.uint8, "r")
-      spans = _spans(file)
-      stop = len(spans) if part.take < 0 else part.skip + part.take
-      self.files.append(file)
-      self.spans.append(spans[part.skip : stop])
-    self.ends = list(itertools.accumulate(map(len, self.spans)))
-
-  def __len__(self) -> int:
-    return self.ends[-1]
-
-  def __getitem__(self, index: int) -> dict:
-    part = bisect.bisect_right(self.ends, index)
-    start, stop = self.spans[part][index - self.ends[part]]
-    record = self.files[part][start:stop].tobytes()
-    return self.features.deserialize_example_np(record, decoders=self.decoders)
-
-  def __getitems__(self, indices: Sequence[int]) -> list[dict]:
-    return [self[i] for i in indices]
 
 
 def _hash(key: str) -> str:
@@ -133,15 +114,6 @@ def _files(info, split: str) -> list[tuple[str, int, int]]:
       name = os.path.basename(part.filename)
       known.append((name, found.st_size, found.st_mtime_ns))
   return known
-
-
-def _spans(file: np.ndarray) -> list[tuple[int, int]]:
-  spans, position = [], 0
-  while position < len(file):
-    (length,) = struct.unpack_from("<Q", file, position)
-    spans.append((position + 12, position + 12 + length))
-    position += length + 16
-  return spans
 
 
 def splits(
@@ -178,23 +150,33 @@ def _open(name: str, data_dir: str):
   chosen = data_dir or os.environ.get("TFDS_DATA_DIR") or tfds.core.constants.DATA_DIR
   root = as_path(chosen)
   try:
-    with contextlib.suppress(registered.DatasetNotFoundError):  # until prepared
-      return read_only_builder.builder_from_files(name, data_dir=root)
+    return read_only_builder.builder_from_files(name, data_dir=root)
+  except registered.DatasetNotFoundError:
+    pass  # until prepared
+  except Exception as error:  # TFDS raises whatever broken files lead to
+    folder = root / re.split(r"[/:]", name)[0]
+    if folder.is_dir():
+      reason = " ".join(f"{type(error).__name__}: {error}".split())
+      raise ValueError(
+        f"data.dir: what {str(folder)!r} says of itself cannot be read ({reason}); "
+        "copy it anew, or delete it to prepare it again"
+      ) from error
+  try:
     builder = tfds.builder(name, data_dir=root, file_format="array_record")
   except (registered.DatasetNotFoundError, ValueError) as error:
-    raise ValueError(_unknown(name)) from error
+    raise ValueError(_unknown(name, root)) from error
   _prepare(builder, name, root)
   return builder
 
 
-def _unknown(name: str) -> str:
+def _unknown(name: str, root: pathlib.Path) -> str:
   import tensorflow_datasets as tfds
 
   known = ["digits", "folder", *tfds.list_builders(with_community_datasets=False)]
   close = difflib.get_close_matches(name, known, n=3) or ["digits", "folder", "cifar10"]
   return (
     f"data.name={name!r} is neither 'digits' nor 'folder' nor a data set of the TFDS "
-    f"catalogue; try {' or '.join(map(repr, close))}"
+    f"catalogue, nor prepared in {str(root)!r}; try {' or '.join(map(repr, close))}"
   )
 
 
