@@ -24,6 +24,7 @@ def get_config(variant: str = ""):
 
   c.method.name = "barlow"
   c.method.off_diagonal = 0.0051
+  c.method.world_size = 16  # V100s in the official README
   c.method.projector = dict(
     layers=3, hidden=8192, out=8192, hidden_bias=False, out_bias=False
   )
@@ -38,4 +39,5 @@ def get_config(variant: str = ""):
   c.optimizer.momentum = 0.9
   c.optimizer.weight_decay = 1e-6
   c.optimizer.exclude = ("norm_and_bias",)
+  c.evals.interpolation = "bilinear"  # though crops are bicubic
   return common.finish(c, variant)

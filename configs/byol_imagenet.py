@@ -18,6 +18,7 @@ def get_config(variant: str = ""):
 
   c.augment.recipe = "byol"
   c.augment.size = 224
+  c.augment.ops = "byol"
 
   c.encoder.name = "resnet50"
   c.encoder.start = "haiku"

@@ -47,6 +47,7 @@ def base() -> ConfigDict:
   c.evals.every_epochs = 10  # kNN during the run; 0: only at the end
   c.evals.at_end = ("knn",)  # knn | linear | few_label; (): nothing is judged
   c.evals.crop = 1.0  # the central square's share of the shorter side
+  c.evals.interpolation = ""  # the filter of its resizing; "": that of the views
   c.evals.knn = ConfigDict({"k": 200, "temperature": 0.1})
   c.evals.probe = ConfigDict({"learning_rate": 0.0})  # 0: no online probe
   c.evals.few_label = ConfigDict({"labels_per_class": (1, 5, 20), "draws": 20})
@@ -64,6 +65,12 @@ def cifar10_statistics(c: ConfigDict) -> None:
   """Normalises by CIFAR-10's own mean and deviation, as some official codes do."""
   c.augment.mean = (0.4914, 0.4822, 0.4465)
   c.augment.std = (0.2023, 0.1994, 0.2010)
+
+
+def simclr_pictures(c: ConfigDict, recipe: str = "simclr") -> None:
+  """A recipe's views by the operations of SimCLR's code, which does not normalise."""
+  c.augment.recipe = recipe
+  c.augment.update(interpolation="bicubic", ops="simclr", mean=(0.0,), std=(1.0,))
 
 
 def imagenet(c: ConfigDict) -> None:
@@ -99,6 +106,9 @@ def cpu(c: ConfigDict, batch_size: int, epochs: int) -> None:
   for name in ("start", "stem_start", "zero_init_gamma"):
     if name in c.encoder:
       del c.encoder[name]  # torchvision's, from which short runs were tried
+  if "ops" in c.augment:  # the same of views
+    for name in ("interpolation", "ops", "mean", "std"):
+      del c.augment[name]
   c.optimizer = ConfigDict()  # Adam gets further than SGD or LARS in a thousand steps
   c.optimizer.name = "adamw"
   warmup = min(0.5, epochs / 10)

@@ -26,6 +26,7 @@ def get_config(variant: str = ""):
   c.method.mining = "semi_hard"
   c.method.l2 = 0.002
   c.method.temperature = 0.1
+  c.method.projector.layers = 2
   c.evals.probe.learning_rate = 0.0
   if variant == "cpu":
     common.cpu(c, batch_size=128, epochs=1)

@@ -16,7 +16,7 @@ def get_config(variant: str = ""):
   c.batch_size = 512
   c.epochs = 1000
 
-  c.augment.recipe = "simclr"
+  common.simclr_pictures(c)
   c.augment.size = 32
   c.augment.jitter = (0.4, 0.4, 0.4, 0.1)  # strength 0.5
   c.augment.blur_p = 0.0
@@ -29,7 +29,13 @@ def get_config(variant: str = ""):
   c.method.name = "simclr"
   c.method.temperature = 0.5
   c.method.projector = dict(
-    layers=2, hidden=512, out=128, out_bias=False, last_norm="scale", init_std=0.01
+    layers=3,
+    hidden=512,
+    out=128,
+    hidden_bias=False,
+    out_bias=False,
+    last_norm="scale",
+    init_std=0.01,
   )
 
   c.optimizer.name = "lars"
@@ -43,6 +49,7 @@ def get_config(variant: str = ""):
   if variant == "cpu":
     common.cpu(c, batch_size=128, epochs=3)
     c.optimizer.learning_rate.warmup_epochs = 0.5
+    c.method.projector.layers = 2  # the paper's
     c.method.temperature = 0.2  # 0.5 learns too slowly for so short a run
     c.augment.crop_min = 0.2
     c.evals.probe.learning_rate = 0.0

@@ -15,7 +15,7 @@ def get_config(variant: str = ""):
   c.batch_size = 4096
   c.epochs = 1000
 
-  c.augment.recipe = "simclr"
+  common.simclr_pictures(c)
   c.augment.size = 224
 
   c.encoder.name = "resnet50"
@@ -25,7 +25,13 @@ def get_config(variant: str = ""):
   c.method.name = "simclr"
   c.method.temperature = 0.1
   c.method.projector = dict(
-    layers=2, hidden=2048, out=128, out_bias=False, last_norm="scale", init_std=0.01
+    layers=2,
+    hidden=2048,
+    out=128,
+    hidden_bias=False,
+    out_bias=False,
+    last_norm="scale",
+    init_std=0.01,
   )
 
   c.optimizer.name = "lars"

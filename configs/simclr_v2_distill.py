@@ -35,12 +35,12 @@ def get_config(variant: str = ""):
   c.batch_size = before.batch_size
   c.epochs = 3 if on_cpu else 400
 
-  c.augment.recipe = "supervised"
+  c.augment = teacher.augment.copy_and_resolve_references()
   c.augment.size = before.augment.size
 
   c.encoder = before.encoder.copy_and_resolve_references()
   if small:
-    c.encoder = dict(name="resnet18", stem=before.encoder.get("stem", "imagenet"))
+    c.encoder.name = "resnet18"
     if on_cpu:
       c.encoder.width = 8
 

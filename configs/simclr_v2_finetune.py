@@ -33,7 +33,7 @@ def get_config(variant: str = ""):
   c.batch_size = 1024
   c.epochs = 30 if variant == "10pct" else 60
 
-  c.augment.recipe = "supervised"
+  common.simclr_pictures(c, "supervised")
   c.augment.size = 32 if on_cpu else 224
 
   c.encoder = before.encoder
@@ -46,7 +46,7 @@ def get_config(variant: str = ""):
     last_norm="affine",
     last_activation=True,
   )
-  c.method.classifier = dict(init_std=0.01)
+  c.method.classifier = dict(start="zeros")
 
   c.optimizer.name = "lars"
   c.optimizer.classic_momentum = True

@@ -30,7 +30,7 @@ def get_config(variant: str = ""):
   c.batch_size = 4096
   c.epochs = 800
 
-  c.augment.recipe = "simclr"
+  common.simclr_pictures(c)
   c.augment.size = 224
 
   name, width, sk_ratio = SIZES.get(variant, SIZES[""])

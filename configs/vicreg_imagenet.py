@@ -38,4 +38,5 @@ def get_config(variant: str = ""):
   c.optimizer.momentum = 0.9
   c.optimizer.weight_decay = 1e-6
   c.optimizer.exclude = ("norm_and_bias",)
+  c.evals.interpolation = "bilinear"  # though crops are bicubic
   return common.finish(c, variant)

@@ -1,9 +1,12 @@
 """Views: what each paper does to a picture, as numbers, and the code that does it.
 
-All recipes share torchvision's operations (`image.py`), as most official code does;
-SimCLR's and BYOL's own code differs in that it adds brightness and takes contrast
-about the mean of each channel; SimCLR's does not normalise by ImageNet's mean and
-deviation either. Runs on the device, inside the train step.
+The operations (`image.py`) are torchvision's, as in most official code, or with `ops`
+those of SimCLR's or BYOL's own: there resizing does not antialias, a blur sees black
+beyond the edge, contrast is about each channel's mean, saturation is HSV's, and BYOL's
+brightness is added. SimCLR's does not normalise either: mean 0, std 1. Boxes are
+torchvision's for all: SimCLR's code tries a hundred, of ratios that are uniform, and
+takes the whole picture after; BYOL's tries one and clips its sides to the picture.
+Runs on the device, inside the train step.
 """
 
 import dataclasses
@@ -140,6 +143,7 @@ RECIPES = {
 EVAL = {"image": "eval", "audio": "audio_eval", "text": "text"}  # where nothing varies
 
 _OWN = ("size", "crop_min", "crop_max")  # what local views do not share
+_RESIZED = ("interpolation", "ops")  # what evaluation shares with the first view
 _WHOLE = ("local_views", "colour", "mean", "std")  # numbers of a Recipe, not of a View
 
 
@@ -163,14 +167,17 @@ def declare(config: Mapping) -> fields.Group:
   return fields.Group("augment", f"augment.recipe={name!r}", every)
 
 
-def evaluation(config: Mapping, crop: float) -> dict:
+def evaluation(config: Mapping, crop: float, interpolation: str = "") -> dict:
   """A config of the same recipe's pictures (recordings, texts) without randomness.
 
-  `crop` is CentreView's.
+  `crop` is CentreView's, and so is `interpolation`; "" is the filter of the views.
   """
   recipe = configure(config)
   whole = {name: getattr(recipe, name) for name in ("colour", "mean", "std")}
-  same = {**whole, **config, "crop": crop, "recipe": EVAL[recipe.input]}
+  resized = {k: v for k, v in vars(recipe.views[0]).items() if k in _RESIZED}
+  same = {**whole, **resized, **config, "crop": crop, "recipe": EVAL[recipe.input]}
+  if interpolation:
+    same["interpolation"] = interpolation
   known = declare({"recipe": EVAL[recipe.input]}).fields
   return {k: same[k] for k in known if k in same}
 

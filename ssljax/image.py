@@ -3,11 +3,12 @@
 A picture is [3,H,W] f32 in [0,1]: planes, because colour is arithmetic between them.
 Crops, resizing and blur take any number of planes.
 Randomness comes in as numbers uniform in [0,1). The semantics are Pillow's and
-torchvision's, without the rounding to 8 bits between the steps.
+torchvision's, without the rounding to 8 bits between the steps, or another library's.
 """
 
 import itertools
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +30,21 @@ RGB_TO_YCBCR = (
   (-37.797, -74.203, 112.0),
   (112.0, -93.786, -18.214),
 )
+
+
+class Library(NamedTuple):
+  """What tells the operations of one official code from those of another."""
+
+  antialias: bool  # a wider filter when shrinking
+  padding: str  # what a blur sees beyond the edge, in NumPy's words
+  reach: int  # least pixels a side of a blur
+  own_means: bool  # contrast is about each channel's mean, not about the luma's
+  hsv: bool  # saturation is that of HSV, not a blend with the luma
+  adds: bool  # brightness is added, not multiplied
+
+
+TORCHVISION = Library(True, "reflect", 6, own_means=False, hsv=False, adds=False)
+TENSORFLOW = Library(False, "constant", 0, own_means=True, hsv=True, adds=False)
 
 # of brightness, contrast, saturation, hue: i32 [24,4]
 ORDERS = np.array(list(itertools.permutations(range(4))), np.int32)
@@ -77,13 +93,18 @@ FILTERS = {"bilinear": _triangle, "bicubic": _keys_cubic}
 
 
 def _resize_weights(
-  start: jax.Array, stop: jax.Array, inputs: int, outputs: int, interpolation: str
+  start: jax.Array,
+  stop: jax.Array,
+  inputs: int,
+  outputs: int,
+  interpolation: str,
+  antialias: bool,
 ) -> jax.Array:
   """[outputs, inputs] that resamples pixels start..stop; start > stop mirrors them."""
   step = (stop - start) / outputs
   centre = start + step * (jnp.arange(outputs, dtype=jnp.float32) + 0.5)
   pixel = jnp.arange(inputs, dtype=jnp.float32)[None] + 0.5
-  stretch = jnp.maximum(jnp.abs(step), 1.0)  # a wider filter when shrinking: antialias
+  stretch = jnp.maximum(jnp.abs(step), 1.0) if antialias else 1.0
   weights = FILTERS[interpolation](jnp.abs(pixel - centre[:, None]) / stretch)
   inside = (jnp.minimum(start, stop) <= pixel) & (pixel <= jnp.maximum(start, stop))
   weights = jnp.where(inside, weights, 0.0)
@@ -91,7 +112,12 @@ def _resize_weights(
 
 
 def crop_resize(
-  image: jax.Array, box: tuple, flip: jax.Array | bool, size: int, interpolation: str
+  image: jax.Array,
+  box: tuple,
+  flip: jax.Array | bool,
+  size: int,
+  interpolation: str,
+  library: Library = TORCHVISION,
 ) -> jax.Array:
   """uint8 [H,W,C] -> [C,size,size]: Pillow's antialiased resize of `box`, mirrored.
 
@@ -103,8 +129,9 @@ def crop_resize(
   top, left, h, w = box
   right = left + w
   start, stop = jnp.where(flip, right, left), jnp.where(flip, left, right)
-  rows = _resize_weights(top, top + h, height, size, interpolation)
-  columns = _resize_weights(start, stop, width, size, interpolation)
+  how = interpolation, library.antialias
+  rows = _resize_weights(top, top + h, height, size, *how)
+  columns = _resize_weights(start, stop, width, size, *how)
   x = jnp.moveaxis(image, 2, 1).astype(jnp.float32) / 255
   x = jnp.einsum("hH,HcW->hcW", rows, x)
   return jnp.clip(jnp.einsum("wW,hcW->chw", columns, x), 0.0, 1.0)
@@ -134,39 +161,57 @@ def turn_hue(x: jax.Array, turn: jax.Array) -> jax.Array:
   return top[None] - chroma[None] * jnp.clip(jnp.minimum(k, 4 - k), 0.0, 1.0)
 
 
-def colour(x: jax.Array, operation: jax.Array, amount: jax.Array) -> jax.Array:
+def saturate(x: jax.Array, factor: jax.Array) -> jax.Array:
+  """HSV saturation times `factor`, at most 1; hue and value stay."""
+  top = x.max(0)
+  chroma = top - x.min(0)
+  most = top / jnp.where(chroma == 0, 1.0, chroma)
+  return top[None] - (top[None] - x) * jnp.minimum(factor, most)[None]
+
+
+def colour(
+  x: jax.Array, operation: jax.Array, amount: jax.Array, library: Library = TORCHVISION
+) -> jax.Array:
   """Operation 0..3: brightness, contrast, saturation by a factor, hue by a turn.
 
   The first three blend with black, with the picture's mean luma, with the luma of
-  each pixel; the result is clipped to [0,1], as torchvision does after each one.
+  each pixel, or do what `library` says; the result is clipped to [0,1] each time.
   """
-  gray = luma(x)
-  other = jnp.where(operation == 1, gray.mean(), gray)
-  other = jnp.where(operation == 0, 0.0, other)[None]
-  blend = jnp.clip(amount * x + (1 - amount) * other, 0.0, 1.0)
-  return jnp.where(operation == 3, turn_hue(x, amount), blend)
+  gray = luma(x)[None]
+  mean = x.mean((1, 2), keepdims=True) if library.own_means else gray.mean()
+  other = jnp.where(operation == 1, mean, gray)
+  other = jnp.where(operation == 0, 0.0, other)
+  y = amount * x + (1 - amount) * other
+  if library.adds:
+    y = jnp.where(operation == 0, x + amount - 1, y)
+  if library.hsv:
+    y = jnp.where(operation == 2, saturate(x, amount), y)
+  return jnp.where(operation == 3, turn_hue(x, amount), jnp.clip(y, 0.0, 1.0))
 
 
-def jitter(x: jax.Array, order: jax.Array, amounts: jax.Array) -> jax.Array:
+def jitter(
+  x: jax.Array, order: jax.Array, amounts: jax.Array, library: Library = TORCHVISION
+) -> jax.Array:
   """The four operations of `colour`, `amounts` [4], in the `order` i32 [4]."""
 
   def step(x, operation):
-    return colour(x, operation, amounts[operation]), None
+    return colour(x, operation, amounts[operation], library), None
 
   return jax.lax.scan(step, x, order)[0]
 
 
-def blur(x: jax.Array, sigma: jax.Array) -> jax.Array:
-  """Gaussian blur, edges reflected, cut at size // 20 pixels each side.
+def blur(x: jax.Array, sigma: jax.Array, library: Library = TORCHVISION) -> jax.Array:
+  """Gaussian blur, cut at size // 20 pixels each side or at the library's `reach`.
 
-  That is SimCLR's and BYOL's rule: 23 taps at 224 pixels. Pillow's blur, in MoCo's
-  and DINO's code, is not cut, and three box blurs that come close to a Gaussian.
+  The first is SimCLR's and BYOL's rule: 23 taps at 224 pixels. The second, three
+  deviations of the widest, stands for Pillow's blur in MoCo's and DINO's code, which is
+  not cut, and three box blurs that come close to a Gaussian.
   """
-  radius = x.shape[1] // 20
+  radius = max(x.shape[1] // 20, min(library.reach, min(x.shape[1:]) - 1))
   taps = jnp.exp(-0.5 * (jnp.arange(radius + 1, dtype=jnp.float32) / sigma) ** 2)
   taps = taps / (2 * taps.sum() - taps[0])
   height, width = x.shape[1:]
-  x = jnp.pad(x, ((0, 0), (radius, radius), (radius, radius)), mode="reflect")
+  x = jnp.pad(x, ((0, 0), (radius, radius), (radius, radius)), mode=library.padding)
   for axis, size in ((1, height), (2, width)):
     x = sum(
       taps[abs(i - radius)] * jax.lax.slice_in_dim(x, i, i + size, axis=axis)

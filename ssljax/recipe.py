@@ -18,6 +18,7 @@ from ssljax import (
   diagnostics,
   evals,
   fields,
+  image,
   methods,
   nets,
   optim,
@@ -75,6 +76,7 @@ class Evals:
   every_epochs: Number  # kNN during the run; 0: only at the end
   at_end: tuple[Annotated[str, OneOf(evals.EVALUATORS)], ...]
   crop: Annotated[float, Range(above=0, high=1)]  # of the shorter side
+  interpolation: Annotated[str, OneOf(("", *image.FILTERS))] = ""  # "": as the views
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -224,7 +226,8 @@ def build(config: ConfigDict, plan: schedules.Plan) -> Recipe:
     encoder = nets.build(config.encoder, dtype)
     method = methods.build(config.method, encoder, plan, dtype)
     views = augment.build(config.augment)
-    eval_views = augment.build(augment.evaluation(config.augment, config.evals.crop))
+    shown = config.evals.crop, config.evals.get("interpolation", "")
+    eval_views = augment.build(augment.evaluation(config.augment, *shown))
     tx = optim.build(config.optimizer, plan)
     rates = optim.rates(config.optimizer, plan)
   watch = diagnostics.watch(config.watch)

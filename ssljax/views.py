@@ -14,6 +14,11 @@ from ssljax import image as ops
 from ssljax.fields import ConfigError
 from ssljax.ranges import Count, NotNegative, OneOf, Range, Share
 
+LIBRARIES = {  # whose operations
+  "torchvision": ops.TORCHVISION,
+  "simclr": ops.TENSORFLOW,  # the default of its code, "simclrv2"
+  "byol": ops.TENSORFLOW._replace(adds=True),  # and SimCLR's first, "simclrv1"
+}
 SIGMA = (0.1, 2.0)  # of every paper's blur, in pixels
 Part = Annotated[float, Range(above=0, high=1)]  # of a picture
 Turn = Annotated[float, Range(0, 0.5)]  # of the circle of hues
@@ -34,7 +39,8 @@ class View:
   """One random view: crop, flip, jitter, gray, blur, solarize, in this order.
 
   `flip` and names in `_p` are probabilities; `jitter` holds the strengths of
-  brightness, contrast, saturation (factors in 1 ± s) and hue (turns in ± s).
+  brightness, contrast, saturation (factors in 1 ± s) and hue (turns in ± s). `ops` says
+  whose code the operations are of, in LIBRARIES.
   """
 
   size: Count = 224
@@ -48,6 +54,7 @@ class View:
   gray_first: bool = False  # before the jitter, as InstDisc's and MoCo v1's code has it
   blur_p: Share = 0.0
   solarize_p: Share = 0.0
+  ops: Annotated[str, OneOf(LIBRARIES)] = "torchvision"
 
   def __post_init__(self):
     fields.check_instance("augment", self)
@@ -69,19 +76,23 @@ class View:
     def grayed(x):
       return jnp.where(u_gray < self.gray_p, ops.luma(x)[None], x)
 
+    library = LIBRARIES[self.ops]
     scale = (self.crop_min, self.crop_max)
     box = ops.crop_box(u_box, scale, *image.shape[:2], aspect)
-    x = ops.crop_resize(image, box, u_flip < self.flip, self.size, self.interpolation)
+    x = ops.crop_resize(
+      image, box, u_flip < self.flip, self.size, self.interpolation, library
+    )
     if self.gray_p and self.gray_first:
       x = grayed(x)
     if self.jitter_p:
       order = jnp.asarray(ops.ORDERS)[(u_order * len(ops.ORDERS)).astype(jnp.int32)]
-      x = ops.jitter(x, order, self.jitter_amounts(u[7:], u_jitter < self.jitter_p))
+      amounts = self.jitter_amounts(u[7:], u_jitter < self.jitter_p)
+      x = ops.jitter(x, order, amounts, library)
     if self.gray_p and not self.gray_first:
       x = grayed(x)
     if self.blur_p:
       sigma = SIGMA[0] + (SIGMA[1] - SIGMA[0]) * u_sigma
-      x = ops.blur(x, jnp.where(u_blur < self.blur_p, sigma, NO_BLUR))
+      x = ops.blur(x, jnp.where(u_blur < self.blur_p, sigma, NO_BLUR), library)
     if self.solarize_p:
       x = jnp.where(u_solarize < self.solarize_p, ops.solarize(x), x)
     return x
@@ -106,6 +117,7 @@ class CentreView:
   size: Count = 224
   crop: Part = 1.0
   interpolation: Filter = "bilinear"
+  ops: Annotated[str, OneOf(LIBRARIES)] = "torchvision"
 
   def __post_init__(self):
     fields.check_instance("augment", self)
@@ -119,7 +131,8 @@ class CentreView:
     h = jnp.maximum(1.0, height * self.crop * jnp.minimum(1.0, aspect))
     w = jnp.maximum(1.0, width * self.crop * jnp.minimum(1.0, 1 / aspect))
     box = (height - h) / 2, (width - w) / 2, h, w
-    return ops.crop_resize(image, box, False, self.size, self.interpolation)
+    library = LIBRARIES[self.ops]
+    return ops.crop_resize(image, box, False, self.size, self.interpolation, library)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -180,7 +180,7 @@ def test_an_override_reaches_every_view_and_local_ones_have_their_own_size():
     ),
     (
       {"recipe": "eval", "flip": 0.5},
-      "flip=0.5; it has recipe, size, crop, interpolation, colour, mean",
+      "flip=0.5; it has recipe, size, crop, interpolation, ops, colour, mean",
     ),
     (
       {"recipe": "simclr", "local_views": 2},
@@ -262,6 +262,18 @@ def test_evaluation_sees_the_colours_of_training():
   trained = augment.configure(config)
   for name in ("colour", "mean", "std"):
     assert getattr(evaluated, name) == getattr(trained, name)
+
+
+def test_evaluation_resizes_as_the_views_do_unless_told_otherwise():
+  def resized(config, **fields):
+    view = augment.configure(augment.evaluation(config, 1.0, **fields)).views[0]
+    return view.interpolation, view.ops
+
+  assert resized({"recipe": "moco_v2"}) == ("bilinear", "torchvision")
+  assert resized({"recipe": "dino"}) == ("bicubic", "torchvision")
+  assert resized({"recipe": "simclr", "ops": "simclr"}) == ("bicubic", "simclr")
+  assert resized({"recipe": "byol", "interpolation": "bilinear"})[0] == "bilinear"
+  assert resized({"recipe": "byol"}, interpolation="bilinear")[0] == "bilinear"
 
 
 def test_pictures_may_have_other_channels_than_three():

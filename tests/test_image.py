@@ -4,15 +4,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from PIL import Image, ImageEnhance
+from PIL import Image, ImageEnhance, ImageFilter
 
 from ssljax import image as ops
-from ssljax.views import NO_BLUR
+from ssljax.views import LIBRARIES, NO_BLUR
 from tests.oracle_file import oracle
 
 LEVEL = 1 / 255
-crop_resize = jax.jit(ops.crop_resize, static_argnums=(3, 4))
-colour = jax.jit(ops.colour)
+crop_resize = jax.jit(ops.crop_resize, static_argnums=(3, 4, 5))
+colour = jax.jit(ops.colour, static_argnums=3)
 blur = jax.jit(ops.blur)
 
 
@@ -94,10 +94,78 @@ def test_jitter_in_either_order_is_torchvisions():
     np.testing.assert_allclose(channels_last(result), expected, atol=4e-4)
 
 
-def test_blur_is_torchvisions():
+TF = ("14_simclr_tf_aug_0", "simclr"), ("14_byol_aug_0", "byol")
+
+
+@pytest.mark.parametrize(("file", "library"), TF)
+def test_colour_and_blur_are_those_of_simclrs_and_byols_own_code(file, library):
+  """Those are not clipped yet: their users do that after each."""
+  o, by = oracle(file), LIBRARIES[library]
+  x = planes(o["in_image"])
+  amounts = {
+    1: o["hp_contrast_factor"],
+    2: o["hp_saturation_factor"],
+    3: o["hp_hue_delta"],
+  }
+  names = {1: "contrast", 2: "saturation", 3: "hue"}
+  if library == "byol":
+    amounts[0], names[0] = 1 + o["hp_brightness_delta"], "brightness"
+  for operation, amount in amounts.items():
+    ours = colour(x, jnp.int32(operation), jnp.float32(amount), by)
+    theirs = np.clip(o[f"out_{names[operation]}"], 0, 1)
+    np.testing.assert_allclose(channels_last(ours), theirs, atol=3e-6)
+  wide = jnp.pad(x, ((0, 0), (8, 8), (8, 8)))
+  padded = ops.blur(wide, jnp.float32(o["hp_sigma"]), by)
+  assert o["hp_kernel_size"] // 2 == padded.shape[1] // 20  # so far it reaches
+  theirs = o["out_blur"]  # sees zeros beyond the edge
+  np.testing.assert_allclose(channels_last(padded[:, 8:-8, 8:-8]), theirs, atol=1e-6)
+  edge = ops.blur(x, jnp.float32(o["hp_sigma"]), by)
+  taps = np.exp(-(np.arange(-1, 2.0) ** 2) / (2 * o["hp_sigma"] ** 2))
+  taps = taps / taps.sum()
+  corner = taps[1:] @ o["in_image"][:2, :2, 0] @ taps[1:]
+  assert edge[0, 0, 0] == pytest.approx(corner, abs=1e-6)
+
+
+def test_saturation_of_hsv_stops_at_full_colour():
+  x = planes(np.array([[[0.8, 0.4, 0.6], [0.5, 0.5, 0.5], [0.0, 0.0, 0.0]]]))
+  y = channels_last(ops.saturate(x, jnp.float32(4.0)))
+  expected = [[0.8, 0.0, 0.4], [0.5, 0.5, 0.5], [0.0, 0.0, 0.0]]  # of 1/2 would be 2
+  np.testing.assert_allclose(y[0], expected, atol=1e-6)
+
+
+def test_simclrs_centre_crop_is_resized_without_antialias():
+  o = oracle("14_simclr_tf_aug_0")
+  x = np.uint8(np.round(255 * o["in_image"]))
+  # 7/8 of the shorter side are 17.5 pixels, rounded to 18, from row 3 and column 1.
+  box = [jnp.float32(b) for b in (3, 1, 18, 18)]
+  by = LIBRARIES["simclr"]
+  y = crop_resize(jnp.asarray(x), box, False, 16, "bicubic", by)
+  theirs = np.clip(o["out_center_crop"], 0, 1)
+  np.testing.assert_allclose(channels_last(y), theirs, atol=0.8 * LEVEL)
+  other = crop_resize(jnp.asarray(x), box, False, 16, "bicubic")
+  assert np.abs(channels_last(other) - theirs).max() > 4 * LEVEL
+
+
+def test_blur_is_torchvisions_of_as_many_taps():
   o = oracle("14_tv_blur_0")
-  x = blur(planes(o["in_image"]), jnp.float32(o["hp_sigma"]))
+  three = ops.TORCHVISION._replace(reach=1)
+  x = ops.blur(planes(o["in_image"]), jnp.float32(o["hp_sigma"]), three)
   np.testing.assert_allclose(channels_last(x), o["out_blur"], atol=1e-6)
+
+
+def test_small_pictures_are_blurred_as_pillow_does():
+  """A dot's variance is that asked for: three deviations are seen, as of no cut."""
+  dot = np.zeros((96, 96), np.uint8)
+  dot[48, 48] = 255
+  row = np.asarray(Image.fromarray(dot).filter(ImageFilter.GaussianBlur(2.0)), float)
+  row = row.sum(0) / row.sum()
+  x = jnp.zeros((3, 96, 96)).at[:, 48, 48].set(1.0)
+  ours = np.asarray(blur(x, jnp.float32(2.0)))[0].sum(0)
+  simclr = np.asarray(ops.blur(x, jnp.float32(2.0), LIBRARIES["simclr"]))[0].sum(0)
+  variance = [r @ (np.arange(96) - 48) ** 2 for r in (row, ours, simclr)]
+  assert variance[1] == pytest.approx(4.0, rel=0.03)
+  assert variance[1] == pytest.approx(variance[0], rel=0.1)
+  assert variance[2] < 3.5  # four pixels of SimCLR's rule
 
 
 def test_blur_has_23_taps_at_224_pixels_and_none_where_it_is_switched_off():

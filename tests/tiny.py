@@ -38,7 +38,8 @@ def parts(name: str) -> recipe.Recipe:
   """The method of this name, for what `batch` holds: one residual block, SGD.
 
   SGD's momentum is the gradient itself after the first step, so that comparing
-  states compares gradients too. Crops are wide: in twenty steps nobody learns more.
+  states compares gradients too. Crops are wide, and the block does not start as the
+  identity: in twenty steps nobody learns more.
   """
   config = next(c for c in configs().values() if c.method.name == name)
   config = config.copy_and_resolve_references()
@@ -51,7 +52,7 @@ def parts(name: str) -> recipe.Recipe:
   config.optimizer = {"name": "sgd", "learning_rate": 0.03}
   config.evals.probe.learning_rate = 0.0
   built = recipe.build(config, PLAN)
-  return with_encoder(built, stage_sizes=(1,))
+  return with_encoder(built, stage_sizes=(1,), zero_init_gamma=False)
 
 
 def with_encoder(built: recipe.Recipe, **fields) -> recipe.Recipe:

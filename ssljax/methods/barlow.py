@@ -4,19 +4,22 @@ import dataclasses
 
 from ssljax.core import Aux, Method
 from ssljax.losses import redundancy
-from ssljax.ranges import NotNegative
+from ssljax.ranges import Count, NotNegative
 
 
 @dataclasses.dataclass(frozen=True)
 class BarlowTwins(Method):
   """Algorithm 1. Each view passes the network alone, as in the official code.
 
-  `off_diagonal` is the paper's lambda. The correlation is that of the global batch;
-  the official code divides its gradient by the number of devices, which LARS undoes
-  for weights but not for biases and norms.
+  `off_diagonal` is the paper's lambda. The correlation is that of the global batch.
+  The official code sums it over processes outside of autograd, and the mean over them
+  leaves of its gradient one part in `world_size`: here a number, 1 for the gradient of
+  eq. 1. Under LARS kernels take the same steps (but for a decay that counts as many
+  times more), biases and norms, which LARS does not scale, steps that much smaller.
   """
 
   off_diagonal: NotNegative
+  world_size: Count = 1
 
   def loss_fn(self, params, state, batch, rng):
     """Eq. 1 over the two views in batch["image"] [B,2,H,W,C]."""
@@ -24,4 +27,4 @@ class BarlowTwins(Method):
       params, state.batch_stats, batch["image"], rng, together=False
     )
     loss = redundancy.barlow_twins(online["projection"], self.off_diagonal)
-    return loss, Aux(stats, (), online, {})
+    return loss / self.world_size, Aux(stats, (), online, {"loss": loss})
