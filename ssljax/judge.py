@@ -1,14 +1,15 @@
 """How good an encoder is, whatever the moment: what every evaluation rests on."""
 
 import functools
+import sys
 from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import logging
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
+from tqdm import tqdm
 
 from ssljax import core, data, evals
 from ssljax.core import TrainState
@@ -16,11 +17,20 @@ from ssljax.data import Splits
 from ssljax.data.source import Subset
 from ssljax.evals import features
 from ssljax.evals.features import Change, FeatureSet
+from ssljax.fields import ConfigError
 from ssljax.recipe import Recipe
 
 Scores = dict[str, float]
 Rows = Sequence[int] | None
 Keep = Callable[[str, Callable[[], FeatureSet]], FeatureSet]
+SOME = 64  # examples in which labels are looked for
+
+
+def aloud(text: str) -> None:
+  """A line on the screen, from process 0."""
+  if jax.process_index() == 0:
+    tqdm.write(text, file=sys.stdout)
+    sys.stdout.flush()
 
 
 class Judge:
@@ -36,13 +46,14 @@ class Judge:
     splits: Splits,
     mesh: Mesh,
     keep: Keep = lambda row, make: make(),
+    say: Callable[[str], None] = aloud,
   ):
-    """With fewer pictures than `evals.knn.k`, all of them vote.
+    """`keep` may have kept the features of a row, and makes them otherwise.
 
-    `keep` may have kept the features of a row, and makes them otherwise. `possible`
-    says whether both splits are there and have labels.
+    `possible` says whether both splits are there and have labels, `why_not` why not.
+    What evaluators do not get as it was asked is said, once, by `say`.
     """
-    self.keep = keep
+    self.keep, self.say, self.said = keep, say, set()
     self.config, self.splits, self.mesh = config, splits, mesh
     self.method, self.parts = parts.method, parts
     self.num_classes = splits.train.num_classes
@@ -51,15 +62,18 @@ class Judge:
     self._embed_view = jax.jit(parts.embed_view)
     self._key, self._keys = jax.random.key(config.seed), jax.jit(core.keys)
     self.numbers = {name: dict(config.evals.get(name, {})) for name in evals.EVALUATORS}
-    self.possible = self.num_classes > 0 and splits.eval is not None
-    for split in splits if self.possible else ():
-      if split[0]["label"] < 0:  # as in ImageNet's "test", STL-10's "unlabelled"
-        logging.warning("%s has no labels: nothing will be judged by them", split.name)
-        self.possible = False
-    k, n = self.numbers["knn"].get("k", 0), len(splits.train)
-    if self.possible and isinstance(k, int) and k > n:
-      logging.warning("evals.knn.k=%d: there are %d pictures, so all vote", k, n)
-      self.numbers["knn"]["k"] = n
+    self.why_not = self._why_not()
+    self.possible = not self.why_not
+
+  def _why_not(self) -> str:
+    if self.splits.eval is None:
+      return f"{self.splits.train.name} has nothing to evaluate on"
+    for split in self.splits:
+      some = np.linspace(0, len(split) - 1, SOME).astype(int)
+      has = (split[int(i)]["label"] >= 0 for i in some)
+      if not self.num_classes or not any(has):  # ImageNet's "test", STL-10's pile
+        return f"{split.name} has no labels"
+    return ""
 
   def features(self, state: TrainState | None, row: str = "") -> FeatureSet:
     """Both splits under `state`, on every process; None: the input itself, centred.
@@ -146,12 +160,68 @@ class Judge:
     return features.extract(function, self.batches(source), self.mesh)
 
   def scores(self, seen: FeatureSet, *names: str) -> Scores:
-    """What the evaluators called `names` say, with the config's numbers for each."""
-    return {
-      key: value
-      for name in names
-      for key, value in evals.EVALUATORS[name](seen, **self.numbers[name]).items()
-    }
+    """What the evaluators called `names` say, with the config's numbers for each.
+
+    Those that ask for labels are shown what has one.
+    """
+    found: Scores = {}
+    for name in names:
+      shown = seen if name in evals.UNLABELLED else features.labelled(seen)
+      numbers = self.fitted(name, shown.train_y, shown.test_y)
+      found |= evals.EVALUATORS[name](shown, **numbers)
+    return found
+
+  def fitted(self, name: str, train_y: np.ndarray, test_y: np.ndarray) -> dict:
+    """An evaluator's numbers, as labels [N] and [M] allow them (see `evals.fit`)."""
+    if name in evals.ON_PICTURES and self.method.input != "image":
+      raise ConfigError(f"{name} changes pictures, and this encoder's input is none")
+    numbers, words = evals.fit(name, self.numbers[name], train_y, test_y)
+    for word in words:
+      self._say_once(word)
+    return numbers
+
+  def allowed(self, names: Sequence[str]) -> list[str]:
+    """Those of evaluators that can be asked; why not the others is said, and what else.
+
+    From the data alone, so that it is known before a run begins.
+    """
+    labels, left = self._labels(), []
+    for name in names:
+      try:
+        if self.splits.eval is None or (self.why_not and name not in evals.UNLABELLED):
+          raise ConfigError(self.why_not)
+        if labels:
+          self.fitted(name, *self._shown(name, *labels))
+        left.append(name)
+      except ConfigError as error:
+        self._say_once(f"The evaluator {name} is left out: {error}.")
+    return left
+
+  def _labels(self) -> tuple[np.ndarray, ...] | None:
+    """Of both splits, where these are at hand."""
+    if self.splits.eval is None:
+      return None
+    known = [split.known_labels() for split in self.splits]
+    return None if any(x is None for x in known) else tuple(map(np.asarray, known))
+
+  def _shown(self, name: str, *labels: np.ndarray) -> Iterator[np.ndarray]:
+    """Those that an evaluator looks at."""
+    for split, some in zip(self.splits, labels, strict=True):
+      if name in evals.UNLABELLED:
+        yield some
+        continue
+      features.check_labels(some, self.num_classes)
+      if missing := np.sum(some < 0):
+        self._say_once(
+          f"{missing} of {len(some)} examples of {split.name} have no label: "
+          "evaluations by labels go without them."
+        )
+      yield some[some >= 0]
+
+  def _say_once(self, text: str) -> None:
+    if text not in self.said:
+      self.said.add(text)
+      self.say(text)
 
   def _collect(self, embed) -> FeatureSet:
     batches = (self.batches(split) for split in self.splits)

@@ -57,10 +57,12 @@ def finish(
   -> {row: {name: value}}; {} where there are no labels, or `evals.at_end` is empty.
   """
   rows: dict[str, Scores] = {}
-  if judge.possible and config.evals.at_end:
+  if names := judge.allowed(config.evals.at_end):
     writer.say("Judging the random and the trained encoder beside the raw input.")
     states = {"random encoder": first, "trained encoder": last}
-    rows, seen = compare(judge, states, "classifier", *config.evals.at_end)
+    if judge.possible:
+      names = ["classifier", *names]
+    rows, seen = compare(judge, states, *names)
     writer.write(int(last.step), rows["trained encoder"])
     writer.say(figures.table(rows))
   folder = workdir / "figures"

@@ -76,6 +76,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict:
     report.picture_views(config, splits.train, workdir)
     loader = open_loader(config, splits.train)
     run = Run(config, parts, plan, mesh, judge, loader, identity, checkpoints, writer)
+    judge.allowed(run.evaluators)
     init = dispatch.compile_init(parts.init, blank, mesh)
     state = run.restored(shapes) or pretrained.start(config, init(), mesh)
     state = run.train(state)
@@ -137,6 +138,12 @@ class Run:
     every = config.evals.every_epochs * plan.steps_per_epoch
     self.eval_every = every if every and judge.possible else math.inf
     self.warning: str | None = None
+
+  @property
+  def evaluators(self) -> list[str]:
+    """Those that will be asked, meanwhile or at the end."""
+    meanwhile = ["knn"] if self.eval_every < self.plan.total_steps else []
+    return list(dict.fromkeys([*meanwhile, *self.config.evals.at_end]))
 
   def restored(self, shapes: TrainState) -> TrainState | None:
     """The state of the newest checkpoint, where there is one."""

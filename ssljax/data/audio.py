@@ -77,6 +77,10 @@ class Pieces(Source):
     example = self.files[file]
     return {**example, "audio": (example["audio"], start)}
 
+  def known_labels(self):
+    """The files'."""
+    return [self.files.labels[i] for i, _ in self.starts]
+
   def facts(self):
     """The files', and where they are cut."""
     return {**self.files.facts(), "pieces": self.starts}

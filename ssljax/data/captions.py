@@ -48,6 +48,10 @@ class Pairs(Source):
       )
     self._number = {name: i for i, name in enumerate(self.class_names)}
 
+  def known_labels(self):
+    """Numbers of the table's labels."""
+    return [self._number.get(row.label, -1) for row in self.rows]
+
   def facts(self):
     """The table's columns, sizes and times of its files."""
     names, captions, labels = map(list, zip(*self.rows, strict=True))
@@ -74,6 +78,10 @@ class Captioned(Source):
     self.source, self.templates, self.tokenizer = source, templates, tokenizer
     self.name, self.class_names = source.name, source.class_names
     self.root = source.root
+
+  def known_labels(self):
+    """The source's."""
+    return self.source.known_labels()
 
   def facts(self):
     """The source's, and what its classes are said in."""

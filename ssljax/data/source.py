@@ -55,6 +55,10 @@ class Source(abc.ABC):
     """
     return np.arange(len(self))
 
+  def known_labels(self) -> Sequence[int] | None:
+    """Of all examples, -1 where there is none; None where that means opening them."""
+    return getattr(self, "labels", None)
+
   def facts(self) -> dict[str, Any]:
     """What tells it from other data without opening an example: a word -> values.
 
@@ -104,6 +108,11 @@ class Subset(Source):
   def listed(self) -> np.ndarray:
     """Those of the whole."""
     return self.source.listed()[self.numbers]
+
+  def known_labels(self):
+    """Of these among the whole's."""
+    whole = self.source.known_labels()
+    return None if whole is None else [whole[i] for i in self.numbers]
 
   def facts(self):
     """The whole's, and which examples of it these are."""

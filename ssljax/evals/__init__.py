@@ -1,5 +1,15 @@
-"""How good a frozen encoder is. An evaluator maps a `FeatureSet` to {name: value}."""
+"""How good a frozen encoder is. An evaluator maps a `FeatureSet` to {name: value}.
 
+What so few examples do not allow, its `limits` lower: they yield the field of a number,
+what it becomes and why, and raise ConfigError where no number would do.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ssljax import fields
 from ssljax.evals import (
   classifier,
   copies,
@@ -21,3 +31,40 @@ EVALUATORS = {
   "copies": copies.evaluate,
   "robustness": robustness.evaluate,
 }
+UNLABELLED = ("geometry", "copies")  # which ask for no label
+ON_PICTURES = ("copies", "robustness")  # which change pictures
+LIMITS = {
+  "knn": knn.limits,
+  "robustness": knn.limits,
+  "few_label": few_label.limits,
+  "retrieval": retrieval.limits,
+  "geometry": geometry.limits,
+  "copies": copies.limits,
+}
+
+
+def fit(
+  name: str, numbers: Mapping[str, Any], train_y: np.ndarray, test_y: np.ndarray
+) -> tuple[dict[str, Any], list[str]]:
+  """The numbers of an evaluator as labels [N] and [M] allow them -> those, and words.
+
+  A sentence for each that was lowered. ConfigError where there is nothing to ask.
+  """
+  parameters = fields.keywords(EVALUATORS[name])
+  asked = {k: p.default for k, p in parameters.items() if p.default is not p.empty}
+  asked |= numbers
+  lowered, words = dict(numbers), []
+  for field, value, why in LIMITS.get(name, _none)(train_y, test_y, asked):
+    before = _plain(asked[field])
+    if value != before:
+      words.append(f"{name}.{field}={before!r}: {why}; it is {value!r} now.")
+      lowered[field] = value
+  return lowered, words
+
+
+def _none(*_) -> tuple:
+  return ()
+
+
+def _plain(value: Any) -> Any:
+  return tuple(value) if isinstance(value, list) else value

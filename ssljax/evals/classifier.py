@@ -13,7 +13,11 @@ def evaluate(features: FeatureSet) -> dict[str, float]:
 
 
 def accuracies(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-  """Scores [M,C], labels [M] -> {"accuracy": top-1 in %}, "accuracy_top5" if C > 5."""
+  """Scores [M,C], labels [M] -> {"accuracy": top-1 in %}, "accuracy_top5" if C > 5.
+
+  Of the examples that have a label.
+  """
+  scores, labels = scores[labels >= 0], labels[labels >= 0]
   result = {"accuracy": accuracy(scores, labels)}
   if scores.shape[1] > 5:
     result["accuracy_top5"] = accuracy(scores, labels, top=5)

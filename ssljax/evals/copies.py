@@ -1,8 +1,8 @@
 """Copy detection: whether an edited picture finds the one it was made of."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ import numpy as np
 from ssljax import corruptions, fields, image
 from ssljax.corruptions import blur, compression, light
 from ssljax.evals.features import FeatureSet, ask, unit
+from ssljax.fields import ConfigError
 from ssljax.ranges import Count, OneOf, Seed
 
 # An edit is a function of one picture: (key, f32 [3,S,S] in [0,1]) -> [3,S,S].
@@ -102,7 +103,7 @@ def evaluate(
   1 / rank; of equally similar ones it comes last. `edits` are some of `EDITS`; (): all.
   """
   if features.look is None:
-    raise ValueError(
+    raise ConfigError(
       "copies edits pictures, and this encoder's input is none; leave the evaluator "
       "copies out"
     )
@@ -117,6 +118,12 @@ def evaluate(
     "copy_recall_1": 100 * float(np.mean(every == 1)),
     **{f"copy_{k}": 100 * float(np.mean(1 / rank)) for k, rank in found.items()},
   }
+
+
+def limits(train_y: np.ndarray, test_y: np.ndarray, asked: Mapping[str, Any]):
+  """No more queries than test pictures."""
+  n = len(test_y)
+  yield "queries", min(asked["queries"], n), f"there are {n} test pictures"
 
 
 def ranks(originals: np.ndarray, copies: np.ndarray, own: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from ssljax import sharding
+from ssljax.fields import ConfigError
 
 RAW_SIDE = 32  # pixels
 SPECTRUM_BANDS = 256
@@ -33,7 +34,7 @@ class FeatureSet(NamedTuple):
   """
 
   train_x: np.ndarray  # f32 [N,D]
-  train_y: np.ndarray  # i32 [N], in 0..num_classes-1
+  train_y: np.ndarray  # i32 [N], in 0..num_classes-1, or -1: none
   test_x: np.ndarray  # f32 [M,D]
   test_y: np.ndarray  # i32 [M]
   num_classes: int
@@ -44,6 +45,10 @@ class FeatureSet(NamedTuple):
   draw: Callable[..., np.ndarray] | None = None
   assign: Callable[[], tuple[np.ndarray, int]] | None = None
   listed: Callable[[], np.ndarray] | None = None
+
+
+TRAIN = ("train_x", "train_y", "train_index")
+TEST = ("test_x", "test_y", "test_scores", "test_index")
 
 
 def extract(
@@ -68,7 +73,7 @@ def extract(
       gathered.append(_gather(in_flight.popleft()))
   gathered.extend(map(_gather, in_flight))
   if not gathered:
-    raise ValueError(
+    raise ConfigError(
       "data for evaluation has 0 pictures, it needs at least one; name a split that "
       "has some, or leave the evaluators out"
     )
@@ -83,9 +88,9 @@ def collect(
   num_classes: int,
   mesh: Mesh,
 ) -> FeatureSet:
-  """`extract` on both splits; a label outside 0..num_classes-1 is a ValueError.
+  """`extract` on both splits; ConfigError on a label of num_classes or more.
 
-  Save for splits of which no example has a label: those are -1 throughout.
+  What has no label has -1.
   """
 
   def both(batches):
@@ -97,14 +102,19 @@ def collect(
   test_x, test = extract(embed, both(test), mesh)
   (train_y, train_index), (test_y, test_index) = train.T, test.T
   for labels in (train_y, test_y):
-    wrong = labels[(labels < 0) | (labels >= num_classes)]
-    if len(wrong) and np.any(labels != -1):
-      raise ValueError(
-        f"label={wrong[0]} is not one of the {num_classes} classes "
-        f"0..{num_classes - 1}; name a labelled data set, or leave the evaluators out"
-      )
+    check_labels(labels, num_classes)
   places = {"train_index": train_index, "test_index": test_index}
   return FeatureSet(train_x, train_y, test_x, test_y, num_classes, **places)
+
+
+def check_labels(labels: np.ndarray, num_classes: int) -> None:
+  """ConfigError unless all of them are classes, or -1."""
+  wrong = labels[(labels < -1) | (labels >= num_classes)]
+  if len(wrong) and num_classes:
+    raise ConfigError(
+      f"label={wrong[0]} is not one of the {num_classes} classes of the training "
+      f"split, 0..{num_classes - 1}; correct the labels, or leave the evaluators out"
+    )
 
 
 @jax.jit
@@ -165,6 +175,36 @@ def centred(features: FeatureSet) -> FeatureSet:
     test_x=features.test_x - mean,
     look=look and (lambda *asked: look(*asked) - mean),
   )
+
+
+def labelled(features: FeatureSet) -> FeatureSet:
+  """Without the examples that have no label (-1), in both splits."""
+  train, test = (np.flatnonzero(y >= 0) for y in (features.train_y, features.test_y))
+  if len(train) == len(features.train_y) and len(test) == len(features.test_y):
+    return features
+  look, draw = features.look, features.draw
+
+  def take(x, rows):
+    return None if x is None else x[rows]
+
+  return features._replace(
+    **{k: take(getattr(features, k), train) for k in TRAIN},
+    **{k: take(getattr(features, k), test) for k in TEST},
+    look=look and (lambda change, rows=None: look(change, take(test, _all(rows)))),
+    draw=draw and (lambda n, rows=None: draw(n, take(test, _all(rows)))),
+    assign=None,
+  )
+
+
+def _all(rows: Any) -> Any:
+  return slice(None) if rows is None else rows
+
+
+def at_most(k: Any, most: int) -> Any:
+  """A number, or several, none of them above `most`: of several those that fit."""
+  if isinstance(k, int):
+    return min(k, most)
+  return tuple(x for x in k if x <= most) or (most,)
 
 
 def unit(x: np.ndarray) -> np.ndarray:

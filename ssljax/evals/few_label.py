@@ -1,12 +1,14 @@
 """Softmax regression from a handful of labels, averaged over which ones they are."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from ssljax import fields
 from ssljax.evals import linear
-from ssljax.evals.features import FeatureSet, accuracy
+from ssljax.evals.features import FeatureSet, accuracy, at_most
+from ssljax.fields import ConfigError
 from ssljax.ranges import Count, Seed
 
 
@@ -22,13 +24,11 @@ def evaluate(
 
   All train features give the standardisation, the drawn ones alone train. Draws are a
   function of the seed and the train labels: encoders meet the same ones. The weight
-  decay is 1 / number of labels, scikit-learn's C=1: no label is left to choose it. An n
-  that the smallest class does not have is left out.
+  decay is 1 / number of labels, scikit-learn's C=1: no label is left to choose it.
   """
   features = linear.standardised(features)
   result = {}
-  smallest = np.bincount(features.train_y)[np.unique(features.train_y)].min()
-  for n in (n for n in labels_per_class if n <= smallest):
+  for n in labels_per_class:
     rng = np.random.default_rng((seed, n))
     scores = [_accuracy_of_one_draw(features, n, rng) for _ in range(draws)]
     result[f"few_label_{n}"] = float(np.mean(scores))
@@ -36,11 +36,19 @@ def evaluate(
   return result
 
 
+def limits(train_y: np.ndarray, test_y: np.ndarray, asked: Mapping[str, Any]):
+  """No more labels of each class than the rarest has."""
+  classes, counts = np.unique(train_y, return_counts=True)
+  n, rarest = int(counts.min()), classes[counts.argmin()]
+  why = f"class {rarest} has {n} training example{'s' * (n > 1)} with a label"
+  yield "labels_per_class", at_most(asked["labels_per_class"], n), why
+
+
 def draw(labels: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
   """Labels [N] -> the positions of n random examples of each class present."""
   classes, counts = np.unique(labels, return_counts=True)
   if n > counts.min():
-    raise ValueError(
+    raise ConfigError(
       f"labels_per_class={n} is more than the {counts.min()} train examples of class "
       f"{classes[counts.argmin()]}; name at most {counts.min()}"
     )

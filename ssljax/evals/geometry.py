@@ -1,12 +1,14 @@
 """How embeddings lie in their space: what can be told without labels."""
 
 import itertools
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import numpy as np
 
 from ssljax import fields
 from ssljax.evals.features import FeatureSet, unit
+from ssljax.fields import ConfigError
 from ssljax.ranges import Range
 
 MOST = 5000  # examples whose pairs are compared
@@ -34,8 +36,18 @@ def evaluate(
   return result
 
 
+def limits(train_y: np.ndarray, test_y: np.ndarray, asked: Mapping[str, Any]):
+  """One example has no place among others."""
+  if len(test_y) < 2:
+    raise ConfigError(
+      f"geometry compares examples, and the test split has {len(test_y)}; name another "
+      "with data.eval_split"
+    )
+  return ()
+
+
 def rankme(x: np.ndarray, eps: float = 1e-7) -> float:
-  """Embeddings [N,D] -> their effective rank, 1 to min(N, D).
+  """Embeddings [N,D] -> their effective rank, 1 to min(N, D); 0 where all are 0.
 
   RankMe (Garrido et al. 2023), eq. 1: exp of the entropy of the singular values'
   shares, of features that are not centred.
@@ -46,7 +58,9 @@ def rankme(x: np.ndarray, eps: float = 1e-7) -> float:
 
 
 def lidar(x: np.ndarray, delta: float = 1e-4, eps: float = 1e-7) -> float:
-  """Embeddings [N,Q,D], Q views of each of N examples -> effective rank, 1 to N - 1.
+  """Embeddings [N,Q,D], Q views of each of N > 1 examples -> effective rank.
+
+  From 1 to N - 1; 0 where nothing tells examples apart.
 
   LiDAR (Thilak et al. 2023), eq. 1 to 3: of what tells examples apart, measured by how
   views of one example vary: the eigenvalues of W^-1/2 B W^-1/2, where B is the
@@ -111,5 +125,8 @@ def neighbours(x: np.ndarray, k: int) -> np.ndarray:
 
 
 def _exp_entropy(values: np.ndarray, eps: float) -> float:
+  """0 where all are 0: nothing has a direction."""
+  if not values.any():
+    return 0.0
   shares = values / values.sum() + eps
   return float(np.exp(-np.sum(shares * np.log(shares))))

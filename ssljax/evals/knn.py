@@ -1,14 +1,16 @@
 """Weighted k nearest neighbours (Wu et al. 2018, section 3.4)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ssljax import fields
-from ssljax.evals.features import FeatureSet, accuracy, ask, unit
+from ssljax.evals.features import FeatureSet, accuracy, ask, at_most, unit
+from ssljax.fields import ConfigError
 from ssljax.ranges import Count, Positive
 
 
@@ -28,6 +30,12 @@ def evaluate(
     return {"knn": accuracy(found, features.test_y)}
   pairs = zip(k, found, strict=True)
   return {f"knn_{each}": accuracy(scores, features.test_y) for each, scores in pairs}
+
+
+def limits(train_y: np.ndarray, test_y: np.ndarray, asked: Mapping[str, Any]):
+  """No more neighbours than there are examples to be one."""
+  n = len(train_y)
+  yield "k", at_most(asked["k"], n), f"there are {n} training examples"
 
 
 def votes(
@@ -62,11 +70,11 @@ def weighted_knn(
   neighbour.
   """
   if temperature <= 0:
-    raise ValueError(f"temperature={temperature} must be positive; try 0.1")
+    raise ConfigError(f"temperature={temperature} must be positive; try 0.1")
   ks = (k,) if isinstance(k, int) else tuple(k)
   for each in ks:
     if not 1 <= each <= len(train_x):
-      raise ValueError(
+      raise ConfigError(
         f"k={each} must lie between 1 and the {len(train_x)} train examples; "
         f"try {max(1, len(train_x) // 10)}"
       )

@@ -101,8 +101,11 @@ def standardiser(x: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
 def choose_l2(x: np.ndarray, y: np.ndarray, num_classes: int) -> float:
   """The value of `L2_GRID` that predicts a held-out part of x [N,D], y [N] best.
 
-  Among equally good ones the largest. Each fit starts where the last one ended.
+  Among equally good ones the largest, as of a single example. Each fit starts where the
+  last one ended.
   """
+  if len(x) < 2:
+    return L2_GRID[0]
   order = np.random.default_rng(0).permutation(len(x))
   held_out, rest = np.split(order, [max(1, int(HELD_OUT * len(x)))])
   weights, best = None, (-1.0, 0.0)

@@ -1,15 +1,16 @@
 """Retrieval: whether a picture finds those of its own class first."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ssljax import fields
-from ssljax.evals.features import FeatureSet, ask, unit
+from ssljax.evals.features import FeatureSet, ask, at_most, unit
+from ssljax.fields import ConfigError
 from ssljax.ranges import Count, OneOf
 
 GALLERIES = ("test", "train")
@@ -35,7 +36,7 @@ def evaluate(
   y = features.test_y if itself else features.train_y
   most = len(y) - itself
   if not all(1 <= k <= most for k in ks):
-    raise ValueError(f"ks={tuple(ks)} must lie between 1 and the gallery's {most}")
+    raise ConfigError(f"ks={tuple(ks)} must lie between 1 and the gallery's {most}")
   precision, first = _rank(
     jnp.asarray(unit(x)),
     jnp.asarray(y),
@@ -45,11 +46,23 @@ def evaluate(
   )
   known = np.isfinite(precision)
   if not known.any():
-    raise ValueError("no test example has another of its class in the gallery")
+    raise ConfigError("no test example has another of its class in the gallery")
   result = {"map": 100 * float(np.mean(precision[known]))}
   for k in ks:
     result[f"recall_{k}"] = 100 * float(np.mean(first[known] < k))
   return result
+
+
+def limits(train_y: np.ndarray, test_y: np.ndarray, asked: Mapping[str, Any]):
+  """A gallery that has the queries' classes, and no more of it than there is."""
+  gallery = asked["gallery"]
+  if gallery == "test" and np.unique(test_y, return_counts=True)[1].max() < 2:
+    gallery = "train"
+    yield "gallery", gallery, "no test example has another of its class there"
+  if gallery == "train" and not np.isin(test_y, train_y).any():
+    raise ConfigError("no test example has another of its class in the gallery")
+  n = len(test_y) - 1 if gallery == "test" else len(train_y)
+  yield "ks", at_most(asked["ks"], n), f"there are {n} examples to be found"
 
 
 @partial(jax.jit, static_argnames="itself")

@@ -9,6 +9,7 @@ from ssljax import fields
 from ssljax.corruptions import CORRUPTIONS, change
 from ssljax.evals import knn, linear
 from ssljax.evals.features import FeatureSet, accuracy
+from ssljax.fields import ConfigError
 from ssljax.ranges import Count, OneOf, Positive, Range
 
 CLASSIFIERS = ("knn", "linear")
@@ -33,12 +34,12 @@ def evaluate(
   or "linear".
   """
   if features.look is None:
-    raise ValueError(
+    raise ConfigError(
       "robustness corrupts pictures, and this encoder's input is none; leave the "
       "evaluator robustness out"
     )
   if not severities:
-    raise ValueError("severities=() must name some of 1, 2, 3, 4, 5")
+    raise ConfigError("severities=() must name some of 1, 2, 3, 4, 5")
   changes = {
     name: [change(name, severity) for severity in severities]
     for name in corruptions or CORRUPTIONS
