@@ -17,10 +17,9 @@ from ssljax.core import TrainState
 from ssljax.data import Splits
 from ssljax.encoder import Trained
 from ssljax.fields import ConfigError, flat
-from ssljax.judge import Judge, Scores
+from ssljax.judge import Judge, Scores, aloud
 
-DATA = ("name", "dir", "train_split", "eval_split")  # of an evaluation's own data
-TRAINED_ON = ("held_out", "per_class")  # of one that trains
+TRAINED_ON = ("held_out", "per_class")  # of the data of a protocol that trains
 NO_MATTER = ("dir", "in_memory", "workers")  # of data: where it lies and how it is read
 
 
@@ -96,17 +95,52 @@ class Case:
       "identity": self.identity,
     }
 
-  def judge(self, trained: Trained | None = None) -> Judge:
+  @functools.cached_property
+  def shown(self) -> Splits:
+    """`splits`; where nothing is held out, what is there to train on is looked at."""
+    if self.splits.eval is not None:
+      return self.splits
+    train = self.splits.train
+    self.say(f"{train.name} has nothing to evaluate on: all of it is looked at.")
+    return Splits(train, train)
+
+  @functools.cached_property
+  def _said(self) -> set[str]:
+    return set()
+
+  def say(self, text: str) -> None:
+    """A line on the screen, once."""
+    if text not in self._said:
+      self._said.add(text)
+      aloud(text)
+
+  def judge(
+    self,
+    trained: Trained | None = None,
+    *,
+    labels: bool = True,
+    splits: Splits | None = None,
+  ) -> Judge:
     """Of the checkpoint, or another of the run's, with the config's numbers.
 
-    Features are kept.
+    Features are kept. ConfigError where there is nothing to be right about, unless
+    no `labels` are asked for; then it is of what is `shown`, or of `splits`.
     """
     trained = trained or self.trained
     c = trained.config.copy_and_resolve_references().unlock()
     c.data = self.data()
     c.evals[self.config.evaluator] = ConfigDict(self.numbers)
     kept = embed.Kept(self.run, {**self.rests_on, "checkpoint": trained.identity})
-    return Judge(c, trained.parts, self.splits, self.mesh, kept)
+    splits = splits or (self.splits if labels else self.shown)
+    judge = Judge(c, trained.parts, splits, self.mesh, kept, self.say)
+    if labels and not judge.possible:
+      raise ConfigError(
+        f"data.name={c.data.name}: {judge.why_not}; name a labelled data set with "
+        "--config.data.name, or a part of it with --config.data.eval_split"
+      )
+    if labels:
+      judge.check_labels()
+    return judge
 
   def states(self) -> dict[str, TrainState]:
     """The random encoder's and the trained one's."""
@@ -115,10 +149,10 @@ class Case:
     init = dispatch.compile_init(parts.init, blank, self.mesh)
     return {"random encoder": init(), "trained encoder": state}
 
-  def found(self, rows: dict[str, Scores]) -> dict[str, Any]:
-    """What a result holds of rows."""
-    used = self.data().to_dict()
-    return {"numbers": self.numbers, "data": used, "results": rows}
+  def found(self, rows: dict[str, Scores], **numbers) -> dict[str, Any]:
+    """What a result holds of rows; `numbers` are those that were lowered."""
+    used = {**self.numbers, **numbers}
+    return {"numbers": used, "data": self.data().to_dict(), "results": rows}
 
   def result_name(self, asked: Mapping[str, Any]) -> str:
     """`name`, or a longer one where that holds the answer to another question.
@@ -185,23 +219,3 @@ def _said(field: str, value: Any) -> str:
 
 def _in_files(name: str) -> str:
   return re.sub(r"[^\w.%:-]+", "_", name)
-
-
-def labelled(judge: Judge) -> Judge:
-  """The same; ConfigError where there is nothing to be right about."""
-  if not judge.possible:
-    raise ConfigError(
-      f"data.name={judge.config.data.name} has no labels or nothing to evaluate on; "
-      "name a labelled data set with --config.data.name"
-    )
-  return judge
-
-
-def evaluable(judge: Judge) -> Judge:
-  """The same; ConfigError where there is nothing to look at but the training split."""
-  if judge.splits.eval is None:
-    raise ConfigError(
-      f"data.name={judge.config.data.name} has nothing to evaluate on; name a part of "
-      "it with --config.data.eval_split, or put pictures into a folder val/"
-    )
-  return judge

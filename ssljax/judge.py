@@ -54,6 +54,7 @@ class Judge:
     What evaluators do not get as it was asked is said, once, by `say`.
     """
     self.keep, self.say, self.said = keep, say, set()
+    self.used: dict[str, dict] = {}  # by evaluators that were asked, of their numbers
     self.config, self.splits, self.mesh = config, splits, mesh
     self.method, self.parts = parts.method, parts
     self.num_classes = splits.train.num_classes
@@ -166,10 +167,23 @@ class Judge:
     """
     found: Scores = {}
     for name in names:
-      shown = seen if name in evals.UNLABELLED else features.labelled(seen)
-      numbers = self.fitted(name, shown.train_y, shown.test_y)
-      found |= evals.EVALUATORS[name](shown, **numbers)
+      shown = seen if name in evals.UNLABELLED else self.labelled(seen)
+      self.used[name] = self.fitted(name, shown.train_y, shown.test_y)
+      found |= evals.EVALUATORS[name](shown, **self.used[name])
     return found
+
+  def labelled(self, seen: FeatureSet) -> FeatureSet:
+    """Those that have a label; how many have none is said."""
+    for split, labels in zip(self.splits, (seen.train_y, seen.test_y), strict=True):
+      self._count(split, labels)
+    return features.labelled(seen)
+
+  def _count(self, split: data.Source, labels: np.ndarray) -> None:
+    if missing := np.sum(labels < 0):
+      self._say_once(
+        f"{missing} of {len(labels)} examples of {split.name} have no label: "
+        "evaluations by labels go without them."
+      )
 
   def fitted(self, name: str, train_y: np.ndarray, test_y: np.ndarray) -> dict:
     """An evaluator's numbers, as labels [N] and [M] allow them (see `evals.fit`)."""
@@ -197,6 +211,11 @@ class Judge:
         self._say_once(f"The evaluator {name} is left out: {error}.")
     return left
 
+  def check_labels(self) -> None:
+    """ConfigError on a label that is none of the classes, where labels are at hand."""
+    for labels in self._labels() or ():
+      features.check_labels(labels, self.num_classes)
+
   def _labels(self) -> tuple[np.ndarray, ...] | None:
     """Of both splits, where these are at hand."""
     if self.splits.eval is None:
@@ -211,11 +230,7 @@ class Judge:
         yield some
         continue
       features.check_labels(some, self.num_classes)
-      if missing := np.sum(some < 0):
-        self._say_once(
-          f"{missing} of {len(some)} examples of {split.name} have no label: "
-          "evaluations by labels go without them."
-        )
+      self._count(split, some)
       yield some[some >= 0]
 
   def _say_once(self, text: str) -> None:

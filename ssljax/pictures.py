@@ -35,6 +35,8 @@ def draw(
   filters. `shown` random test pictures; only process 0 draws. What needs labels is
   left out, or without its colours, where there are none.
   """
+  if judge.possible:
+    seen = judge.labelled(seen)
   classes = judge.splits.train.class_names if judge.possible else ()
   if jax.process_index() == 0:
     folder.mkdir(parents=True, exist_ok=True)
@@ -48,6 +50,10 @@ def draw(
     return
   queries = _pictures(judge, judge.splits.eval, seen.test_index[chosen])
   cosines = unit(seen.test_x[chosen]) @ unit(seen.train_x).T
+  if judge.splits.eval is judge.splits.train:  # nobody is their own neighbour
+    itself = seen.test_index[chosen][:, None] == seen.train_index[None]
+    cosines = np.where(itself, -np.inf, cosines)
+    neighbours = min(neighbours, max(1, len(seen.train_y) - 1))
   found = np.argsort(-cosines, axis=1, kind="stable")[:, :neighbours]
   figures.neighbours(
     queries,
@@ -81,6 +87,8 @@ def draw_more(seen: Mapping[str, FeatureSet], folder: pathlib.Path) -> None:
     return
   spectra = {row: geometry.spectrum(x.test_x) for row, x in seen.items()}
   figures.spectra(spectra, folder / "spectra.png")
+  if len(views) < 2:
+    return  # no pair of different pictures
   rng = np.random.default_rng(0)
   views = unit(views)[rng.permutation(len(views))[:PAIRS]]
   first, second = views[:, 0], views[:, 1]

@@ -30,15 +30,13 @@ from ssljax import (
   sharding,
   transfer,
 )
-from ssljax.case import Case, evaluable, labelled
+from ssljax.case import Case
 from ssljax.evals import classifier, geometry
 from ssljax.fields import ConfigError, Group
 from ssljax.judge import compare
 from ssljax.ranges import Count, Number, OneOf, Range
 
 SOURCE = "ssljax/protocols.py"
-UNLABELLED = ("geometry", "copies")  # which ask for no label
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Protocol:
@@ -138,16 +136,19 @@ def declare(config: ConfigDict) -> list[Group]:
 def frozen(case: Case, **numbers) -> dict[str, Any]:
   """What an evaluator finds in frozen features, beside input and random encoder."""
   name = case.config.evaluator
-  judge = (evaluable if name in UNLABELLED else labelled)(case.judge())
+  judge = case.judge(labels=name not in evals.UNLABELLED)
   rows, _ = compare(judge, case.states(), name)
-  return case.found(rows)
+  return case.found(rows, **judge.used[name])
 
 
 def training(case: Case, **numbers) -> dict[str, Any]:
   """A linear probe or fine-tuning, a run of its own; `numbers` are a run's fields."""
-  labelled(case.judge())
+  case.judge()
   c = transfer.compose(case.config.training, case.run, case.trained, case.own_data)
-  identity = provenance.identify(recipe.open_data(c))
+  splits = recipe.open_data(c)
+  if word := transfer.shrink(c, len(splits.train), case.mesh.size):
+    case.say(word)
+  identity = provenance.identify(splits)
   asked = {"data": c.data.to_dict(), "identity": identity, **transfer.origin(c)}
   name = case.distinct_name(asked, lambda name: transfer.question(case.folder / name))
   return {"name": name, **transfer.learn(c, case.folder / name, case.mesh)}
@@ -157,24 +158,24 @@ def progress(case: Case, *, k: Count = 10) -> dict[str, Any]:
   """Every checkpoint that the run kept: kNN, RankMe, and what changed in between.
 
   "agreement" is that of the test split's `k` nearest neighbours with those of the
-  checkpoint before, in %, over at most 5000 pictures.
+  checkpoint before, in %, over at most 5000 pictures. Without labels there is no kNN.
   """
   rows, before = {}, None
   for step in encoder.steps(case.run):
     trained = encoder.restore(case.run, case.mesh, step)
-    judge = labelled(case.judge(trained))
+    judge = case.judge(trained, labels=False)
     seen = judge.features(trained.state, "trained encoder")
     chosen = np.random.default_rng(0).permutation(len(seen.test_x))[: geometry.MOST]
     x = seen.test_x[chosen]
-    if not 0 < k < len(x):
-      raise ConfigError(
-        f"progress.k={k} must be 1 to {len(x) - 1}, fewer than the pictures"
-      )
-    scores = judge.scores(seen, "knn") | {"rankme": geometry.rankme(seen.test_x)}
-    if before is not None:
+    if k >= len(x):
+      k, before_k = len(x) - 1, k
+      case.say(f"progress.k={before_k}: each has {k} neighbours; it is {k} now.")
+    scores = judge.scores(seen, *(("knn",) if judge.possible else ()))
+    scores["rankme"] = geometry.rankme(seen.test_x)
+    if before is not None and k:
       scores["agreement"] = geometry.agreement(before, x, k)
     rows[f"step {step}"], before = scores, x
-  numbers = {"agreement": {"k": k}, "knn": judge.numbers["knn"]}
+  numbers = {"agreement": {"k": k}, "knn": judge.used.get("knn", {})}
   return {**case.found(rows), "numbers": numbers}
 
 
@@ -186,12 +187,13 @@ def zero_shot(
   A class is said in every one of `templates`. `names` is a file with a name a line,
   in the order of the labels; default: the data's own.
   """
-  judge = labelled(case.judge())
-  if judge.method.input != "image" or "text" not in case.trained.spec:
+  trained = case.trained
+  if trained.parts.method.input != "image" or "text" not in trained.spec:
     raise ConfigError(
       f"checkpoint={str(case.run)!r} is of a method to which names of classes mean "
       "nothing; give a run that learned pictures from captions"
     )
+  judge = case.judge()
   tokenizer, known = data.Tokenizer.load(case.run), judge.splits.train.class_names
   if names:
     file = fields.as_path(names)
@@ -223,7 +225,7 @@ def embedded(
   rows: Count = 4096,
 ) -> None:
   """Features of every picture, as a file that other tools read (see `embed.write`)."""
-  judge, state = case.judge(), case.trained.state
+  judge, state = case.judge(labels=False, splits=case.splits), case.trained.state
   path = embed.write(judge, state, case.rests_on, case.folder, format=format, rows=rows)
   if jax.process_index() == 0:
     print(f"written to {path}")
@@ -235,7 +237,7 @@ def pictured(case: Case, *, shown: Count = 8, neighbours: Count = 8) -> dict[str
   In a folder of their own, beside the JSON that says of which checkpoint and data they
   are: those of the run's end stay as they were.
   """
-  judge = evaluable(case.judge())
+  judge = case.judge(labels=False)
   rows = {judge.raw: None, **case.states()}
   seen = {row: judge.features(state, row) for row, state in rows.items()}
   *_, (state, last) = zip(rows.values(), seen.values(), strict=True)

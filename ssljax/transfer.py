@@ -66,6 +66,21 @@ def compose(
   return c
 
 
+def shrink(config: ConfigDict, examples: int, devices: int) -> str:
+  """Lowers the batch to what so many examples allow -> what to say of that, or ""."""
+  asked, most = config.batch_size, examples // devices * devices
+  if asked <= examples:
+    return ""
+  if not most:
+    raise ConfigError(
+      f"{examples} training examples are fewer than the {devices} devices, each of "
+      "which sees one at least; name larger data, or show this program fewer devices"
+    )
+  config.batch_size = most
+  why = f"there are {examples} training examples"
+  return f"training.batch_size={asked}: {why}; it is {most} now."
+
+
 def learn(config: ConfigDict, workdir: pathlib.Path, mesh: Mesh) -> dict[str, Any]:
   """Trains what `compose` gave -> what it reached on the test split, looked at once.
 
@@ -139,4 +154,6 @@ def check(config: ConfigDict) -> None:
 
 
 def _accuracies(predicted: np.ndarray, labels: np.ndarray) -> np.ndarray:
-  return 100 * np.mean(predicted == labels[:, None], axis=0)
+  known = labels >= 0
+  right = predicted[known] == labels[known, None]
+  return 100 * right.sum(0) / max(1, known.sum())

@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from sklearn.decomposition import PCA
 
+from ssljax.figures.spaces import principal
 from ssljax.figures.style import RIGHT, STYLE, WRONG, displayable
 
 SPACE = 0.08  # of a tile, between two
@@ -119,7 +119,7 @@ def patch_colours(
   Red, green and blue are the first three principal components of all patches
   together: like colours, like features (DINOv2; Oquab et al. 2023, figure 1).
   """
-  parts = PCA(3).fit_transform(tokens.reshape(-1, tokens.shape[-1]))
+  parts = principal(tokens.reshape(-1, tokens.shape[-1]), 3)
   low, high = np.percentile(parts, (1, 99), axis=0, keepdims=True)
   colours = np.clip((parts - low) / np.maximum(high - low, 1e-12), 0, 1)
   colours = colours.reshape(*tokens.shape[:-1], 3)

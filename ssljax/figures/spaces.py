@@ -37,7 +37,7 @@ def embedding(
   chosen = rng.permutation(len(features))[:MOST_POINTS]
   x, y = features[chosen], np.asarray(labels)[chosen]
   x = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-  maps = {"PCA": PCA(2).fit_transform(x)}
+  maps = {"PCA": principal(x, 2)}
   if len(x) >= FEWEST_POINTS:
     maps = {"t-SNE": _t_sne(x), **maps}
   fig = Figure(figsize=(1.2 + 4.6 * len(maps), 4.6))
@@ -147,9 +147,9 @@ def spectra(eigenvalues: Mapping[str, np.ndarray], path: str | os.PathLike) -> N
   longest = max(map(len, eigenvalues.values()))
   lowest = 1.0
   for name, values in eigenvalues.items():
-    shares = np.sort(np.maximum(values, 0))[::-1] / np.sum(values)
+    shares = np.sort(np.maximum(values, 0))[::-1] / max(np.sum(values), 1e-12)
     shares = shares[shares > 1e-9]  # of rounding below
-    lowest = min(lowest, shares[-1])
+    lowest = min([lowest, *shares[-1:]])
     ax.plot(np.arange(1, len(shares) + 1), shares, label=name)
   n = np.array([1, longest])
   ax.plot(n, 1 / (n * np.log(longest + 1)), color="0.6", linestyle=":", label="1/n")
@@ -159,11 +159,19 @@ def spectra(eigenvalues: Mapping[str, np.ndarray], path: str | os.PathLike) -> N
     ylabel="share of the variance",
     xscale="log",
     yscale="log",
-    xlim=(1, longest),
+    xlim=(1, max(longest, 2)),
     ylim=(max(lowest, 1e-7) / 2, 1),
   )
   ax.legend(loc="lower left")
   fig.savefig(path)
+
+
+def principal(x: np.ndarray, count: int) -> np.ndarray:
+  """[N,D] -> its first principal components [N,count], zeros beyond what it has."""
+  has = min(count, len(x) - 1, x.shape[1])
+  with np.errstate(invalid="ignore"):  # where nothing varies
+    parts = PCA(has).fit_transform(x) if has > 0 else x[:, :0]
+  return np.pad(parts, ((0, 0), (0, count - parts.shape[1])))
 
 
 def _t_sne(x: np.ndarray) -> np.ndarray:

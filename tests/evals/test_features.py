@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ssljax import sharding
+from ssljax import fields, sharding
 from ssljax.evals import EVALUATORS, features
 
 
@@ -85,9 +85,29 @@ def test_raw_pixels_are_centred_on_the_train_mean():
 def test_a_label_outside_the_classes_is_named():
   images, _ = pictures(8)
   labelled = in_batches(images, np.zeros(8), 8)
-  partly = in_batches(images, np.arange(8) - 1, 8)
-  with pytest.raises(ValueError, match=r"label=-1 .* 3 classes 0\.\.2; name a lab"):
-    features.collect(embed, labelled, partly, 3, sharding.make_mesh())
+  strange = in_batches(images, np.arange(8), 8)
+  with pytest.raises(fields.ConfigError, match=r"label=3 .* 3 classes .* 0\.\.2; cor"):
+    features.collect(embed, labelled, strange, 3, sharding.make_mesh())
+
+
+def test_what_has_no_label_is_left_to_those_who_ask_for_none():
+  images, _ = pictures(8)
+  train, test = np.array([0, -1, 1, -1, 0, 1, 1, 0]), np.array([-1, 0, 1, 0] * 2)
+  splits = in_batches(images, train, 8), in_batches(images[::-1], test, 8)
+  seen = features.collect(embed, *splits, 2, sharding.make_mesh())
+  looked = []
+  seen = seen._replace(look=lambda change, rows=None: looked.append(rows))
+  labelled = features.labelled(seen)
+  np.testing.assert_array_equal(labelled.train_y, train[train >= 0])
+  np.testing.assert_array_equal(labelled.train_x, seen.train_x[train >= 0])
+  np.testing.assert_array_equal(labelled.test_index, np.flatnonzero(test >= 0))
+  labelled.look(None)
+  labelled.look(None, [0, 2])
+  np.testing.assert_array_equal(looked[0], np.flatnonzero(test >= 0))
+  np.testing.assert_array_equal(looked[1], np.flatnonzero(test >= 0)[[0, 2]])
+  whole = in_batches(images, np.zeros(8), 8), in_batches(images, np.zeros(8), 8)
+  seen = features.collect(embed, *whole, 1, sharding.make_mesh())
+  assert features.labelled(seen) is seen
 
 
 def test_a_split_may_have_no_labels_at_all():
