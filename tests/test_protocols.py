@@ -133,12 +133,12 @@ def test_unlabelled_pictures_can_be_looked_at_and_measured(run, tmp_path):
   data = {"name": "folder", "dir": str(tmp_path / "pile")}
   out = tmp_path / "out"
   ssljax.evaluate(protocol("pictures", run, data=data), out)
-  drawn = {path.stem for path in out.glob("pictures-folder/*.png")}
+  drawn = {path.stem for path in out.glob("pictures-folder-pile/*.png")}
   assert {"neighbours", "attention", "embedding", "spectra"} < drawn
   assert "confusion" not in drawn
   rows = ssljax.evaluate(protocol("geometry", run, data=data), out)
   assert 1 <= rows["trained encoder"]["rankme"] <= 9
-  with pytest.raises(ssljax.ConfigError, match=r"data\.name=folder has no labels"):
+  with pytest.raises(ssljax.ConfigError, match=r"data\.name=folder: .* has no labels"):
     ssljax.evaluate(protocol("knn", run, data=data), out)
 
 

@@ -63,10 +63,8 @@ def home(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def _one_device(monkeypatch):
   """Eight of them want eight examples a batch, and seven are left to choose heads."""
-  make_mesh, devices = sharding.make_mesh, jax.devices()[:1]
-  monkeypatch.setattr(
-    sharding, "make_mesh", lambda some=None: make_mesh(some or devices)
-  )
+  one = sharding.make_mesh(jax.devices()[:1])
+  monkeypatch.setattr(sharding, "make_mesh", lambda devices=None: one)
 
 
 def ask(name, run, home):
@@ -114,9 +112,8 @@ def test_on_an_unlabelled_pile(name, home, capsys):
   run = home / "pile_run"
   rows = ask(name, run, home)
   if name != "embed":
-    assert (
-      "has nothing to evaluate on: all of it is looked at" in capsys.readouterr().out
-    )
+    said = capsys.readouterr().out
+    assert "has nothing to evaluate on: all of it is looked at" in said
   if name == "geometry":
     assert 1 <= rows["trained encoder"]["rankme"] <= 10
   if name == "progress":
@@ -125,7 +122,6 @@ def test_on_an_unlabelled_pile(name, home, capsys):
 
 
 def test_what_asks_for_labels_refuses_the_pile_in_a_sentence(home):
-  with pytest.raises(
-    ssljax.ConfigError, match="has nothing to evaluate on; name a lab"
-  ):
+  match = "has nothing to evaluate on; name a labelled data set"
+  with pytest.raises(ssljax.ConfigError, match=match):
     ask("knn", home / "pile_run", home)
