@@ -38,6 +38,7 @@ from ssljax.ranges import Count, Number, OneOf, Range
 
 SOURCE = "ssljax/protocols.py"
 
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Protocol:
   """The fields of a protocol's config that are in no group."""
