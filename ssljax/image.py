@@ -51,26 +51,31 @@ ORDERS = np.array(list(itertools.permutations(range(4))), np.int32)
 
 
 def crop_box(
-  u: jax.Array, scale: tuple, height: int, width: int, aspect: jax.Array
+  u: jax.Array,
+  scale: tuple,
+  height: int,
+  width: int,
+  aspect: jax.Array,
+  ratios: tuple = RATIO,
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
   """RandomResizedCrop of torchvision -> top, left, height, width, whole pixels, f32.
 
-  The area is a uniform fraction in `scale`, the ratio log-uniform in 3/4..4/3; the
+  The area is a uniform fraction in `scale`, the ratio log-uniform in `ratios`; the
   first of ten boxes that fits is placed uniformly, else the central one of allowed
   ratio is taken. `u` [22] uniform. `aspect` f32[] is the true width / height of the
   picture that was squeezed onto height x width pixels: the law holds for the picture,
   the box returned is on the canvas. Unsqueezed, this is torchvision's box.
   """
   area = scale[0] + (scale[1] - scale[0]) * u[:ATTEMPTS]
-  low, high = math.log(RATIO[0]), math.log(RATIO[1])
+  low, high = math.log(ratios[0]), math.log(ratios[1])
   ratio = jnp.exp(low + (high - low) * u[ATTEMPTS : 2 * ATTEMPTS])
   squeezed = ratio / aspect[None]
   w = jnp.round(width * jnp.sqrt(area * squeezed))
   h = jnp.round(height * jnp.sqrt(area / squeezed))
   fits = (w > 0) & (w <= width) & (h > 0) & (h <= height)
   first = jnp.argmax(fits)
-  w_centre = jnp.round(width * jnp.minimum(1.0, RATIO[1] / aspect))
-  h_centre = jnp.round(height * jnp.minimum(1.0, aspect / RATIO[0]))
+  w_centre = jnp.round(width * jnp.minimum(1.0, ratios[1] / aspect))
+  h_centre = jnp.round(height * jnp.minimum(1.0, aspect / ratios[0]))
   w = jnp.where(fits.any(), w[first], jnp.maximum(w_centre, 1.0))
   h = jnp.where(fits.any(), h[first], jnp.maximum(h_centre, 1.0))
   top = jnp.where(fits.any(), u[-2] * (height - h + 1), (height - h) / 2)
@@ -223,6 +228,20 @@ def blur(x: jax.Array, sigma: jax.Array, library: Library = TORCHVISION) -> jax.
 def solarize(x: jax.Array) -> jax.Array:
   """Inverts what is 0.5 or brighter."""
   return jnp.where(x >= 0.5, 1 - x, x)
+
+
+def erase(x: jax.Array, u: jax.Array, noise: jax.Array) -> jax.Array:
+  """[C,H,W] with a box of 2 to 33 % of its area made noise, normal [C,H,W] given.
+
+  Random erasing (Zhong et al. 2020) as timm has it, of ratios 0.3 to 10/3; `u` [22] as
+  of `crop_box`. The noise has mean and deviation of ImageNet's pixels.
+  """
+  height, width = x.shape[1:]
+  box = crop_box(u, (0.02, 1 / 3), height, width, jnp.float32(1), (0.3, 1 / 0.3))
+  top, left, h, w = box
+  row, column = jnp.arange(height, dtype=jnp.float32), jnp.arange(width, dtype=x.dtype)
+  rows, columns = (row >= top) & (row < top + h), (column >= left) & (column < left + w)
+  return jnp.where((rows[:, None] & columns[None])[None], 0.45 + 0.225 * noise, x)
 
 
 def rgb_to_lab(x: jax.Array) -> jax.Array:

@@ -36,7 +36,7 @@ def _pictures(batch):
 
 @dataclasses.dataclass(frozen=True)
 class View:
-  """One random view: crop, flip, jitter, gray, blur, solarize, in this order.
+  """One random view: crop, flip, jitter, gray, blur, solarize, erase, in this order.
 
   `flip` and names in `_p` are probabilities; `jitter` holds the strengths of
   brightness, contrast, saturation (factors in 1 ± s) and hue (turns in ± s). `ops` says
@@ -54,6 +54,7 @@ class View:
   gray_first: bool = False  # before the jitter, as InstDisc's and MoCo v1's code has it
   blur_p: Share = 0.0
   solarize_p: Share = 0.0
+  erase_p: Share = 0.0
   ops: Annotated[str, OneOf(LIBRARIES)] = "torchvision"
 
   def __post_init__(self):
@@ -95,6 +96,12 @@ class View:
       x = ops.blur(x, jnp.where(u_blur < self.blur_p, sigma, NO_BLUR), library)
     if self.solarize_p:
       x = jnp.where(u_solarize < self.solarize_p, ops.solarize(x), x)
+    if self.erase_p:
+      key_noise, key_box = jax.random.split(jax.random.fold_in(key, 1))
+      u_erase, *u_box = jax.random.uniform(key_box, (ops.BOX_DRAWS + 1,))
+      noise = jax.random.normal(key_noise, x.shape)
+      erased = ops.erase(x, jnp.stack(u_box), noise)
+      x = jnp.where(u_erase < self.erase_p, erased, x)
     return x
 
   def jitter_amounts(self, u: jax.Array, apply: jax.Array | bool) -> jax.Array:

@@ -48,6 +48,21 @@ def test_flip_gray_and_solarize_happen_as_often_as_their_probability():
     assert abs(share - p) < 4 * math.sqrt(p * (1 - p) / n)
 
 
+def test_erasing_happens_as_often_as_its_probability_and_leaves_the_rest():
+  n = 512
+  plain = {"recipe": "supervised", "size": 16}
+  batch = {"image": pictures(n, 16), "index": np.arange(n, dtype=np.int32)}
+  key = jax.random.key(0)
+  x, y = (
+    jax.jit(augment.build({**plain, "erase_p": p}, normalise=False))(key, batch)
+    for p in (0.0, 0.25)
+  )
+  changed = np.asarray(jax.numpy.abs(x["image"] - y["image"]).max((1, 4)) > 1e-6)
+  share = changed.any((1, 2)).mean()
+  assert abs(share - 0.25) < 4 * math.sqrt(0.25 * 0.75 / n)
+  assert changed.mean() < 0.36 * share + 0.01
+
+
 def test_jitter_draws_from_one_plus_minus_its_strength():
   view = augment.View(jitter=(0.8, 0.4, 1.5, 0.2), jitter_p=0.8)
   low, high = (view.jitter_amounts(np.full(4, u, np.float32), True) for u in (0.0, 1.0))

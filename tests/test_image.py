@@ -168,6 +168,24 @@ def test_small_pictures_are_blurred_as_pillow_does():
   assert variance[2] < 3.5  # four pixels of SimCLR's rule
 
 
+def test_erasing_puts_noise_into_one_box_of_the_share_timm_draws():
+  u = np.random.default_rng(0).random((200, ops.BOX_DRAWS), np.float32)
+  noise = np.random.default_rng(1).normal(size=(3, 64, 64)).astype(np.float32)
+  x = np.zeros((3, 64, 64), np.float32)
+  y = np.asarray(jax.jit(jax.vmap(ops.erase, (None, 0, None)))(x, u, noise))
+  erased = (y != 0).all(1)
+  for mask, picture in zip(erased, y, strict=True):
+    rows, columns = mask.any(1), mask.any(0)
+    np.testing.assert_array_equal(mask, rows[:, None] & columns[None])
+    high, wide = rows.sum(), columns.sum()
+    assert 0.018 < high * wide / 64**2 < 0.36  # whole pixels
+    assert 0.25 < high / wide < 4
+    expected = np.where(mask, 0.45 + 0.225 * noise, 0)
+    np.testing.assert_allclose(picture, expected, atol=1e-6)
+  shares = erased.mean((1, 2))
+  assert abs(shares.mean() - (0.02 + 1 / 3) / 2) < 0.02
+
+
 def test_blur_has_23_taps_at_224_pixels_and_none_where_it_is_switched_off():
   dot = jnp.zeros((3, 224, 224)).at[:, 100, 100].set(1.0)
   x = np.asarray(blur(dot, jnp.float32(2.0)))[0]

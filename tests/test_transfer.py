@@ -2,13 +2,17 @@
 
 import importlib
 import json
+import pathlib
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
+import tiny
+from flax import traverse_util
 
 import ssljax
-from ssljax import data, encoder, recipe, sharding
+from ssljax import augment, data, encoder, recipe, sharding, transfer
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +77,37 @@ def test_fine_tuning_moves_the_encoder_from_where_the_run_left_it(run):
   after = encoder.restore(run / "evals" / "finetune", mesh).state.params["encoder"]
   moved = jax.tree.map(lambda a, b: float(np.abs(a - b).mean()), before, after)
   assert 0 < moved["layer1_0"]["conv1"]["kernel"] < 0.01
+
+
+def test_maes_fine_tuning_reads_patches_and_spares_token_and_positions_the_decay():
+  """As models_vit.py and lr_decay.py of its code: no final norm, a fresh one behind."""
+  old = importlib.import_module("configs.mae_cifar10").get_config("smoke")
+  training = importlib.import_module("configs.eval.finetune").get_config("mae").training
+  trained = SimpleNamespace(config=old, state=SimpleNamespace(step=6))
+  config = transfer.compose(training, pathlib.Path("runs/mae"), trained, {})
+  config.update(batch_size=4, pretrained={"checkpoint": ""})
+  config.encoder.position = "learned"
+  recipe.check(config)
+  parts = recipe.build(config, tiny.PLAN)
+  batch = {k: v[:4] for k, v in tiny.batch().items() if k != "text"}
+  size = config.augment.size
+  batch["image"] = np.zeros((4, size, size, 3), np.uint8)
+  state = parts.init(batch)
+  encoder, head = state.params["encoder"], state.params["classifier"]
+  assert "norm" not in encoder
+  assert head["norm"]["scale"].shape == encoder["cls"].shape[-1:]
+  assert head["Dense_0"]["kernel"].std() == pytest.approx(2e-5, rel=0.2)
+  assert config.encoder.drop_path == 0.1
+  view = augment.configure(config.augment).views[0]
+  assert (view.erase_p, view.interpolation) == (0.25, "bicubic")
+
+  ones = jax.tree.map(jax.numpy.ones_like, state.params)  # without gradients: decay
+  zeros = jax.tree.map(jax.numpy.zeros_like, ones)
+  updates, _ = parts.tx.update(zeros, parts.tx.init(ones), ones, step=np.int32(30))
+  moved = traverse_util.flatten_dict(jax.tree.map(lambda x: bool(x.any()), updates))
+  still = {"/".join(k) for k, v in moved.items() if not v}
+  assert {"encoder/cls", "encoder/position", "encoder/patch/bias"} <= still
+  assert {k[-1] for k, v in moved.items() if v} == {"kernel"}
 
 
 def test_several_heads_without_pictures_to_choose_on_are_refused(run):

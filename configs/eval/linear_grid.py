@@ -19,6 +19,7 @@ def get_config():
   t = c.training
   t.batch_size = 1024
   t.epochs = 10
+  t.augment.interpolation = "bicubic"
   t.method.name = "linear_probe"
   t.method.choices = ()  # all that the encoder has
   t.method.rates = (

@@ -16,6 +16,7 @@ def get_config():
   t = c.training
   t.batch_size = 4096
   t.epochs = 90
+  t.augment.update(interpolation="bicubic", ops="simclr")
   t.method.name = "linear_probe"
   t.method.init_std = 0.0
   t.optimizer.name = "sgd"

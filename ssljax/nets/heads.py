@@ -9,7 +9,7 @@ from flax import linen as nn
 
 from ssljax.nets import inits
 from ssljax.nets.module import Module
-from ssljax.nets.norm import BatchNorm
+from ssljax.nets.norm import BatchNorm, ChannelNorm
 from ssljax.ranges import Count, NotNegative, OneOf, Range
 
 ACTIVATIONS = {
@@ -103,9 +103,11 @@ class Classifier(Module):
 
   Weights start by `start`, a name in `inits.KERNELS`: kernel and bias uniform in
   ±1/sqrt(fan_in) as PyTorch's; or with `init_std` the kernel is normal, the bias 0.
+  `norm` normalises each example first, as MAE's fine-tuning does.
   """
 
   num_classes: int
+  norm: bool = False
   start: Annotated[str, OneOf(inits.KERNELS)] = "torch"
   init_std: NotNegative = 0.0  # 0: by `start`
   dtype: Any = jnp.float32
@@ -113,6 +115,8 @@ class Classifier(Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """[B,D] -> logits [B,num_classes] in `dtype`."""
+    if self.norm:
+      x = ChannelNorm(epsilon=1e-6, name="norm")(x.astype(jnp.float32))
     initial = _initial(self.start, self.init_std, x.shape[-1])
     return nn.Dense(self.num_classes, dtype=self.dtype, **initial)(x)
 

@@ -16,7 +16,7 @@ from ssljax.nets.norm import ChannelNorm
 from ssljax.ranges import Count, OneOf, Positive, Range
 
 POSITIONS = ("sincos", "sincos_columns", "learned")
-POOLS = ("cls", "mean")
+POOLS = ("cls", "mean", "raw_mean")
 
 Initializer = nn.initializers.Initializer
 
@@ -109,7 +109,8 @@ class ViT(Module):
   that starts with the columns, and Xavier kernels, those of q, k and v as one. With
   `stop_grad_patch` the patch projection stays at its random start (MoCo v3, section
   4.2). `drop_path` grows linearly over the blocks to its value and needs an rng named
-  "drop_path". Parameters are float32.
+  "drop_path". pool="raw_mean" is the mean of patches that no final norm has seen: MAE's
+  fine-tuning, whose classifier brings one. Parameters are float32.
 
   The collection "intermediates" gives, block by block, "tokens" [B,1+N,D] (class
   token first, rows of the grid next, all after the final norm) and "attention"
@@ -133,7 +134,7 @@ class ViT(Module):
     return self.pooled(self.tokens(image, train))
 
   def pooled(self, tokens: jax.Array) -> jax.Array:
-    """[B,1+N,D] -> features [B,D]: the class token, or the mean of the others."""
+    """[B,1+N,D] -> features [B,D]: the class token, or a mean of the others."""
     return tokens[:, 0] if self.pool == "cls" else tokens[:, 1:].mean(axis=1)
 
   @nn.compact
@@ -185,7 +186,9 @@ class ViT(Module):
         name=f"block{i}",
       )(x, train)
       # All but the last are dead code unless somebody asks.
-      tokens = norm(x.astype(jnp.float32))
+      tokens = x.astype(jnp.float32)
+      if self.pool != "raw_mean":
+        tokens = norm(tokens)
       self.sow("intermediates", "tokens", tokens)
       self.sow("intermediates", "attention", attention)
     return tokens

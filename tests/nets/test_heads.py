@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 from oracle_file import oracle
 
 from ssljax import nets
-from ssljax.nets.heads import MLP, Prototypes
+from ssljax.nets.heads import MLP, Classifier, Prototypes
 
 
 def test_dino_head_and_its_gradients_are_those_of_the_official_code():
@@ -40,6 +40,15 @@ def test_dino_head_and_its_gradients_are_those_of_the_official_code():
   assert_allclose(y, data["out_y"], atol=1e-5)
   assert_allclose(grads[1], data["out_grad_x"], atol=2e-5)
   jax.tree.map(lambda a, b: assert_allclose(a, b, atol=2e-5), grads[0], expected)
+
+
+def test_a_classifier_may_normalise_its_input_first():
+  x = np.random.default_rng(0).normal(2, 3, size=(4, 6)).astype(np.float32)
+  net = Classifier(5, norm=True, init_std=0.1)
+  params = net.init(jax.random.key(0), x)["params"]
+  unit = (x - x.mean(1, keepdims=True)) / x.std(1, keepdims=True)
+  expected = unit @ np.asarray(params["Dense_0"]["kernel"])
+  assert_allclose(net.apply({"params": params}, x), expected, atol=1e-5)
 
 
 def test_fixed_prototypes_are_those_whose_gain_is_one():
