@@ -4,62 +4,67 @@
   python run.py --config configs/byol_imagenet.py         a recipe
   python run.py --config configs/byol_imagenet.py:smoke   the same in a minute
   python run.py --config configs/byol_imagenet.py --config.batch_size=1024
+  python run.py --config configs/byol_imagenet.py --fields      all that can be set
   python run.py --config configs/eval/linear.py --config.checkpoint=runs/byol_imagenet
 
-A run is a folder: report.html, config.json, metrics.jsonl, TensorBoard events,
-checkpoints/, figures/. The same command line continues a run that was stopped.
+A run is a folder, runs/<config name> or --workdir: report.html, config.json,
+metrics.jsonl, TensorBoard events, checkpoints/, figures/. The same command line
+continues a run that was stopped.
 """
 
 import pathlib
+import signal
 import sys
 
 from absl import app, flags, logging
-from ml_collections import config_flags
 
 import ssljax
+from ssljax import command_line
 
-DEFAULT = pathlib.Path(__file__).parent / "configs" / "simclr_digits.py"
-CONFIG = config_flags.DEFINE_config_file(
-  "config",
-  None,
-  "FILE[:variant]; any field: --config.group.field=value.",
-  lock_config=False,
-  accept_new_attributes=True,  # a wrong name is met later, beside the known ones
+HOME = pathlib.Path(__file__).resolve().parent  # which has configs/
+CONFIG = flags.DEFINE_string(
+  "config", "configs/simclr_digits.py", "FILE[:variant]; --config.group.field=VALUE."
 )
 WORKDIR = flags.DEFINE_string(
   "workdir", None, "The run's folder; default: runs/<config name>."
 )
+FIELDS = flags.DEFINE_bool(
+  "fields", False, "Lists the config's fields: value, what may be, default, source."
+)
 
 
-def parse(argv: list[str]) -> list[str]:
-  """Reads the flags; what is wrong with them ends the program in one sentence."""
+def parse(argv: list[str]) -> tuple:
+  """Reads the flags -> the config's name, the config; the text of --help ends it."""
+  if {"--help", "-h", "-help", "--helpfull", "--helpshort"} & {*argv}:
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `--help | head` ends in peace
+    print(command_line.help_text(__doc__.strip(), HOME))
+    sys.exit()
   try:
-    flags.set_default(CONFIG, str(DEFAULT))
-    rest = flags.FLAGS(argv)
-    getattr(CONFIG.value, "evaluator", None)  # a file that is missing shows here
-  except KeyError as error:
-    sys.exit(f"error: the config has no such group: {error.args[0]}")
-  except (flags.Error, OSError) as error:
-    # Above the last line stands the traceback of a config file.
-    *_, line = str(error).strip().split("\n")
-    sys.exit(f"error: {line.strip().removeprefix('ValueError: ')}")
-  if len(rest) > 1:
-    sys.exit(f"error: unknown argument {rest[1]!r}; every option starts with --")
-  return rest
+    overrides, rest = command_line.split(argv)
+    rest = flags.FLAGS(rest)
+    if len(rest) > 1:
+      hint = "every option starts with --"
+      raise ssljax.ConfigError(f"unknown argument {rest[1]!r}; {hint}")
+    name, config = command_line.load(CONFIG.value, HOME)
+    for path, text in overrides:
+      command_line.override(config, path, text)
+  except (flags.Error, ssljax.ConfigError) as error:
+    sys.exit(f"error: {' '.join(str(error).split())}")
+  return name, config
 
 
-def main(_) -> None:
+def main(parsed: tuple) -> None:
   """Trains, or evaluates where the config names an evaluator."""
   if not flags.FLAGS["verbosity"].present:
     logging.set_verbosity(logging.WARNING)
-  config, workdir = CONFIG.value, WORKDIR.value
-  path = config_flags.get_config_filename(flags.FLAGS["config"])
+  name, config = parsed
   try:
-    if "evaluator" in config:
-      ssljax.evaluate(config, workdir)
+    if FIELDS.value:
+      print(command_line.fields_text(config))
+    elif "evaluator" in config:
+      ssljax.evaluate(config, WORKDIR.value)
     else:
-      name = pathlib.Path(path.split(":")[0]).stem
-      ssljax.train_and_evaluate(config, workdir or f"runs/{name}")
+      ssljax.train_and_evaluate(config, WORKDIR.value or f"runs/{name}")
   except (ssljax.ConfigError, ssljax.TrainingDivergedError) as error:
     sys.exit(f"error: {error}")
 

@@ -110,6 +110,11 @@ def with_groups(group: Group, names: Iterable[str], source: str) -> Group:
   return group._replace(fields={**group.fields, **parts})
 
 
+def join(path: str, name: str) -> str:
+  """The path of the field `name` in the group at `path`."""
+  return f"{path}.{name}" if path else name
+
+
 def at(config: Mapping, path: str) -> Any:
   """The value of the field at a path such as "evals.knn"; ConfigError if absent."""
   for name in path.split(".") if path else ():
@@ -125,7 +130,7 @@ def check(group: Group, values: Mapping) -> None:
   values = given(group, values)
   check_names(group.owner, values, group.fields, needed)
   for name, value in values.items():
-    path = f"{group.path}.{name}" if group.path else name
+    path = join(group.path, name)
     where = f"; it is set by --config.{path}"
     check_value(path, value, group.fields[name].hint, where)
 

@@ -126,7 +126,10 @@ def declare(config: ConfigDict) -> list[Group]:
     Group("data", "data", fields.declared(TrainedOn if name == "training" else Data)),
   ]
   if name == "training":
-    run = recipe.declare_training(config.training)
+    try:
+      run = recipe.declare_training(config.training)
+    except ConfigError as error:  # of what decides which fields there are
+      raise ConfigError(f"training.{error}") from error
     return groups + [g._replace(path=f"training.{g.path}".rstrip(".")) for g in run]
   if name in config:
     numbers = fields.declared(evals.EVALUATORS.get(name, PROTOCOLS[name]))

@@ -64,7 +64,7 @@ class Range:
     return f"{'0 or ' if self.and_zero else ''}{' and '.join(parts)}"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)  # mappings have no hash
 class OneOf:
   """One of the names that exist; a mapping's keys, so that what is added counts."""
 
@@ -82,7 +82,7 @@ class OneOf:
     return ["no_such_name"]
 
   def __str__(self) -> str:
-    return f"one of {', '.join(map(str, self.names))}"
+    return f"one of {', '.join(name or repr(name) for name in self.names)}"
 
 
 Positive = Annotated[float, Range(above=0)]
@@ -130,8 +130,13 @@ def describe(hint: Any) -> str:
   elif origin in (tuple, list, Sequence) and (len(inner) == 1 or inner[1:] == (...,)):
     base, inner_rules = _split(inner[0])
     words = [*map(str, inner_rules), *words]
-    noun = PLURALS.get(base, f"each {describe(base)}")
-    noun = f"a tuple of {noun}"
+    named = any(isinstance(rule, OneOf) for rule in inner_rules)
+    each = f"each {describe(base)}"
+    noun = (
+      f"a tuple, each {words.pop(0)}"
+      if named
+      else f"a tuple of {PLURALS.get(base, each)}"
+    )
   elif origin is tuple:
     noun = f"a tuple of {len(inner)}: {', '.join(map(describe, inner))}"
   elif origin in (dict, Mapping) or plain in (dict, Mapping):

@@ -28,13 +28,12 @@ def table(rows: Rows) -> str:
   return aligned(lines)
 
 
-def aligned(lines: Sequence[Sequence[str]]) -> str:
-  """Cells line by line -> text in columns, the first one to the left."""
+def aligned(lines: Sequence[Sequence[str]], words: bool = False) -> str:
+  """Cells line by line -> text in columns, the first to the left; `words` all."""
   widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-  return "\n".join(
-    "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
-    for line in lines
-  )
+  justify = str.ljust if words else str.rjust
+  rows = ([x[0].ljust(widths[0]), *map(justify, x[1:], widths[1:])] for x in lines)
+  return "\n".join("  ".join(row).rstrip() for row in rows)
 
 
 def columns(rows: Rows) -> list[str]:
