@@ -30,15 +30,16 @@ def split(arguments: Sequence[str]) -> tuple[list[tuple[str, str]], list[str]]:
   """
   overrides, rest, left = [], [], iter(arguments)
   for argument in left:
-    name, equals, text = argument.removeprefix("-").partition("=")
-    if not name.startswith("-config."):
+    flag, equals, text = argument.partition("=")
+    name = flag.lstrip("-")
+    if name == flag or not name.startswith("config."):
       rest.append(argument)
       continue
     if not equals:
       text = next(left, None)
       if text is None or text.startswith("--"):
-        raise ConfigError(f"-{name} has no value; write -{name}=VALUE")
-    overrides.append((name.removeprefix("-config."), text))
+        raise ConfigError(f"{flag} has no value; write {flag}=VALUE")
+    overrides.append((name.removeprefix("config."), text))
   return overrides, rest
 
 

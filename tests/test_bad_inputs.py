@@ -167,10 +167,8 @@ def test_an_evaluation_that_cannot_run_is_named(fields, sentence, tmp_path):
   [
     ("--config.foo.bar=3", r"the config has no such group: 'foo'"),
     ("--config.method.tau=0.9", r"has no field tau=0\.9; it has name"),
-    ("--config.batch_size=abc", r"flag --config\.batch_size=abc: .* int.*'abc'"),
-    ("--config=none.py --config.seed=1", r"No such file or directory: 'none\.py'"),
-    ("--config=configs/byol_cifar10.py:small", r"':small' must be one of: smoke"),
     ("train", r"unknown argument 'train'; every option starts with --"),
+    ("--cofig=configs/byol_cifar10.py", r"Unknown command line flag 'cofig'"),
   ],
 )
 def test_the_command_line_ends_with_one_sentence(arguments, sentence, tmp_path):
