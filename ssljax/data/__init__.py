@@ -4,11 +4,14 @@ import dataclasses
 import functools
 import pathlib
 
+import numpy as np
+
 from ssljax import fields
 from ssljax.data import (
   arrays,
   audio,
   captions,
+  deep,
   digits,
   folder,
   subset,
@@ -100,7 +103,21 @@ def build(data, run: pathlib.Path | None = None) -> Splits:
       f"data.dir={given.get('dir', '')!r} cannot be read: {error.strerror or error}: "
       f"{str(error.filename)!r}"
     ) from error
+  _measure(sources)
   if given.get("captions") or hasattr(sources.train, "captions"):
     words = {k: v for k, v in given.items() if k in spoken}
     sources = captions.add(sources, run, **words)
   return subset.take(sources, **{k: v for k, v in given.items() if k in partial})
+
+
+def _measure(sources: Splits) -> None:
+  """What is black and white in pictures of more than 8 bits, alike in both splits."""
+  train = sources.train
+  if not any(isinstance(codec, Pictures) for codec in train.codecs(1)):
+    return
+  numbers = np.unique(np.linspace(0, len(train) - 1, deep.SAMPLED).astype(int))
+  examples = [functools.partial(train.__getitem__, int(i)) for i in numbers]
+  ranges = deep.measure(train.name, examples)
+  for source in sources:
+    if source is not None:
+      source.depths = ranges

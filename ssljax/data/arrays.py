@@ -1,6 +1,7 @@
 """Several pictures of one scene that lie on one another: colour, depth, normals, ..."""
 
 import contextlib
+import functools
 import os
 import pathlib
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ import numpy as np
 from absl import logging
 from PIL import Image
 
-from ssljax.data import identity, labels, npz, places
+from ssljax.data import deep, identity, labels, npz, places
 from ssljax.data.codec import Codec, Example, UnreadableError
 from ssljax.data.decode import to_rgb
 from ssljax.data.folder import PICTURES
@@ -128,17 +129,24 @@ class Scenes(Source):
 def load(plane: np.ndarray | pathlib.Path, channels: int) -> np.ndarray:
   """A stored plane of one example -> [H,W,channels]. Raises UnreadableError."""
   if isinstance(plane, pathlib.Path):
+    open_it = functools.partial(deep.open_picture, plane)
     try:
-      with Image.open(plane) as f:
-        if channels == 3:
-          plane = np.asarray(to_rgb(f))
-        else:  # the numbers of a palette are what they are, classes mostly
-          plane = np.asarray(f if len(f.getbands()) == 1 else f.convert("L"))
+      with open_it() as f:
+        plane = _values(f, open_it, channels)
     except Exception as error:  # Pillow's plugins raise whatever broken bytes lead to
       raise UnreadableError(
         f"{places.printable(str(plane))}: {type(error).__name__}: {error}"
       ) from error
   return plane.reshape(*plane.shape[:2], channels)
+
+
+def _values(f: Image.Image, open_it: deep.Open, channels: int) -> np.ndarray:
+  if channels == 1:  # the numbers of a palette are what they are, classes mostly
+    return np.asarray(f if len(f.getbands()) == 1 else f.convert("L"))
+  if not deep.is_deep(f):
+    return np.asarray(to_rgb(f, open_it))
+  x = deep.values(open_it)
+  return x[..., :3] if x.ndim == 3 else np.repeat(x[..., None], 3, axis=2)
 
 
 def splits(

@@ -4,12 +4,13 @@ The whole picture is squeezed onto the canvas; its true width/height travels alo
 so that the device can sample crops in the original geometry.
 """
 
-import io
+import functools
 import pathlib
 
 import numpy as np
 from PIL import Image
 
+from ssljax.data import deep
 from ssljax.data.codec import Codec, UnreadableError
 from ssljax.data.places import printable
 
@@ -29,8 +30,9 @@ UPRIGHT = {  # EXIF orientation -> how the stored rows and columns become uprigh
 class Pictures(Codec):
   """An example's "image", a `Picture`, on a canvas of size x size."""
 
-  def __init__(self, size: int):
-    self.size = size
+  def __init__(self, size: int, ranges: deep.Ranges = deep.UNKNOWN):
+    """`ranges` of pictures of more than 8 bits, the same for a whole data set."""
+    self.size, self.ranges = size, ranges
 
   @property
   def spec(self):
@@ -40,31 +42,32 @@ class Pictures(Codec):
 
   def decode(self, example):
     """As `decode`."""
-    image, aspect = decode(example["image"], self.size)
+    image, aspect = decode(example["image"], self.size, self.ranges)
     return {"image": image, "aspect": aspect}
 
 
-def decode(picture: Picture, size: int) -> tuple[np.ndarray, float]:
+def decode(
+  picture: Picture, size: int, ranges: deep.Ranges = deep.UNKNOWN
+) -> tuple[np.ndarray, float]:
   """-> canvas uint8 [size,size,3], width/height of the upright picture.
 
   Bicubic with antialias; a picture of the canvas's size is not resampled. JPEGs much
   larger than the canvas are scaled by the decoder (DCT), down to twice the canvas.
-  Transparency is laid on white, 16-bit greys keep their high byte, animations give
-  their first frame. Raises UnreadableError.
+  Transparency is laid on white, more than 8 bits are scaled by `ranges`, animations
+  give their first frame. Raises UnreadableError.
   """
   if isinstance(picture, np.ndarray):
     image = Image.fromarray(
       picture.squeeze(-1) if picture.shape[2:] == (1,) else picture
     )
-    return _fit(to_rgb(image), size), image.width / image.height
+    return _fit(to_rgb(image, lambda: image), size), image.width / image.height
+  open_it = functools.partial(deep.open_picture, picture)
   try:
-    with Image.open(
-      io.BytesIO(picture) if isinstance(picture, bytes) else picture
-    ) as f:
+    with open_it() as f:
       width, height = f.size
       orientation = f.getexif().get(ORIENTATION_TAG, 1) if "exif" in f.info else 1
       f.draft("RGB", (2 * size, 2 * size))
-      canvas = _fit(to_rgb(f), size)
+      canvas = _fit(to_rgb(f, open_it, ranges), size)
   except Exception as error:  # Pillow's plugins raise whatever broken bytes lead to
     where = "" if isinstance(picture, bytes) else f"{printable(str(picture))}: "
     raise UnreadableError(f"{where}{type(error).__name__}: {error}") from error
@@ -74,13 +77,15 @@ def decode(picture: Picture, size: int) -> tuple[np.ndarray, float]:
   return canvas, height / width if turned else width / height
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-  """Any mode of Pillow's but float -> "RGB"."""
-  if image.mode == "F":
-    raise ValueError("a picture of floats has no known range; save it with 8 bits")
-  if image.mode.startswith("I"):
-    grey = np.clip(np.asarray(image), 0, 65535) // 257
-    return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+def to_rgb(
+  image: Image.Image, open_it: deep.Open, ranges: deep.Ranges = deep.UNKNOWN
+) -> Image.Image:
+  """A picture of any mode, just opened by `open_it` -> "RGB".
+
+  Transparency is laid on white; more than 8 bits are scaled by `ranges`.
+  """
+  if deep.is_deep(image, ranges):
+    image = Image.fromarray(deep.to_bytes(deep.values(open_it), ranges))
   if image.has_transparency_data:
     image = image.convert("RGBA")
     white = Image.new("RGBA", image.size, "white")

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ssljax.data import deep
 from ssljax.data.codec import Codec, Example, Spec
 from ssljax.data.decode import Pictures
 
@@ -26,6 +27,7 @@ class Source(abc.ABC):
 
   name: str
   class_names: tuple[str, ...] = ()  # by label; empty when unlabelled
+  depths: deep.Ranges = deep.UNKNOWN  # of pictures of more than 8 bits, once measured
   root: pathlib.Path | None = None  # where it reads while a run goes on; None: nowhere
 
   @property
@@ -35,7 +37,7 @@ class Source(abc.ABC):
 
   def codecs(self, size: int) -> tuple[Codec, ...]:
     """What decodes the examples, at `data.size`; all but their labels."""
-    return (Pictures(size),)
+    return (Pictures(size, self.depths),)
 
   def spec(self, size: int) -> Spec:
     """The arrays of its batches at `data.size`, without the batch axis."""

@@ -1,0 +1,160 @@
+"""Pictures of more than 8 bits, and which of their values are black and white.
+
+Cameras and scanners write 10, 12 or 14 bits into 16: taken for 16 they are black. A
+picture does not tell; many of a data set do, so that all have one range.
+"""
+
+import contextlib
+import functools
+import io
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
+from absl import logging
+from PIL import Image
+
+from ssljax.data.codec import Example, UnreadableError
+
+SAMPLED = 256  # pictures, spread over the training split, that tell the range
+BITS_PER_SAMPLE = 258  # a TIFF tag
+OTHER_BYTE = {  # how Pillow takes the high byte of 16 bits -> how it takes the low one
+  ";16B": ";16L",
+  ";16L": ";16B",
+  ";16N": ";16B" if sys.byteorder == "little" else ";16L",
+}
+
+
+class Range(NamedTuple):
+  """What is black and what is white."""
+
+  low: float
+  high: float
+
+
+Ranges = Mapping[str, Range]  # of "whole" numbers and of "float"s, as far as known
+Open = Callable[[], Image.Image]
+
+FULL = Range(0, 65535)
+UNKNOWN: Ranges = MappingProxyType({})
+
+
+def measure(name: str, examples: Sequence[Callable[[], Example]]) -> Ranges:
+  """The ranges of a data set, by some of its examples' "image"; said aloud.
+
+  Whole numbers go from 0 to the power of two above the greatest, or to the bits that a
+  file claims where none goes beyond them; where some are negative, as floats do, from
+  the least to the greatest.
+  """
+  ends: dict[str, list[tuple[float, float]]] = {"whole": [], "float": []}
+  claimed = 0
+  for read in examples:
+    with contextlib.suppress(Exception):  # met again, and said, when it is decoded
+      picture = read().get("image")
+      if picture is None or isinstance(picture, np.ndarray):
+        continue
+      x, bits = _look(functools.partial(open_picture, picture))
+      if x is not None and x.size:
+        kind = "float" if x.dtype.kind == "f" else "whole"
+        ends[kind].append((float(x.min()), float(x.max())))
+        claimed = max(claimed, bits)
+  ranges = {kind: _range(kind, found, claimed) for kind, found in ends.items() if found}
+  for kind, (low, high) in ranges.items():
+    if (low, high) != FULL:
+      logging.warning(
+        "Pictures of %s hold %s numbers of more than 8 bits: %g is black and %g white, "
+        "by %d of them",
+        *(name, kind, low, high, len(ends[kind])),
+      )
+  return ranges
+
+
+def _range(kind: str, ends: list[tuple[float, float]], claimed: int) -> Range:
+  lows, highs = zip(*ends, strict=True)
+  low, high = min(lows), max(highs)
+  if kind == "float" or low < 0:
+    return Range(low, high)
+  bits = max(8, int(high).bit_length())
+  return Range(0, 2 ** max(bits, claimed) - 1)
+
+
+def open_picture(picture) -> Image.Image:
+  """A path or the bytes of a file -> an image of Pillow's, not yet loaded."""
+  return Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture)
+
+
+def _look(open_it: Open) -> tuple[np.ndarray | None, int]:
+  """-> the finite values, without transparency; how many bits the file claims."""
+  with open_it() as f:
+    if not is_deep(f):
+      return None, 0
+    bits = f.tag_v2.get(BITS_PER_SAMPLE, (0,)) if f.format == "TIFF" else _bits(f)
+  x = values(open_it)
+  x = x[..., :3] if x.ndim == 3 else x
+  bits = max(bits)
+  return x[np.isfinite(x)], bits if bits < 16 else 0
+
+
+def _bits(image: Image.Image) -> Sequence[int]:
+  """PNG's sBIT, which Pillow passes over."""
+  if image.format != "PNG":
+    return (0,)
+  image.fp.seek(0)
+  head, _, _ = image.fp.read(4096).partition(b"IDAT")
+  before, mark, after = head.partition(b"sBIT")
+  return tuple(after[: before[-1]]) if mark and before else (0,)
+
+
+def is_deep(image: Image.Image, ranges: Ranges | None = None) -> bool:
+  """Whether a picture that is not yet loaded has more than 8 bits a value.
+
+  Of colours whose range is known to be full, their high byte is as good.
+  """
+  full = ranges is not None and ranges.get("whole", FULL) == FULL
+  return image.mode.startswith(("I", "F")) or (not full and _halved(image))
+
+
+def _halved(image: Image.Image) -> bool:
+  """Whether Pillow will take the high bytes alone, as it does of 16-bit colours."""
+  tiles = getattr(image, "tile", None) or ()
+  return image.mode in ("RGB", "RGBA") and any(
+    _raw_mode(tile)[:-4] == image.mode and _raw_mode(tile)[-4:] in OTHER_BYTE
+    for tile in tiles
+  )
+
+
+def _raw_mode(tile) -> str:
+  args = tile.args if isinstance(tile.args, str) else (tile.args or ("",))[0]
+  return args if isinstance(args, str) else ""
+
+
+def values(open_it: Open) -> np.ndarray:
+  """A deep picture -> its numbers, [H,W], or [H,W,3 or 4] in 16 bits."""
+  with open_it() as f:
+    halved = _halved(f)
+    high = np.asarray(f)
+  if not halved:
+    return high
+  with open_it() as f:
+    f.tile = [_low_bytes(tile) for tile in f.tile]
+    return high.astype(np.uint16) << 8 | np.asarray(f)
+
+
+def _low_bytes(tile):
+  mode = _raw_mode(tile)
+  mode = mode[:-4] + OTHER_BYTE[mode[-4:]]
+  return tile._replace(
+    args=mode if isinstance(tile.args, str) else (mode, *tile.args[1:])
+  )
+
+
+def to_bytes(x: np.ndarray, ranges: Ranges) -> np.ndarray:
+  """Deep values -> uint8 by the range of their kind. Raises UnreadableError."""
+  kind = "float" if x.dtype.kind == "f" else "whole"
+  if kind == "float" and kind not in ranges:
+    raise UnreadableError("it holds floats, and none of those that tell their range")
+  low, high = ranges.get(kind, FULL)
+  share = (np.nan_to_num(x.astype(np.float64)) - low) / max(high - low, 1e-12)
+  return np.round(255 * np.clip(share, 0, 1)).astype(np.uint8)
