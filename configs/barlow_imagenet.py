@@ -2,9 +2,11 @@
 
     python run.py --config configs/barlow_imagenet.py
 
-Paper: linear 73.2 (1000 epochs; recalled, not checked); official code: 73.3. Its
-`scale_loss` of 0.024 became the learning rate of biases and norms, 0.0048 = 0.2 x
-0.024. Ours: not yet run.
+Paper: linear 73.2 (1000 epochs; recalled, not checked); official README: 73.5, of a
+later checkpoint (before: 73.3). Its `scale_loss` of 0.024 became the learning rate of
+biases and norms, 0.0048 = 0.2 x 0.024. Its 16 processes leave a sixteenth of the
+gradient, which for those is a rate sixteen times smaller: `method.world_size`, 1 for
+the gradient of the paper's equation. Ours: not yet run.
 """
 
 from configs import common

@@ -5,7 +5,7 @@
 
 lightly: kNN 86.8 (batch 512; 800 epochs: 91.0), k = 200, temperature 0.1, best of all
 epochs. Our views are BYOL's own pair (solarize on the second), and the target's first
-weights are drawn apart. Ours: not yet run in full.
+weights are drawn apart, where lightly copies them. Ours: not yet run in full.
 """
 
 from configs import common

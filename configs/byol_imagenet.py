@@ -2,7 +2,10 @@
 
     python run.py --config configs/byol_imagenet.py
 
-Paper: linear 74.3 (1000 epochs); official code: 74.4. Shorter runs, from the official
+Paper: linear 74.3 (1000 epochs); official code: 74.4. Its views' boxes are one try,
+clipped to the picture, ours torchvision's; its last norm of a block starts at 0, the
+paper's at 1 as ours, without a difference by its README; its 312,784 steps are here
+whole epochs, 312,000. Shorter runs, from the official
 presets: 300 epochs take base 0.3, decay 1e-6 and tau 0.99; 100 epochs 0.45, 1e-6 and
 0.99; 40 epochs 0.45, 1e-6 and 0.97. Ours: not yet run.
 """

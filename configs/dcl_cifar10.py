@@ -5,8 +5,10 @@
     python run.py --config configs/dcl_cifar10.py:cpu    # reduced, without a GPU
 
 lightly: kNN 84.0 (batch 512; 800 epochs: 87.4; batch 128: 84.4), DCLW 82.4 (87.1;
-83.3), k = 200, temperature 0.1, best of all epochs. There each view passes BatchNorm
-alone; here both share it, as in SimCLR. Ours: not yet run in full.
+83.3), k = 200, temperature 0.1, best of all epochs, of a loss that added one logarithm
+for each kind of negatives; ours is the paper's, as lightly's is today: one of both.
+There each view passes BatchNorm alone; here both share it, as in SimCLR. Ours: not yet
+run in full.
 """
 
 from configs import common

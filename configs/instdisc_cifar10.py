@@ -3,8 +3,9 @@
     python run.py --config configs/instdisc_cifar10.py
     python run.py --config configs/instdisc_cifar10.py:cpu    # reduced, without a GPU
 
-Paper: kNN 80.8 (200 epochs; recalled, not checked). The official code's recipe,
-`cifar.py --nce-k 0`: no flip. Ours: not yet run in full.
+Paper: kNN 80.8 (200 epochs; recalled, not checked), of the 128 numbers of the head;
+ours is of the encoder's features. The official code's recipe, `cifar.py --nce-k 0`: no
+flip, greys after the jitter. Ours: not yet run in full.
 """
 
 from configs import common

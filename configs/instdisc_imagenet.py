@@ -4,7 +4,8 @@
     python run.py --config configs/instdisc_imagenet.py:proximal
 
 The second adds the paper's proximal term (section 3.3), which the official code
-leaves out. Official README: ResNet-50 1-NN 46.8 (ResNet-18: 41.0). Ours: not yet run.
+leaves out. Official README: ResNet-50 1-NN 46.8 (ResNet-18: 41.0), of the head's 128
+numbers; ours is of the encoder's features. Ours: not yet run.
 """
 
 from configs import common

@@ -4,9 +4,9 @@
     python run.py --config configs/invaspread_cifar10.py:cpu    # reduced, without a GPU
 
 Paper: kNN 83.6 (k = 200; recalled, not checked), of the 128 numbers of the head; ours
-is of the encoder's features. The code means to take the learning rate to .05 and .01
-of its start at epochs 160 and 200 too, but its `elif` never gets there.
-Ours: not yet run in full.
+is of the encoder's features. The learning rate falls to .1, .05 and .01 of its start,
+as in the code since June 2019; the paper's numbers are older, from when an `elif` kept
+it from the last two. Ours: not yet run in full.
 """
 
 from configs import common

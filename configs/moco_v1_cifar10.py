@@ -4,7 +4,8 @@
     python run.py --config configs/moco_v1_cifar10.py:cpu    # reduced, without a GPU
 
 v1's single-layer head and one-sided loss. Demo: kNN 82.6 after 200 epochs, 86.3
-after 400, 88.7 after 800 (k = 200, temperature 0.1). Ours: not yet run in full.
+after 400, 88.7 after 800 (k = 200, temperature 0.1), of the head's 128 numbers; ours is
+of the encoder's 512. Ours: not yet run in full.
 """
 
 from configs import common

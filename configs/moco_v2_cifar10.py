@@ -4,7 +4,8 @@
     python run.py --config configs/moco_v2_cifar10.py:cpu    # reduced, without a GPU
 
 v2 itself was published on ImageNet only. The demo without the MLP: kNN 82.6 after 200
-epochs. Keys are normalised in strided groups, which moves no image.
+epochs, of the head's numbers. Keys are normalised in strided groups, which moves no
+image.
 Ours: not yet run in full; `:cpu` kNN 49.5 (random encoder 29.9, centred pixels 41.2).
 """
 

@@ -4,9 +4,10 @@
     python run.py --config configs/vicreg_cifar10.py:cpu    # reduced, without a GPU
 
 Not from a paper: VICReg was published on ImageNet. lightly: kNN 84.5 on Imagenette
-(batch 256, 800 epochs, 128 pixels, k = 20); there LARS spares no parameter. solo-learn:
-92.07 on CIFAR-10 (1000 epochs, online linear head), with another form of LARS. The
-views are those of the paper's appendix without blur. Ours: not yet run in full.
+(batch 256, 800 epochs, 128 pixels, k = 200); there LARS spares no parameter.
+solo-learn: 92.07 on CIFAR-10 (1000 epochs, online linear head), with another form of
+LARS. The views are those of the paper's appendix without blur. Ours: not yet run in
+full.
 """
 
 from configs import common
