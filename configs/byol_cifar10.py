@@ -2,10 +2,14 @@
 
     python run.py --config configs/byol_cifar10.py
     python run.py --config configs/byol_cifar10.py:cpu    # reduced, without a GPU
+    python run.py --config configs/byol_cifar10.py:cpu_no_bn    # collapses, or :no_bn
 
 lightly: kNN 86.8 (batch 512; 800 epochs: 91.0), k = 200, temperature 0.1, best of all
 epochs. Our views are BYOL's own pair (solarize on the second), and the target's first
 weights are drawn apart, where lightly copies them. Ours: not yet run in full.
+
+`:no_bn` has no BatchNorm in projector and predictor (Fetterman & Albrecht 2020;
+Richemond et al. 2020): docs/collapse.md.
 """
 
 from configs import common
@@ -37,10 +41,13 @@ def get_config(variant: str = ""):
   c.optimizer.scaling = "linear"
   c.optimizer.momentum = 0.9
   c.optimizer.weight_decay = 2e-3
-  if variant == "cpu":
+  if variant.startswith("cpu"):
     common.cpu(c, batch_size=64, epochs=1)  # more steps: it needs no large batch
     c.augment.crop_min = 0.5
     c.method.tau = 0.998
     c.method.projector.update(hidden=512, out=128, last_norm="plain")
     c.method.predictor.update(hidden=512, out=128)
-  return common.finish(c, variant, "cpu")
+  if variant.endswith("no_bn"):
+    c.method.projector.update(norm=False, last_norm="none")
+    c.method.predictor.norm = False
+  return common.finish(c, variant, "cpu", "no_bn", "cpu_no_bn")

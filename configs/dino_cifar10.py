@@ -2,10 +2,15 @@
 
     python run.py --config configs/dino_cifar10.py
     python run.py --config configs/dino_cifar10.py:cpu    # reduced, without a GPU
+    python run.py --config configs/dino_cifar10.py:cpu_no_centre
+    python run.py --config configs/dino_cifar10.py:cpu_no_sharpening
 
 lightly: kNN 84.0 (batch 128, 200 epochs, k = 200, temperature 0.1, best of all epochs),
 81.3 at batch 512. There each view passes BatchNorm alone; here both share it, as in
 DINO's own code for convolutional networks. Ours: not yet run in full.
+
+`:no_centre` and `:no_sharpening` (section 5.3, figure 7) collapse, in full or in the
+reduced forms above: docs/collapse.md.
 """
 
 from configs import common
@@ -41,10 +46,15 @@ def get_config(variant: str = ""):
   c.optimizer.learning_rate = dict(kind="cosine", base=0.06, per="epoch")
   c.optimizer.momentum = 0.9
   c.optimizer.weight_decay = 5e-4
-  if variant == "cpu":
+  if variant.startswith("cpu"):
     common.cpu(c, batch_size=128, epochs=1)
     c.augment.crop_min = 0.2
     c.method.tau = 0.98
     c.method.projector.update(hidden=512, out=128)
     c.method.prototypes.num = 512
-  return common.finish(c, variant, "cpu")
+  if variant.endswith("no_centre"):
+    c.method.centre_momentum = 1.0  # stays where it starts, at 0
+  if variant.endswith("no_sharpening"):
+    c.method.teacher_temperature = c.method.student_temperature
+  without = "no_centre", "no_sharpening"
+  return common.finish(c, variant, "cpu", *without, *(f"cpu_{w}" for w in without))

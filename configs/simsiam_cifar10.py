@@ -2,8 +2,13 @@
 
     python run.py --config configs/simsiam_cifar10.py
     python run.py --config configs/simsiam_cifar10.py:cpu    # reduced, without a GPU
+    python run.py --config configs/simsiam_cifar10.py:cpu_no_stop_gradient
+    python run.py --config configs/simsiam_cifar10.py:cpu_no_predictor
 
 Paper: linear 91.8 (SimCLR 91.1; recalled, not checked). Ours: not yet run in full.
+
+`:no_stop_gradient` (figure 2) and `:no_predictor` (table 1) collapse, in full or in the
+reduced forms above: docs/collapse.md.
 """
 
 from configs import common
@@ -23,6 +28,8 @@ def get_config(variant: str = ""):
   c.encoder.stem = "cifar"
 
   c.method.name = "simsiam"
+  c.method.stop_gradient = True
+  c.method.predict = True
   c.method.projector = dict(
     layers=2,
     hidden=2048,
@@ -39,11 +46,16 @@ def get_config(variant: str = ""):
   c.optimizer.scaling = "linear"  # times batch_size / 256
   c.optimizer.momentum = 0.9
   c.optimizer.weight_decay = 5e-4
-  if variant == "cpu":
+  if variant.startswith("cpu"):
     common.cpu(c, batch_size=64, epochs=1)  # more steps: it needs no large batch
     c.augment.crop_min = 0.5
     c.optimizer.learning_rate.base = 1e-3
     c.optimizer.groups = {"^predictor/": dict(learning_rate=0.01)}
     c.method.projector.update(hidden=512, out=512)
     c.method.predictor.update(hidden=128, out=512)
-  return common.finish(c, variant, "cpu")
+  if variant.endswith("no_stop_gradient"):
+    c.method.stop_gradient = False
+  if variant.endswith("no_predictor"):
+    c.method.predict = False
+  without = "no_stop_gradient", "no_predictor"
+  return common.finish(c, variant, "cpu", *without, *(f"cpu_{w}" for w in without))

@@ -66,13 +66,15 @@ def watch(patterns: tuple[str, ...]) -> Callable[[Any], dict[str, jax.Array]]:
 def collapse(metrics: dict[str, float]) -> str | None:
   """A plain sentence where the numbers of `spread` and others tell of collapse.
 
-  "teacher_entropy" (DINO) and "assignment_entropy" (SwAV) are shares of their
-  maximum, as losses.clustering.entropy gives them.
+  "teacher_entropy", "teacher_information" (DINO) and "assignment_entropy" (SwAV) are
+  shares of their maximum, as in losses.clustering. A teacher may be certain without
+  harm: it has collapsed where its assignment does not depend on the picture.
   Metrics that are absent are not judged.
   """
   std = metrics.get("embedding_std", 1.0)
   rank = metrics.get("effective_rank", 2.0)
   entropy = metrics.get("teacher_entropy", 0.5)
+  information = metrics.get("teacher_information", 1.0)
   even = metrics.get("assignment_entropy", 0.5)
   if std < 0.05:
     return (
@@ -83,15 +85,11 @@ def collapse(metrics: dict[str, float]) -> str | None:
     return (
       f"Collapsed: embeddings vary along a single line (effective_rank {rank:.2f})."
     )
-  if entropy < 0.01:
+  if information < 0.01:
+    same = "even assignment" if entropy > 0.5 else "few prototypes"
     return (
-      "Collapsed: the teacher puts every picture on one prototype with certainty "
-      f"(teacher_entropy {entropy:.4f} of 1)."
-    )
-  if entropy > 0.999:
-    return (
-      "Collapsed: the teacher gives every picture the same even assignment "
-      f"(teacher_entropy {entropy:.4f} of 1)."
+      f"Collapsed: the teacher gives every picture the same {same} "
+      f"(teacher_information {information:.4f}, teacher_entropy {entropy:.4f} of 1)."
     )
   if even > 0.999:
     return (

@@ -66,7 +66,9 @@ def as_floats(metrics):
 
 def test_healthy_embeddings_are_not_called_collapsed():
   assert diagnostics.collapse(as_floats(diagnostics.spread(normal(32, 2, 8)))) is None
-  assert diagnostics.collapse({"teacher_entropy": 0.6, "loss": 1.0}) is None
+  told = {"teacher_information": 0.3, "loss": 1.0}
+  assert diagnostics.collapse({"teacher_entropy": 0.6, **told}) is None
+  assert diagnostics.collapse({"teacher_entropy": 1e-3, **told}) is None
 
 
 @pytest.mark.parametrize(
@@ -81,10 +83,11 @@ def test_collapsed_embeddings_are_told_in_a_sentence(z, sentence):
 
 
 @pytest.mark.parametrize(
-  ("entropy", "sentence"), [(1e-3, "on one prototype"), (0.9999, "even assignment")]
+  ("entropy", "sentence"), [(1e-3, "few prototypes"), (0.9999, "even assignment")]
 )
-def test_a_teacher_at_either_end_of_entropy_is_collapsed(entropy, sentence):
-  assert sentence in diagnostics.collapse({"teacher_entropy": entropy})
+def test_a_teacher_that_tells_nothing_of_the_picture_is_collapsed(entropy, sentence):
+  metrics = {"teacher_entropy": entropy, "teacher_information": 1e-3}
+  assert sentence in diagnostics.collapse(metrics)
 
 
 def test_assignments_that_are_even_for_every_picture_are_collapsed_and_sharp_ones_not():

@@ -59,10 +59,21 @@ def sinkhorn(
 def entropy(assignment: jax.Array) -> jax.Array:
   """Mean entropy of assignments [B,G,K], as a share of log K.
 
-  0: every crop on one prototype. 1: the same for all. Either end can be collapse.
+  0: every crop on one prototype, all on the same or each on its own. 1: all crops
+  belong to all prototypes alike.
   """
   nats = jax.scipy.special.entr(assignment).sum(-1).mean()
   return nats / jnp.log(float(assignment.shape[-1]))
+
+
+def information(assignment: jax.Array) -> jax.Array:
+  """What assignments [B,G,K] tell of the crop they belong to, as a share of log K.
+
+  The mutual information of crop and prototype: the entropy of the mean assignment less
+  the mean `entropy`. 0: one assignment for all crops, sharp or even, which is collapse.
+  """
+  together = assignment.mean((0, 1), keepdims=True)
+  return entropy(together) - entropy(assignment)
 
 
 def usage(assignment: jax.Array) -> jax.Array:

@@ -55,10 +55,14 @@ class DINO(Method):
       logits, seen, slow["centre"], self.student_temperature, temperature
     )
     assignment = clustering.teacher_distribution(seen, slow["centre"], temperature)
+    entropy = clustering.entropy(assignment)
     metrics = {
       "tau": self.tau(state.step),
       "teacher_temperature": temperature,
-      "teacher_entropy": clustering.entropy(assignment),
+      "teacher_entropy": entropy,
+      "teacher_information": clustering.information(assignment),
+      # Eq. 5: the loss is the teacher's entropy and this.
+      "teacher_student_kl": loss - entropy * jnp.log(float(assignment.shape[-1])),
     }
     return loss, Aux(stats, (seen.mean((0, 1))[None], kept), student, metrics)
 

@@ -86,6 +86,24 @@ def test_entropy_is_one_when_even_and_zero_when_certain():
   assert_allclose([entropy(*p) for p in (even, half, certain)], [1, 0.5, 0], atol=1e-6)
 
 
+def test_information_is_what_an_assignment_tells_of_its_crop():
+  """Mutual information, by the joint distribution of crop and prototype."""
+  p = softmax(normal(0, 6, 2, 5).astype(np.float64)).reshape(-1, 5)
+  joint = p / len(p)
+  apart = joint.sum(0, keepdims=True) * joint.sum(1, keepdims=True)
+  expected = (joint * np.log(joint / apart)).sum() / np.log(5)
+  told = clustering.information(jnp.asarray(p, jnp.float32).reshape(6, 2, 5))
+  assert_allclose(told, expected, rtol=1e-4)
+
+
+def test_certain_crops_tell_all_where_they_differ_and_nothing_where_they_agree():
+  each = jnp.eye(4)[:, None]
+  assert_allclose(clustering.information(each), 1, rtol=1e-6)
+  for same in (each[:1], jnp.full((1, 1, 4), 0.25)):
+    same = jnp.tile(same, (4, 1, 1))
+    assert_allclose(clustering.information(same), 0, atol=1e-6)
+
+
 def test_usage_counts_the_prototypes_that_come_first_for_some_crop():
   one, two, last = (0.6, 0.4, 0, 0), (0.1, 0.7, 0.2, 0), (0, 0, 0.1, 0.9)
   assignment = jnp.asarray([[one, two], [one, one], [two, last]], jnp.float32)
