@@ -51,8 +51,8 @@ def check(
   if "train" in differing:
     raise ConfigError(
       f"{workdir} holds a run on other data: the training split differs in "
-      f"{differing['train']}; set data.dir to the data it began with, or name another "
-      "--workdir"
+      f"{differing['train']}; set data.dir to the data it began with, all of it, or "
+      "name another --workdir"
     )
   return [
     f"It is judged on other data from here on: the evaluation split differs in {words}."

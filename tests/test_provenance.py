@@ -3,7 +3,9 @@
 import importlib
 import json
 import shutil
+import socket
 
+import command_line
 import numpy as np
 import pytest
 from PIL import Image
@@ -138,3 +140,30 @@ def test_a_probe_is_of_the_pictures_it_is_asked_about(home, tmp_path):
     before = folders()
     ssljax.evaluate(protocol("linear_moco", tmp_path / "run", training=fields, **other))
     assert len(folders()) == len(before) + 1, other
+
+
+def test_processes_that_read_other_data_are_refused_together(home, tmp_path):
+  with socket.socket() as s:
+    s.bind(("127.0.0.1", 0))
+    port = s.getsockname()[1]
+  processes = [
+    command_line.start(
+      "--config=configs/simclr_digits.py:smoke",
+      "--config.data.name=folder",
+      f"--config.data.dir={home / folder}",
+      f"--workdir={tmp_path / 'run'}",
+      JAX_COORDINATOR_ADDRESS=f"127.0.0.1:{port}",
+      JAX_NUM_PROCESSES="2",
+      JAX_PROCESS_ID=str(i),
+    )
+    for i, folder in enumerate(("own", "other"))
+  ]
+  try:
+    told = [process.communicate(timeout=240) for process in processes]
+  finally:
+    for process in processes:
+      process.kill()
+  for _, errors in told:
+    assert "error: process 1 reads other data than process 0: its" in errors
+    assert "Traceback" not in errors
+  assert not (tmp_path / "run" / "config.json").exists()

@@ -2,6 +2,7 @@
 
 import collections
 import concurrent.futures
+import errno
 import functools
 import hashlib
 import os
@@ -172,9 +173,10 @@ def _sorted_in(kind: Kind, root: pathlib.Path, files: list[str], owners: list[st
 
 
 def _check_headers(kind: Kind, root: pathlib.Path, files: list[str]) -> list[str]:
-  """The files whose first bytes can be read.
+  """The files whose first bytes are those of their kind.
 
-  What is broken further in, or stands beyond CHECK_AT_MOST, is met when it is decoded.
+  What is broken further in, or stands beyond CHECK_AT_MOST, is met when it is decoded;
+  so is what the disk does not give now: it may again, and counts as it did before.
   """
   if len(files) > CHECK_AT_MOST:
     return files
@@ -182,7 +184,15 @@ def _check_headers(kind: Kind, root: pathlib.Path, files: list[str]) -> list[str
     errors = pool.map(lambda file: _header_error(kind, root / file), files)
     bar = f"checking {printable(str(root))}"
     errors = list(tqdm(errors, bar, len(files), delay=2))
-  broken = [f"{f}: {e}" for f, e in zip(files, errors, strict=True) if e]
+  away = [f"{f}: {e}" for f, e in zip(files, errors, strict=True) if _is_away(e)]
+  if away:
+    logging.warning(
+      "The disk gives none of %d %s of %s, each replaced by the next until it does: %s",
+      *(len(away), kind.noun, printable(str(root)), listed(away, 10)),
+    )
+  errors = [None if _is_away(e) else e for e in errors]
+  pairs = zip(files, errors, strict=True)
+  broken = [f"{f}: {type(e).__name__}: {e}" for f, e in pairs if e]
   if len(broken) == len(files):
     raise ValueError(
       f"data.dir: none of the {len(files)} {kind.noun} under {str(root)!r} can be "
@@ -196,12 +206,18 @@ def _check_headers(kind: Kind, root: pathlib.Path, files: list[str]) -> list[str
   return [f for f, e in zip(files, errors, strict=True) if not e]
 
 
-def _header_error(kind: Kind, file: pathlib.Path) -> str:
+def _header_error(kind: Kind, file: pathlib.Path) -> Exception | None:
   try:
     kind.read_header(file)
-    return ""
   except Exception as error:  # Pillow's plugins raise whatever broken bytes lead to
-    return f"{type(error).__name__}: {error}"
+    return error
+  return None
+
+
+def _is_away(error: Exception | None) -> bool:
+  """Whether it is the disk's, not the file's: no right to read, a failing server."""
+  said = isinstance(error, OSError) and error.errno  # Pillow's own have none
+  return bool(said) and error.errno != errno.ENOENT  # a link to nothing
 
 
 def _hold_out(source: Folder) -> Splits:

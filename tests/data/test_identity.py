@@ -1,5 +1,6 @@
 """Moved data is the same data; whatever else changes of it makes it another's."""
 
+import errno
 import os
 import shutil
 
@@ -8,7 +9,7 @@ import pytest
 from pictures import config, encode, smooth, write, write_tfds
 
 from ssljax import data
-from ssljax.data import identity
+from ssljax.data import identity, tree
 from ssljax.data.source import Source, Subset
 
 
@@ -207,3 +208,19 @@ def test_of_large_files_the_ends_and_the_middle_are_read(tmp_path):
     file.write_bytes(changed)
     known.add(identity.digest(file))
   assert len(known) == 4
+
+
+def test_a_file_that_the_disk_does_not_give_now_counts_as_it_did(tmp_path, caplog):
+  make_folder(tmp_path)
+  away = []
+
+  def read_header(file):
+    if file.name in away:
+      raise PermissionError(errno.EACCES, "Permission denied", str(file))
+
+  kind = tree.Kind("image", "pictures", frozenset({".png"}), read_header)
+  before = data.identify(tree.splits(kind, str(tmp_path), "", "").train)
+  away.append("1.png")
+  now = data.identify(tree.splits(kind, str(tmp_path), "", "").train)
+  assert data.differences(before, now) == []
+  assert "replaced by the next until it does: 'cat/1.png" in caplog.text
