@@ -138,8 +138,6 @@ class Case:
         f"data.name={c.data.name}: {judge.why_not}; name a labelled data set with "
         "--config.data.name, or a part of it with --config.data.eval_split"
       )
-    if labels:
-      judge.check_labels()
     return judge
 
   def states(self) -> dict[str, TrainState]:

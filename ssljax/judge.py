@@ -74,6 +74,11 @@ class Judge:
       has = (split[int(i)]["label"] >= 0 for i in some)
       if not self.num_classes or not any(has):  # ImageNet's "test", STL-10's pile
         return f"{split.name} has no labels"
+    try:
+      for labels in self._labels() or ():
+        features.check_labels(labels, self.num_classes)
+    except ConfigError as error:
+      return str(error)
     return ""
 
   def features(self, state: TrainState | None, row: str = "") -> FeatureSet:
@@ -160,16 +165,22 @@ class Judge:
     source = self.splits.eval if places is None else Subset(self.splits.eval, places)
     return features.extract(function, self.batches(source), self.mesh)
 
-  def scores(self, seen: FeatureSet, *names: str) -> Scores:
+  def scores(self, seen: FeatureSet, *names: str, forgiving: bool = False) -> Scores:
     """What the evaluators called `names` say, with the config's numbers for each.
 
-    Those that ask for labels are shown what has one.
+    Those that ask for labels are shown what has one. What one refuses is a ConfigError,
+    or said and left out where that is `forgiving`.
     """
     found: Scores = {}
     for name in names:
-      shown = seen if name in evals.UNLABELLED else self.labelled(seen)
-      self.used[name] = self.fitted(name, shown.train_y, shown.test_y)
-      found |= evals.EVALUATORS[name](shown, **self.used[name])
+      try:
+        shown = seen if name in evals.UNLABELLED else self.labelled(seen)
+        self.used[name] = self.fitted(name, shown.train_y, shown.test_y)
+        found |= evals.EVALUATORS[name](shown, **self.used[name])
+      except ConfigError as error:
+        if not forgiving:
+          raise
+        self._say_once(f"The evaluator {name} is left out: {error}.")
     return found
 
   def labelled(self, seen: FeatureSet) -> FeatureSet:
@@ -211,11 +222,6 @@ class Judge:
         self._say_once(f"The evaluator {name} is left out: {error}.")
     return left
 
-  def check_labels(self) -> None:
-    """ConfigError on a label that is none of the classes, where labels are at hand."""
-    for labels in self._labels() or ():
-      features.check_labels(labels, self.num_classes)
-
   def _labels(self) -> tuple[np.ndarray, ...] | None:
     """Of both splits, where these are at hand."""
     if self.splits.eval is None:
@@ -229,7 +235,6 @@ class Judge:
       if name in evals.UNLABELLED:
         yield some
         continue
-      features.check_labels(some, self.num_classes)
       self._count(split, some)
       yield some[some >= 0]
 
@@ -262,7 +267,7 @@ class Judge:
 
 
 def compare(
-  judge: Judge, states: dict[str, TrainState], *names: str
+  judge: Judge, states: dict[str, TrainState], *names: str, forgiving: bool = False
 ) -> tuple[dict[str, Scores], FeatureSet]:
   """The input itself, then each of `states`, under the evaluators called `names`.
 
@@ -272,5 +277,5 @@ def compare(
   rows: dict[str, Scores] = {}
   for row, state in {judge.raw: None, **states}.items():
     seen = judge.features(state, row)
-    rows[row] = judge.scores(seen, *names)
+    rows[row] = judge.scores(seen, *names, forgiving=forgiving)
   return rows, seen

@@ -62,7 +62,7 @@ def finish(
     states = {"random encoder": first, "trained encoder": last}
     if judge.possible:
       names = ["classifier", *names]
-    rows, seen = compare(judge, states, *names)
+    rows, seen = compare(judge, states, *names, forgiving=True)
     writer.write(int(last.step), rows["trained encoder"])
     writer.say(figures.table(rows))
   folder = workdir / "figures"

@@ -8,6 +8,8 @@ import pytest
 
 from ssljax import data, recipe, sharding
 from ssljax.data.source import Source, Splits
+from ssljax.evals.features import FeatureSet
+from ssljax.fields import ConfigError
 from ssljax.judge import Judge
 
 ALL = ("knn", "linear", "few_label", "retrieval", "geometry", "copies", "robustness")
@@ -89,6 +91,21 @@ def test_a_label_that_the_training_split_does_not_have_is_said_before(parts):
   left, (said,) = allowed(parts, ("knn",), splits)
   assert left == []
   assert "label=5 is not one of the 2 classes of the training split, 0..1" in said
+
+
+def test_what_is_refused_at_the_end_leaves_the_others(parts):
+  config, built, digits = parts
+  y = np.arange(8) % 2
+  seen = FeatureSet(
+    np.eye(8, dtype=np.float32), y, np.eye(1, 8, dtype=np.float32), y[:1], 2
+  )
+  said = []
+  judge = Judge(config, built, digits, sharding.make_mesh(), say=said.append)
+  judge.numbers["knn"] = {"k": 1, "temperature": 0.1}
+  assert judge.scores(seen, "geometry", "knn", forgiving=True) == {"knn": 100}
+  assert "geometry is left out" in said[0]
+  with pytest.raises(ConfigError, match="geometry compares examples"):
+    judge.scores(seen, "geometry")
 
 
 def test_what_changes_pictures_is_not_asked_of_sounds(parts):

@@ -88,10 +88,7 @@ def collect(
   num_classes: int,
   mesh: Mesh,
 ) -> FeatureSet:
-  """`extract` on both splits; ConfigError on a label of num_classes or more.
-
-  What has no label has -1.
-  """
+  """`extract` on both splits, labels as they come: -1 for none."""
 
   def both(batches):
     for batch in batches:
@@ -101,8 +98,6 @@ def collect(
   train_x, train = extract(embed, both(train), mesh)
   test_x, test = extract(embed, both(test), mesh)
   (train_y, train_index), (test_y, test_index) = train.T, test.T
-  for labels in (train_y, test_y):
-    check_labels(labels, num_classes)
   places = {"train_index": train_index, "test_index": test_index}
   return FeatureSet(train_x, train_y, test_x, test_y, num_classes, **places)
 
@@ -178,7 +173,12 @@ def centred(features: FeatureSet) -> FeatureSet:
 
 
 def labelled(features: FeatureSet) -> FeatureSet:
-  """Without the examples that have no label (-1), in both splits."""
+  """Without the examples that have no label (-1), in both splits.
+
+  ConfigError on a label that is none of the classes.
+  """
+  for labels in (features.train_y, features.test_y):
+    check_labels(labels, features.num_classes)
   train, test = (np.flatnonzero(y >= 0) for y in (features.train_y, features.test_y))
   if len(train) == len(features.train_y) and len(test) == len(features.test_y):
     return features

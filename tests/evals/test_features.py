@@ -86,8 +86,9 @@ def test_a_label_outside_the_classes_is_named():
   images, _ = pictures(8)
   labelled = in_batches(images, np.zeros(8), 8)
   strange = in_batches(images, np.arange(8), 8)
+  seen = features.collect(embed, labelled, strange, 3, sharding.make_mesh())
   with pytest.raises(fields.ConfigError, match=r"label=3 .* 3 classes .* 0\.\.2; cor"):
-    features.collect(embed, labelled, strange, 3, sharding.make_mesh())
+    features.labelled(seen)
 
 
 def test_what_has_no_label_is_left_to_those_who_ask_for_none():
