@@ -35,6 +35,7 @@ GROUPS = (
   *("pretrained", "checkpoint", "evals"),
 )
 SOURCE = "ssljax/recipe.py"
+MOST_STEPS = 2**31 - 1  # the step is an i32
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,7 @@ class Run:
   seed: Seed
   batch_size: Count  # global, whatever the machine
   epochs: Positive
-  steps: Count | None  # optimizer steps; when set, wins over epochs
+  steps: Annotated[int, Range(1, MOST_STEPS)] | None  # when set, wins over epochs
   dtype: Annotated[str, OneOf(DTYPES)]  # of compute
   steps_per_dispatch: Count
   log_every: Count  # steps
@@ -194,6 +195,11 @@ def make_plan(
     )
   steps_per_epoch = num_examples // config.batch_size
   total = config.steps or math.ceil(config.epochs * steps_per_epoch)
+  if total > MOST_STEPS:
+    raise ConfigError(
+      f"epochs={config.epochs:g} are {total:,} steps, and a run has at most "
+      f"{MOST_STEPS:,}; set fewer"
+    )
   return schedules.Plan(
     config.batch_size, num_examples, steps_per_epoch, total, num_classes
   )

@@ -141,6 +141,7 @@ TRIED = [
   ("swav_cifar10", "method.epsilon", 0.0),
   ("dino_imagenet", "augment.local_views", -1),
   ("dino_imagenet", "optimizer.clip_per_parameter", -3.0),
+  ("simclr_digits", "steps", 2**31),
   ("eval.knn", "knn.temperature", 0),
   ("eval.knn", "knn.k", (10, 0)),
   ("eval.linear_grid", "data.held_out", 1.0),

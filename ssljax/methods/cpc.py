@@ -9,6 +9,7 @@ import numpy as np
 
 from ssljax import core
 from ssljax.core import Aux, Method
+from ssljax.fields import ConfigError
 from ssljax.losses import sequence
 from ssljax.nets import Contextual
 from ssljax.ranges import Count, Number
@@ -78,6 +79,15 @@ class ImageCPC(CPC):
   patch_size: Count = 64
   patch_stride: Count = 32
   patch_crop: Count = 60
+
+  def __post_init__(self):
+    """Raises ConfigError on squares that are larger than the patches."""
+    super().__post_init__()
+    if self.patch_crop > self.patch_size:
+      raise ConfigError(
+        f"method.patch_crop={self.patch_crop} must be at most "
+        f"patch_size={self.patch_size}, the side of the patch it is cut from"
+      )
 
   def cut(self, x, keys=None):
     """Pictures [B,H,W,C] -> patches [B,R,S,size,size,C]."""

@@ -33,6 +33,11 @@ def test_a_patch_larger_than_the_picture_is_refused():
     cpc.patches(jnp.zeros((1, 32, 40, 1)), 64, 32)
 
 
+def test_a_crop_larger_than_its_patch_is_refused():
+  with pytest.raises(ValueError, match=r"patch_crop=5 must be at most patch_size=4"):
+    cpc.ImageCPC(nets.Network(None), patch_size=4, patch_stride=2, patch_crop=5)
+
+
 def test_a_subcrop_is_a_square_of_the_patch_amid_zeros():
   patch = np.arange(2 * 25, dtype=np.float32).reshape(2, 5, 5, 1) + 1
   corner = np.array([[0, 2], [1, 0]], np.int32)
