@@ -3,8 +3,8 @@
     python run.py --config configs/simclr_imagenet.py
 
 Paper: linear 69.3 (1000 epochs); official README: 69.1, and 64.5 after 100 epochs. The
-head is the paper's of two layers; the code has three by default since SimCLR v2. Ours:
-not yet run.
+head is the paper's of two layers; the code has three by default since SimCLR v2.
+Ours: not yet run.
 """
 
 from configs import common

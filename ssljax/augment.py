@@ -95,11 +95,12 @@ _BYOL = View(
 )
 _BYOL_2 = dataclasses.replace(_BYOL, blur_p=0.1, solarize_p=0.2)
 _SWAV = dataclasses.replace(_SIMCLR, interpolation="bilinear", crop_min=0.14)
-_SWAV_LOCAL = dataclasses.replace(_SWAV, size=96, crop_min=0.05, crop_max=0.14)
+_SMALL = {"size": 96, "blur_reach": 6}  # three deviations: Pillow does not cut its blur
+_SWAV_LOCAL = dataclasses.replace(_SWAV, **_SMALL, crop_min=0.05, crop_max=0.14)
 _DINO = dataclasses.replace(_BYOL, crop_min=0.4)
 _DINO_2 = dataclasses.replace(_BYOL_2, crop_min=0.4)
 _DINO_LOCAL = dataclasses.replace(
-  _BYOL, size=96, crop_min=0.05, crop_max=0.4, blur_p=0.5
+  _BYOL, **_SMALL, crop_min=0.05, crop_max=0.4, blur_p=0.5
 )
 
 _SUPERVISED = View(jitter_p=0.0, gray_p=0.0)

@@ -37,14 +37,13 @@ class Library(NamedTuple):
 
   antialias: bool  # a wider filter when shrinking
   padding: str  # what a blur sees beyond the edge, in NumPy's words
-  reach: int  # least pixels a side of a blur
   own_means: bool  # contrast is about each channel's mean, not about the luma's
   hsv: bool  # saturation is that of HSV, not a blend with the luma
   adds: bool  # brightness is added, not multiplied
 
 
-TORCHVISION = Library(True, "reflect", 6, own_means=False, hsv=False, adds=False)
-TENSORFLOW = Library(False, "constant", 0, own_means=True, hsv=True, adds=False)
+TORCHVISION = Library(True, "reflect", own_means=False, hsv=False, adds=False)
+TENSORFLOW = Library(False, "constant", own_means=True, hsv=True, adds=False)
 
 # of brightness, contrast, saturation, hue: i32 [24,4]
 ORDERS = np.array(list(itertools.permutations(range(4))), np.int32)
@@ -205,14 +204,15 @@ def jitter(
   return jax.lax.scan(step, x, order)[0]
 
 
-def blur(x: jax.Array, sigma: jax.Array, library: Library = TORCHVISION) -> jax.Array:
-  """Gaussian blur, cut at size // 20 pixels each side or at the library's `reach`.
+def blur(
+  x: jax.Array, sigma: jax.Array, library: Library = TORCHVISION, reach: int = 0
+) -> jax.Array:
+  """Gaussian blur, cut at size // 20 pixels each side, or at `reach` if that is more.
 
-  The first is SimCLR's and BYOL's rule: 23 taps at 224 pixels. The second, three
-  deviations of the widest, stands for Pillow's blur in MoCo's and DINO's code, which is
-  not cut, and three box blurs that come close to a Gaussian.
+  The first is SimCLR's and BYOL's rule: 23 taps at 224 pixels. Pillow's blur, in MoCo's
+  and DINO's code, is not cut, and three box blurs that come close to a Gaussian.
   """
-  radius = max(x.shape[1] // 20, min(library.reach, min(x.shape[1:]) - 1))
+  radius = max(x.shape[1] // 20, min(reach, min(x.shape[1:]) - 1))
   taps = jnp.exp(-0.5 * (jnp.arange(radius + 1, dtype=jnp.float32) / sigma) ** 2)
   taps = taps / (2 * taps.sum() - taps[0])
   height, width = x.shape[1:]

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from ssljax import fields
 from ssljax import image as ops
 from ssljax.fields import ConfigError
-from ssljax.ranges import Count, NotNegative, OneOf, Range, Share
+from ssljax.ranges import Count, NotNegative, Number, OneOf, Range, Share
 
 LIBRARIES = {  # whose operations
   "torchvision": ops.TORCHVISION,
@@ -53,6 +53,7 @@ class View:
   gray_p: Share = 0.2
   gray_first: bool = False  # before the jitter, as InstDisc's and MoCo v1's code has it
   blur_p: Share = 0.0
+  blur_reach: Number = 0  # pixels a side that it sees, if more than size // 20
   solarize_p: Share = 0.0
   erase_p: Share = 0.0
   ops: Annotated[str, OneOf(LIBRARIES)] = "torchvision"
@@ -93,7 +94,9 @@ class View:
       x = grayed(x)
     if self.blur_p:
       sigma = SIGMA[0] + (SIGMA[1] - SIGMA[0]) * u_sigma
-      x = ops.blur(x, jnp.where(u_blur < self.blur_p, sigma, NO_BLUR), library)
+      x = ops.blur(
+        x, jnp.where(u_blur < self.blur_p, sigma, NO_BLUR), library, self.blur_reach
+      )
     if self.solarize_p:
       x = jnp.where(u_solarize < self.solarize_p, ops.solarize(x), x)
     if self.erase_p:
