@@ -16,6 +16,7 @@ from ssljax.data.codec import Codec, Example, UnreadableError
 from ssljax.data.decode import to_rgb
 from ssljax.data.folder import PICTURES
 from ssljax.data.source import Source, Splits
+from ssljax.data.walk import Walk
 from ssljax.fields import as_path
 from ssljax.ranges import Count
 
@@ -232,10 +233,13 @@ def _files(root: pathlib.Path, planes: Planes) -> dict[str, list[pathlib.Path]]:
         f"data.planes: there is no folder {name!r} in {str(root)!r}, which has "
         f"{_listing(root)}"
       )
-    files = (
-      f for f in (root / name).rglob("*") if f.suffix.lower() in PICTURES.endings
-    )
-    by_stem[name] = {str(f.relative_to(root / name).with_suffix("")): f for f in files}
+    walk = Walk(root / name, PICTURES.endings)
+    files = sorted(walk)
+    walk.warn(PICTURES.noun)
+    by_stem[name] = {os.path.splitext(f)[0]: root / name / f for f in files}
+    if twice := len(files) - len(by_stem[name]):
+      where = places.printable(str(root / name))
+      logging.warning("Left out of %s, as others have their names: %d", where, twice)
   stems = set.intersection(*map(set, by_stem.values()))
   if not stems:
     raise ValueError(

@@ -1,18 +1,27 @@
-"""Recordings: wav, flac, ogg and mp3 in folders, as `tree.splits` sorts them."""
+"""Recordings, wav, flac, ogg, mp3 and others, in folders, as `tree.splits` sorts them."""
 
 import math
 import pathlib
 
 import numpy as np
+from absl import logging
 from scipy import signal
 
 from ssljax.data import tree
 from ssljax.data.codec import Codec, Example, UnreadableError
-from ssljax.data.places import printable
+from ssljax.data.places import listed, printable
 from ssljax.data.source import Source, Splits
 from ssljax.ranges import Count
 
 Recording = tuple[pathlib.Path, int] | np.ndarray  # file and first sample, or int16 [L]
+
+
+ENDINGS = frozenset(
+  (
+    *(".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"),
+    *(".aifc", ".au", ".snd", ".caf", ".w64", ".rf64", ".voc"),
+  )
+)
 
 
 class Waveforms(Codec):
@@ -49,6 +58,10 @@ class Waveforms(Codec):
         samples = f.read(math.ceil(self.size * own / self.rate), always_2d=True)
     except soundfile.SoundFileError as error:
       raise UnreadableError(f"{printable(str(file))}: {error}") from error
+    if not len(samples):  # an MP3 that is cut short claims to be whole
+      raise UnreadableError(
+        f"{printable(str(file))}: it ends before sample {start + 1}"
+      )
     samples = samples.mean(1)
     if own != self.rate:
       divisor = math.gcd(own, self.rate)
@@ -63,11 +76,21 @@ class Pieces(Source):
     self.files, self.rate = files, rate
     self.name, self.root, self.class_names = files.name, files.root, files.class_names
     self.starts: list[tuple[int, int]] = []
+    empty = []
     for i, example in enumerate(files):
-      info = _soundfile().info(example["audio"])
-      frames = round(info.frames * rate / info.samplerate)
+      frames = _frames(example["audio"], rate)
+      if not frames:
+        empty.append(files.path(i))
+        continue
       pieces = max(1, frames // size)
       self.starts += [(i, size * k) for k in range(pieces)]
+    if empty:
+      logging.warning(
+        "Left out of %s, as they are empty or cannot be read: %d recordings: %s",
+        *(self.name, len(empty), listed(empty)),
+      )
+    if not self.starts:
+      raise ValueError(f"data.dir: no recording of {self.name!r} holds a sample")
 
   def __len__(self) -> int:
     return len(self.starts)
@@ -90,6 +113,16 @@ class Pieces(Source):
     return (Waveforms(size, self.rate),)
 
 
+def _frames(file: pathlib.Path, rate: int) -> int:
+  """How many samples a recording has at `rate`; 0 where it cannot be read."""
+  soundfile = _soundfile()
+  try:
+    info = soundfile.info(file)
+  except soundfile.SoundFileError:
+    return 0
+  return round(info.frames * rate / info.samplerate)
+
+
 def splits(
   *,
   size: Count,
@@ -102,7 +135,7 @@ def splits(
   kind = tree.Kind(
     "audio",
     "recordings",
-    frozenset((".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff")),
+    ENDINGS,
     _soundfile().info,
   )
   train, evaluate = tree.splits(kind, dir, train_split, eval_split)

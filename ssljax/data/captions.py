@@ -6,7 +6,7 @@ import json
 import pathlib
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple, TextIO
 
 import numpy as np
 
@@ -198,7 +198,7 @@ def read(table: pathlib.Path) -> list[Row]:
 
 
 def _row(table: pathlib.Path, line: int, given: dict) -> Row:
-  row = Row(*(given.get(name) or "" for name in Row._fields))
+  row = Row(*(_text(given.get(name)) for name in Row._fields))
   if not all(isinstance(value, str) for value in row):
     wrong = "what it holds is not text"
   elif not row.file or not row.caption.strip():
@@ -215,9 +215,10 @@ def _row(table: pathlib.Path, line: int, given: dict) -> Row:
 
 def _lines(table: pathlib.Path) -> Iterator[tuple[int, dict]]:
   """-> number of the line, its fields; none where it cannot be read."""
-  with table.open(encoding="utf-8-sig", newline="") as f:
-    if table.suffix != ".jsonl":
-      reader = csv.DictReader(f)
+  with table.open(encoding=places.encoding(table), newline="") as f:
+    if table.suffix.lower() != ".jsonl":
+      reader = csv.DictReader(f, delimiter=_delimiter(f))
+      reader.fieldnames = [n.strip().lower() for n in reader.fieldnames or ()]
       yield from ((reader.line_num, fields) for fields in reader)
       return
     for number, line in enumerate(f, 1):
@@ -225,6 +226,21 @@ def _lines(table: pathlib.Path) -> Iterator[tuple[int, dict]]:
       with contextlib.suppress(json.JSONDecodeError):
         fields = json.loads(line)
       yield number, fields if isinstance(fields, dict) else {}
+
+
+def _text(value: Any) -> Any:
+  """A class may be a number where all else is text."""
+  if value is None:
+    return ""
+  whole = isinstance(value, int) and not isinstance(value, bool)
+  return str(value) if whole else value
+
+
+def _delimiter(f: TextIO) -> str:
+  """What parts the names of the columns; some spreadsheets write no comma."""
+  names = f.readline()
+  f.seek(0)
+  return max(",;\t", key=names.count)
 
 
 def _table(

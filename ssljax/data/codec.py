@@ -11,11 +11,11 @@ Spec = dict[str, tuple[tuple[int, ...], str]]  # of a batch: name -> shape, dtyp
 Example = dict[str, Any]  # one record as it is stored, "label" i32 (-1: none) included
 
 
-class UnreadableError(ValueError):
+class UnreadableError(ConfigError):
   """The record is corrupt, truncated or of a kind that cannot be read."""
 
 
-class DataGoneError(UnreadableError, ConfigError):
+class DataGoneError(UnreadableError):
   """Nothing can be read any more: the disk is gone, or all of it is unreadable."""
 
 

@@ -1,5 +1,6 @@
 """What people call the parts of data, and how names are printed."""
 
+import codecs
 import pathlib
 import re
 import unicodedata
@@ -35,6 +36,13 @@ def _printable(sign: str) -> str:
   if kind in ("Cc", "Zl", "Zp"):
     return sign.encode("unicode_escape").decode()
   return sign
+
+
+def encoding(file: pathlib.Path) -> str:
+  """Of a text: UTF-8, unless its first two bytes say that it is UTF-16."""
+  with file.open("rb") as f:
+    marks = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE
+    return "utf-16" if f.read(2) in marks else "utf-8-sig"
 
 
 def listed(names: Iterable[str], most: int = 5) -> str:

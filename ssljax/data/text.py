@@ -5,7 +5,9 @@ import pathlib
 import re
 from collections.abc import Iterable
 
-from ssljax.data import tree
+from absl import logging
+
+from ssljax.data import places, tree
 from ssljax.data.codec import Example
 from ssljax.data.source import Source, Splits
 from ssljax.ranges import Count
@@ -101,11 +103,20 @@ def _sentences(document: str) -> Iterable[str]:
 def _read(files: tree.Folder, sentences: int) -> Passages:
   passages: list[Passage] = []
   labels: list[int] = []
-  for example in files:
-    text = example["document"].read_text(encoding="utf-8", errors="replace")
+  foreign = []
+  for i, example in enumerate(files):
+    file = example["document"]
+    text = file.read_text(encoding=places.encoding(file), errors="replace")
+    if "\N{REPLACEMENT CHARACTER}" in text:
+      foreign.append(files.path(i))
     found = cut(text, sentences)
     passages += found
     labels += [example["label"]] * len(found)
+  if foreign:
+    logging.warning(
+      "Letters of %s are lost, as they are no UTF-8, in %d documents: %s",
+      *(files.name, len(foreign), places.listed(foreign)),
+    )
   if not passages:
     raise ValueError(
       f"data.sentences={sentences}: no document in {files.name!r} has so many; try 2"

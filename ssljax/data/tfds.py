@@ -20,6 +20,7 @@ from ssljax.data.shards import Shards, TFRecords, count_array_records
 from ssljax.data.source import Example, Source, Splits
 from ssljax.fields import as_path
 
+LOOKED_AT = 32  # examples, for a label
 EVAL_SPLITS = ("validation", "test")  # ImageNet's "test" has no labels
 NUMBERED = ("stl10", "cifar10", "cifar100")  # their keys, not kept, are numbers
 
@@ -56,6 +57,14 @@ class Records(Source):
     else:
       self.shards.check(count_array_records, self.name)
       self.records = builder.as_data_source(split, decoders=decoders)
+    if not self._has_labels():  # as STL-10's "unlabelled"
+      self.class_names = ()
+
+  def _has_labels(self) -> bool:
+    some = np.unique(np.linspace(0, len(self) - 1, LOOKED_AT).astype(int))
+    with contextlib.suppress(UnreadableError):  # met again, and said, when decoded
+      return any(example["label"] >= 0 for example in self.__getitems__(some.tolist()))
+    return True
 
   def facts(self):
     """Its name and version, sizes and times of its files.

@@ -308,3 +308,21 @@ def test_planes_of_8_bits_to_train_on_are_not_of_others_to_evaluate_on(tmp_path)
   np.savez(tmp_path / "val.npz", rgb=scenes(2)["rgb"] / 255.0)
   with pytest.raises(ValueError, match="'rgb' is of type float64, and of 8 bits in"):
     first_batch(read(tmp_path).eval, 12)
+
+
+def test_planes_in_folders_are_files_of_any_name_and_links_are_followed(
+  tmp_path, caplog
+):
+  arrays = write_folders(tmp_path / "real", 3)
+  (tmp_path / "Train").mkdir()
+  for name, _ in PLANES:
+    (tmp_path / "Train" / name).mkdir()
+    (tmp_path / "Train" / name / "link").symlink_to(tmp_path / "real" / name)
+    (tmp_path / "Train" / name / "notes.txt").write_text("no picture")
+  (tmp_path / "Train" / "rgb" / "link" / ".1.png").write_text("hidden")
+  Image.new("RGB", (4, 4)).save(tmp_path / "real" / "rgb" / "2.jpg")
+  train = build(tmp_path).train
+  image = first_batch(train, 12)["image"]
+  np.testing.assert_array_equal(image[..., :3], arrays["rgb"])
+  assert "1 hidden, 1 of .txt" in caplog.text
+  assert "as others have their names: 1" in caplog.text

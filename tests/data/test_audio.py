@@ -104,3 +104,40 @@ def test_spoken_digits_are_ten_classes_of_half_a_second():
   assert len(train) + len(evaluate) >= 3000
   batch = batch_of(evaluate, 8192)
   assert 2000 < np.median(batch["length"]) < 5000
+
+
+@pytest.mark.parametrize("ending", ["WAV", "oga", "aifc", "au", "caf", "w64", "voc"])
+def test_every_common_ending_is_a_recording(tmp_path, ending):
+  kinds = {"oga": "OGG", "aifc": "AIFF"}
+  for name in "ab":
+    file = tmp_path / f"{name}.{ending}"
+    soundfile.write(
+      file, sine(440, 100), RATE, format=kinds.get(ending, ending.upper())
+    )
+  assert len(recordings(tmp_path, 100).train) == 2
+
+
+def test_recordings_of_nothing_are_left_out_aloud(tmp_path, caplog):
+  write(tmp_path / "a.wav", sine(440, 100))
+  write(tmp_path / "b.wav", sine(440, 0))
+  assert len(recordings(tmp_path, 64).train) == 1
+  assert "1 recordings: 'b.wav'" in caplog.text
+  (tmp_path / "a.wav").unlink()
+  with pytest.raises(ValueError, match="no recording of .* holds a sample"):
+    recordings(tmp_path, 64)
+
+
+@pytest.mark.parametrize("ending", ["wav", "flac", "mp3"])
+def test_a_recording_that_is_cut_short_is_never_silence(tmp_path, ending):
+  for name in "abc":
+    write(tmp_path / f"{name}.{ending}", sine(440, 3 * RATE))
+  train = recordings(tmp_path, RATE).train  # pieces of a second
+  assert len(train) == 9
+  file = tmp_path / f"b.{ending}"
+  os.truncate(file, file.stat().st_size // 2)
+  loader = data.make_loader(train, 3, 0, size=RATE, in_memory=True, workers=1)
+  assert 5 in loader.unreadable
+  assert f"b.{ending}" in loader.unreadable[5]
+  arrays = loader._reader.arrays
+  assert (np.abs(arrays["audio"].astype(int)).max(axis=1) > 1000).all()
+  assert (arrays["index"][[5, 8]] == [6, 8]).all()

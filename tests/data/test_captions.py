@@ -195,3 +195,41 @@ def test_prompts_are_every_name_in_every_template(tmp_path):
   assert ids.shape == (2, 3, 10)
   assert_array_equal(ids[1, 0], tokenizer.encode(["a fire truck"])[0])
   assert_array_equal(ids[0, 1], tokenizer.encode(["cat !"])[0])
+
+
+@pytest.mark.parametrize(
+  ("text", "encoding"),
+  [
+    ("File; Caption ;LABEL\na.png;a red cat;7\nsub/b.png;a dog;0\n", "utf-8"),
+    ("file\tcaption\tlabel\na.png\ta red cat\t7\nsub/b.png\ta dog\t0\n", "utf-16"),
+    ("file,caption,label\na.png,a red cat,7\nsub/b.png,a dog,0\n", "utf-8-sig"),
+  ],
+)
+def test_tables_are_read_as_spreadsheets_write_them(tmp_path, text, encoding):
+  table(tmp_path)
+  (tmp_path / "captions.csv").write_text(text, encoding=encoding)
+  train = build(tmp_path).train
+  assert train.source.captions == ["a red cat", "a dog"]
+  assert (train.class_names, train[0]["label"]) == (("0", "7"), 1)
+
+
+def test_a_class_may_be_a_number_even_0(tmp_path):
+  lines = [{"file": "a.png", "caption": "a cat", "label": i} for i in (0, 7, None)]
+  text = "".join(json.dumps(line) + "\n" for line in lines)
+  train = build(table(tmp_path, text, "Captions.JSONL")).train
+  assert train.class_names == ("0", "7")
+  assert [train[i]["label"] for i in range(3)] == [0, 1, -1]
+
+
+@pytest.mark.parametrize(
+  ("train", "evaluate"), [("Train", "Valid"), ("TRAINING", "dev")]
+)
+def test_splits_of_tables_are_known_by_their_names_in_any_case(
+  tmp_path, train, evaluate
+):
+  table(tmp_path / train)
+  table(tmp_path / evaluate, ROWS.splitlines()[0] + "\na.png,a red cat,cat\n")
+  assert [len(s) for s in build(tmp_path)] == [3, 1]
+  table(tmp_path / "b", name=f"{train}.CSV")
+  (tmp_path / "b" / f"{evaluate}.csv").write_text(ROWS)
+  assert [len(s) for s in build(tmp_path / "b")] == [3, 3]

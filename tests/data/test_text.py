@@ -64,3 +64,15 @@ def test_a_number_of_sentences_that_gives_nothing_is_named(
   (tmp_path / "a.txt").write_text("One. Two of them.")
   with pytest.raises(ValueError, match=sentence):
     data.build(config(name="text", dir=str(tmp_path), sentences=sentences))
+
+
+def test_documents_in_other_encodings_are_read_or_said(tmp_path, caplog):
+  text = "Ein Müller mahlt. Ein Bäcker backt. "
+  for name, encoding in (("a", "utf-8-sig"), ("b", "utf-16"), ("c", "latin-1")):
+    (tmp_path / f"{name}.TXT").write_text(text, encoding=encoding)
+  fields = dict(name="text", dir=str(tmp_path), sentences=2, vocabulary=300, context=24)
+  train = data.build(config(**fields)).train
+  first, second, third = train.source.passages
+  assert first == second == ("Ein Müller mahlt.", "Ein Bäcker backt.")
+  assert third[0] == "Ein M\N{REPLACEMENT CHARACTER}ller mahlt."
+  assert "no UTF-8, in 1 documents: 'c.TXT'" in caplog.text
