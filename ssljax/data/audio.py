@@ -1,4 +1,4 @@
-"""Recordings, wav, flac, ogg, mp3 and others, in folders, as `tree.splits` sorts them."""
+"""Recordings (wav, flac, ogg, mp3, ...) in folders, as `tree.splits` sorts them."""
 
 import math
 import pathlib

@@ -123,7 +123,7 @@ def test_recordings_of_nothing_are_left_out_aloud(tmp_path, caplog):
   assert len(recordings(tmp_path, 64).train) == 1
   assert "1 recordings: 'b.wav'" in caplog.text
   (tmp_path / "a.wav").unlink()
-  with pytest.raises(ValueError, match="no recording of .* holds a sample"):
+  with pytest.raises(ValueError, match=r"no recording of .* holds a sample"):
     recordings(tmp_path, 64)
 
 
