@@ -1,0 +1,223 @@
+"""What crops keep when the host hands over a canvas in place of the picture.
+
+    python benchmarks/canvas.py
+
+Crops of a canvas beside the same crops of the full picture: "detail" is the energy of
+gradients that is left in %, "psnr" the likeness in dB. Pictures are scikit-learn's two
+photographs, laid side by side where a picture is larger than they are, and noise whose
+spectrum falls as 1 / f up to the finest waves, which photographs do not have so strong.
+Then what canvases cost: to decode, to hand over, to crop from.
+"""
+
+import functools
+import io
+import itertools
+import json
+
+import common
+import jax
+import numpy as np
+from PIL import Image
+from sklearn import datasets
+
+from ssljax import augment
+from ssljax import image as ops
+from ssljax.data.decode import decode
+
+SHAPES = {  # width, height
+  "500 x 375": (500, 375),
+  "375 x 500": (375, 500),
+  "500 x 188": (500, 188),  # ImageNet's panoramas: their longer side is 500 too
+  "1000 x 375": (1000, 375),
+  "1600 x 1200": (1600, 1200),
+}
+TILE = (500, 375)  # pixels of one photograph
+LAWS = (  # of crops: pixels of a side, shares of the picture's area
+  (224, (0.08, 1.0)),  # SimCLR and most others
+  (224, (0.2, 1.0)),  # MoCo
+  (96, (0.05, 0.14)),  # the small ones of SwAV
+  (96, (0.05, 0.4)),  # and of DINO
+)
+AREAS = *((224, 2 * (a,)) for a in (0.08, 0.14, 0.25, 0.5, 1.0)), (96, 2 * (0.05,))
+
+
+def squeezed(side):
+  """Both sides become `side`."""
+  return lambda width, height: (side, side)
+
+
+def padded(side):
+  """The longer side becomes `side`, the shape stays, the rest of the square is empty."""
+  return lambda width, height: (
+    round(side * min(1, width / height)),
+    round(side * min(1, height / width)),
+  )
+
+
+def never_larger(side):
+  """A side that is shorter than `side` stays, the rest of the square is empty."""
+  return lambda width, height: (min(side, width), min(side, height))
+
+
+def turned(side):
+  """3 x 4 of as many pixels as side x side, uprights lie on their side."""
+  short, long = round(side * 0.75**0.5), round(side / 0.75**0.5)
+  return lambda width, height: (long, short) if width > height else (short, long)
+
+
+SIDES = (224, 256, 320, 384, 448, 512)
+CANVASES = {
+  **{f"{side}": (squeezed(side), side) for side in SIDES},
+  "384 padded": (padded(384), 384),
+  "512 padded": (padded(512), 512),
+  "384 never larger": (never_larger(384), 384),
+  "512 never larger": (never_larger(512), 512),
+  "384 turned": (turned(384), 384),
+}
+
+
+def photographs(width, height):
+  """Pictures uint8 [H,W,3] of photographs, each reduced to at most 500 x 375 or so."""
+  tiles = []
+  for picture in datasets.load_sample_images().images:
+    image = Image.fromarray(picture)
+    cut = image.crop((35, 0, 35 + 427 * 4 // 3, 427))  # of 640 x 427
+    tiles.append(np.asarray(cut.resize(TILE, Image.Resampling.LANCZOS)))
+  if height > width:
+    tiles = [np.rot90(tile) for tile in tiles]
+  down, across = (-(-n // t) for n, t in zip((height, width), tiles[0].shape[:2]))
+  for first in range(len(tiles)):
+    rows = [
+      np.concatenate([tiles[(first + r + c) % 2] for c in range(across)], axis=1)
+      for r in range(down)
+    ]
+    picture = np.concatenate(rows)
+    top, left = ((n - m) // 2 for n, m in zip(picture.shape, (height, width)))
+    yield picture[top : top + height, left : left + width]
+
+
+def noise(width, height, seed):
+  """uint8 [H,W,3]: random phases, amplitude 1 / f."""
+  rng = np.random.default_rng(seed)
+  f = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
+  f[0, 0] = 1
+  planes = np.fft.irfft2(
+    np.fft.rfft2(rng.normal(size=(3, height, width))) / f, (height, width)
+  )
+  planes -= planes.mean((1, 2), keepdims=True)
+  planes *= 50 / planes.std((1, 2), keepdims=True)
+  return np.uint8(np.clip(np.moveaxis(planes, 0, 2) + 127, 0, 255))
+
+
+def on_canvas(picture, shape):
+  return np.asarray(Image.fromarray(picture).resize(shape, Image.Resampling.BICUBIC))
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def crops(image, boxes, size):
+  """Bicubic: uint8 [H,W,3], boxes [N,4] as shares of the sides -> [N,3,size,size]."""
+  height, width = image.shape[:2]
+  boxes = boxes * np.float32([height, width, height, width])
+
+  def crop(box):
+    return ops.crop_resize(image, tuple(box), False, size, "bicubic")
+
+  return jax.vmap(crop)(boxes)
+
+
+def draw(areas, width, height, count, seed=0):
+  """`count` boxes [N,4] of RandomResizedCrop, as shares of the sides."""
+  u = np.random.default_rng(seed).random((count, ops.BOX_DRAWS), np.float32)
+  box = functools.partial(ops.crop_box, scale=areas, height=height, width=width)
+  boxes = jax.jit(jax.vmap(lambda u: box(u, aspect=np.float32(width / height))))(u)
+  return np.stack(boxes, 1) / np.float32([height, width, height, width])
+
+
+def energy(x):
+  return float(np.mean(np.diff(x, axis=2) ** 2) + np.mean(np.diff(x, axis=3) ** 2))
+
+
+def likeness(ours, theirs):
+  """Crops of canvases, the same of pictures -> detail in %, PSNR in dB."""
+  error = float(np.mean((ours - theirs) ** 2))
+  return {
+    "detail": 100 * energy(ours) / energy(theirs),
+    "psnr": float(-10 * np.log10(max(error, 1e-12))),
+  }
+
+
+def report(case, **figures):
+  facts = {
+    "device": jax.devices()[0].device_kind,
+    "cores": common.cores(),
+    "versions": common.versions(),
+  }
+  numbers = {k: v for k, v in figures.items() if isinstance(v, float)}
+  line = {"case": case, **figures, **common.rounded(numbers), **facts}
+  print(json.dumps(line), flush=True)
+
+
+def quality(shape, laws, count):
+  width, height = SHAPES[shape]
+  kinds = {
+    "photographs": list(photographs(width, height)),
+    "1/f noise": [noise(width, height, seed) for seed in range(2)],
+  }
+  for (size, areas), (kind, pictures) in itertools.product(laws, kinds.items()):
+    boxes = draw(areas, width, height, count)
+
+    def cut(pictures, boxes=boxes, size=size):
+      return np.concatenate([crops(picture, boxes, size) for picture in pictures])
+
+    whole = cut(pictures)
+    for name, (fit, side) in CANVASES.items():
+      canvases = [on_canvas(picture, fit(width, height)) for picture in pictures]
+      report(
+        "crops",
+        picture=shape,
+        kind=kind,
+        canvas=name,
+        kilobytes=3 * side**2 / 1000,
+        view=size,
+        area=sorted(set(areas)),
+        **likeness(cut(canvases), whole),
+      )
+
+
+def cost(side, repeats, batch_size=8):
+  for width, height in ((500, 375), (1600, 1200)):
+    file = io.BytesIO()
+    picture = Image.fromarray(next(photographs(width, height)))
+    picture.save(file, "JPEG", quality=90)
+    run = functools.partial(decode, file.getvalue(), side)
+    run()
+    (figures,) = common.medians(repeats, functools.partial(common.timed, run))
+    report("decode", picture=f"{width} x {height}", canvas=side, **figures)
+  images = np.zeros((batch_size, side, side, 3), np.uint8)
+  images[:] = on_canvas(next(photographs(500, 375)), (side, side))
+  batch = {"image": images, "index": np.arange(batch_size, dtype=np.int32)}
+  batch, key = jax.device_put((batch, jax.random.key(0)))
+  bare = {"jitter_p": 0.0, "gray_p": 0.0, "blur_p": 0.0}
+  for name, config in {
+    "byol": {"recipe": "byol"},
+    "byol, crops alone": {"recipe": "byol", "solarize_p": 0.0, **bare},
+    "dino": {"recipe": "dino"},
+  }.items():
+    views = jax.jit(augment.build(config))
+    run = lambda views=views: jax.block_until_ready(views(key, batch))
+    run()
+    timed = functools.partial(common.timed, run, per=batch_size)
+    (figures,) = common.medians(repeats, timed)
+    report("views of a picture", recipe=name, canvas=side, **figures)
+
+
+def main():
+  for shape in SHAPES:
+    laws = (*LAWS, *AREAS) if shape == "500 x 375" else LAWS
+    quality(shape, laws, 16)
+  for side in SIDES:
+    cost(side, 9)
+
+
+if __name__ == "__main__":
+  main()
