@@ -9,6 +9,7 @@ spectrum falls as 1 / f up to the finest waves, which photographs do not have so
 Then what canvases cost: to decode, to hand over, to crop from.
 """
 
+import argparse
 import functools
 import io
 import itertools
@@ -22,23 +23,29 @@ from sklearn import datasets
 
 from ssljax import augment
 from ssljax import image as ops
-from ssljax.data.decode import decode
+from ssljax.data.decode import Pictures
 
 SHAPES = {  # width, height
-  "500 x 375": (500, 375),
+  "500 x 375": (500, 375),  # ImageNet's usual one; the mean has 180,000 pixels
   "375 x 500": (375, 500),
-  "500 x 188": (500, 188),  # ImageNet's panoramas: their longer side is 500 too
+  "500 x 188": (500, 188),  # its panoramas: the longer side is 500 mostly
   "1000 x 375": (1000, 375),
   "1600 x 1200": (1600, 1200),
 }
 TILE = (500, 375)  # pixels of one photograph
-LAWS = (  # of crops: pixels of a side, shares of the picture's area
-  (224, (0.08, 1.0)),  # SimCLR and most others
-  (224, (0.2, 1.0)),  # MoCo
-  (96, (0.05, 0.14)),  # the small ones of SwAV
-  (96, (0.05, 0.4)),  # and of DINO
-)
-AREAS = *((224, 2 * (a,)) for a in (0.08, 0.14, 0.25, 0.5, 1.0)), (96, 2 * (0.05,))
+LAWS = {  # of crops: pixels of a side, shares of the picture's area
+  "simclr": (224, (0.08, 1.0)),
+  "moco": (224, (0.2, 1.0)),
+  "swav, small": (96, (0.05, 0.14)),
+  "dino, small": (96, (0.05, 0.4)),
+}
+AREAS = {f"{100 * a:g} %": (224, (a, a)) for a in (0.08, 0.14, 0.25, 0.5, 1.0)}
+OWN = {"simclr_folder": (128, (0.2, 1.0)), "clip": (224, (0.9, 1.0))}
+
+
+def kept(side):
+  """Ours: a side that fits stays, a longer one is squeezed to `side`."""
+  return lambda width, height: (min(side, width), min(side, height))
 
 
 def squeezed(side):
@@ -47,32 +54,32 @@ def squeezed(side):
 
 
 def padded(side):
-  """The longer side becomes `side`, the shape stays, the rest of the square is empty."""
-  return lambda width, height: (
-    round(side * min(1, width / height)),
-    round(side * min(1, height / width)),
-  )
+  """The longer side becomes `side`, the shape stays."""
 
+  def fit(width, height):
+    scale = side / max(width, height)
+    return round(scale * width), round(scale * height)
 
-def never_larger(side):
-  """A side that is shorter than `side` stays, the rest of the square is empty."""
-  return lambda width, height: (min(side, width), min(side, height))
+  return fit
 
 
 def turned(side):
   """3 x 4 of as many pixels as side x side, uprights lie on their side."""
   short, long = round(side * 0.75**0.5), round(side / 0.75**0.5)
-  return lambda width, height: (long, short) if width > height else (short, long)
+
+  def fit(width, height):
+    most = (long, short) if width > height else (short, long)
+    return min(most[0], width), min(most[1], height)
+
+  return fit
 
 
-SIDES = (224, 256, 320, 384, 448, 512)
+SIDES = (160, 256, 320, 384, 448, 512)
 CANVASES = {
-  **{f"{side}": (squeezed(side), side) for side in SIDES},
-  "384 padded": (padded(384), 384),
-  "512 padded": (padded(512), 512),
-  "384 never larger": (never_larger(384), 384),
-  "512 never larger": (never_larger(512), 512),
-  "384 turned": (turned(384), 384),
+  **{str(side): (kept(side), side) for side in SIDES},
+  **{f"{side}, squeezed": (squeezed(side), side) for side in (256, 384, 512)},
+  **{f"{side}, padded": (padded(side), side) for side in (384, 512)},
+  "384, turned": (turned(384), 384),
 }
 
 
@@ -85,14 +92,16 @@ def photographs(width, height):
     tiles.append(np.asarray(cut.resize(TILE, Image.Resampling.LANCZOS)))
   if height > width:
     tiles = [np.rot90(tile) for tile in tiles]
-  down, across = (-(-n // t) for n, t in zip((height, width), tiles[0].shape[:2]))
+  rows, columns = tiles[0].shape[:2]
+  down, across = -(-height // rows), -(-width // columns)
   for first in range(len(tiles)):
-    rows = [
-      np.concatenate([tiles[(first + r + c) % 2] for c in range(across)], axis=1)
-      for r in range(down)
-    ]
-    picture = np.concatenate(rows)
-    top, left = ((n - m) // 2 for n, m in zip(picture.shape, (height, width)))
+    picture = np.concatenate(
+      [
+        np.concatenate([tiles[(first + r + c) % 2] for c in range(across)], axis=1)
+        for r in range(down)
+      ]
+    )
+    top, left = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
     yield picture[top : top + height, left : left + width]
 
 
@@ -157,66 +166,86 @@ def report(case, **figures):
   print(json.dumps(line), flush=True)
 
 
-def quality(shape, laws, count):
+def quality(shape, laws, canvases, count):
   width, height = SHAPES[shape]
   kinds = {
     "photographs": list(photographs(width, height)),
     "1/f noise": [noise(width, height, seed) for seed in range(2)],
   }
-  for (size, areas), (kind, pictures) in itertools.product(laws, kinds.items()):
+  for law, (kind, pictures) in itertools.product(laws, kinds.items()):
+    size, areas = laws[law]
     boxes = draw(areas, width, height, count)
 
     def cut(pictures, boxes=boxes, size=size):
       return np.concatenate([crops(picture, boxes, size) for picture in pictures])
 
-    whole = cut(pictures)
-    for name, (fit, side) in CANVASES.items():
-      canvases = [on_canvas(picture, fit(width, height)) for picture in pictures]
+    full = cut(pictures)
+    for name in canvases:
+      fit, side = CANVASES[name]
+      fitted = [on_canvas(picture, fit(width, height)) for picture in pictures]
       report(
         "crops",
         picture=shape,
         kind=kind,
         canvas=name,
         kilobytes=3 * side**2 / 1000,
+        law=law,
         view=size,
-        area=sorted(set(areas)),
-        **likeness(cut(canvases), whole),
+        **likeness(cut(fitted), full),
       )
 
 
-def cost(side, repeats, batch_size=8):
+def cost(side, repeats, batch_size):
   for width, height in ((500, 375), (1600, 1200)):
     file = io.BytesIO()
     picture = Image.fromarray(next(photographs(width, height)))
     picture.save(file, "JPEG", quality=90)
-    run = functools.partial(decode, file.getvalue(), side)
-    run()
-    (figures,) = common.medians(repeats, functools.partial(common.timed, run))
-    report("decode", picture=f"{width} x {height}", canvas=side, **figures)
-  images = np.zeros((batch_size, side, side, 3), np.uint8)
-  images[:] = on_canvas(next(photographs(500, 375)), (side, side))
-  batch = {"image": images, "index": np.arange(batch_size, dtype=np.int32)}
+    codec, example = Pictures(side), {"image": file.getvalue()}
+    time(repeats, lambda e=example, c=codec: c.decode(e), "decode", side, f"{width} px")
+  picture = np.asarray(Image.fromarray(next(photographs(500, 375))))
+  one = Pictures(side).decode({"image": picture})
+  one["index"] = np.int32(0)
+  batch = {k: np.stack(batch_size * [np.asarray(v)]) for k, v in one.items()}
+  batch["extent"], batch["aspect"] = (
+    batch["extent"].astype(np.int32),
+    batch["aspect"].astype(np.float32),
+  )
   batch, key = jax.device_put((batch, jax.random.key(0)))
-  bare = {"jitter_p": 0.0, "gray_p": 0.0, "blur_p": 0.0}
-  for name, config in {
+  bare = {"jitter_p": 0.0, "gray_p": 0.0, "blur_p": 0.0, "solarize_p": 0.0}
+  for recipe, config in {
     "byol": {"recipe": "byol"},
-    "byol, crops alone": {"recipe": "byol", "solarize_p": 0.0, **bare},
+    "byol, crops alone": {"recipe": "byol", **bare},
     "dino": {"recipe": "dino"},
   }.items():
     views = jax.jit(augment.build(config))
-    run = lambda views=views: jax.block_until_ready(views(key, batch))
-    run()
-    timed = functools.partial(common.timed, run, per=batch_size)
-    (figures,) = common.medians(repeats, timed)
-    report("views of a picture", recipe=name, canvas=side, **figures)
+
+    def run(views=views):
+      jax.block_until_ready(views(key, batch))
+
+    time(repeats, run, "views of a picture", side, recipe, per=batch_size)
+
+
+def time(repeats, run, case, side, what, per=1):
+  run()
+  (figures,) = common.medians(repeats, functools.partial(common.timed, run, per))
+  report(case, of=what, canvas=side, kilobytes=3 * side**2 / 1000, **figures)
 
 
 def main():
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--quick", action="store_true", help="once and small: it runs")
+  quick = parser.parse_args().quick
+  if quick:
+    quality("500 x 188", {"simclr": LAWS["simclr"]}, ("256", "512"), 1)
+    cost(256, 1, 1)
+    return
+  names = [name for name in CANVASES if name != "160"]
   for shape in SHAPES:
-    laws = (*LAWS, *AREAS) if shape == "500 x 375" else LAWS
-    quality(shape, laws, 16)
+    quality(shape, LAWS | (AREAS if shape == "500 x 375" else {}), names, 16)
+  for shape in ("500 x 375", "1600 x 1200"):
+    quality(shape, OWN, [str(side) for side in SIDES], 16)
   for side in SIDES:
-    cost(side, 9)
+    cost(side, 9, 8)
 
 
 if __name__ == "__main__":

@@ -183,6 +183,12 @@ def evaluation(config: Mapping, crop: float, interpolation: str = "") -> dict:
   return {k: same[k] for k in known if k in same}
 
 
+def seen_size(config: Mapping, crop: float) -> int:
+  """The shorter side of a picture, in pixels as `evaluation` sees it: 256 for 224."""
+  (view,) = configure(evaluation(config, crop)).views
+  return round(view.size / view.crop)
+
+
 def configure(config: Mapping) -> Recipe:
   """The recipe named `config["recipe"]` with the other entries in place of its own.
 
@@ -204,8 +210,9 @@ def configure(config: Mapping) -> Recipe:
 def build(config: Mapping, normalise: bool = True) -> Callable:
   """-> views(rng, batch) -> batch, pure; `normalise=False` leaves RGB in [0,1].
 
-  In: "image" uint8 [B,H,W,C], "index" i32 [B], and where pictures were squeezed
-  onto the canvas "aspect" f32 [B], their true width / height. Out: "image" f32
+  In: "image" uint8 [B,H,W,C], "index" i32 [B]; where pictures do not fill that canvas
+  "extent" i32 [B,2], its rows and columns in use; where they were squeezed onto it
+  "aspect" f32 [B], their true width / height. Out: "image" f32
   [B,V,size,size,C] normalised, with local views "local" f32 [B,L,size,size,C],
   the other keys as they came. Each view depends on `rng`, its example's index and its
   number alone: not on the batch around it, nor on the devices (save for the last

@@ -52,8 +52,8 @@ ORDERS = np.array(list(itertools.permutations(range(4))), np.int32)
 def crop_box(
   u: jax.Array,
   scale: tuple,
-  height: int,
-  width: int,
+  height: jax.Array | int,
+  width: jax.Array | int,
   aspect: jax.Array,
   ratios: tuple = RATIO,
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
@@ -139,6 +139,13 @@ def crop_resize(
   x = jnp.moveaxis(image, 2, 1).astype(jnp.float32) / 255
   x = jnp.einsum("hH,HcW->hcW", rows, x)
   return jnp.clip(jnp.einsum("wW,hcW->chw", columns, x), 0.0, 1.0)
+
+
+def fit(image: jax.Array, extent: jax.Array, size: int) -> jax.Array:
+  """uint8 [H,W,C], its rows and columns in use f32 [2] -> uint8 [size,size,C]."""
+  zero = jnp.zeros((), jnp.float32)
+  x = crop_resize(image, (zero, zero, *extent), False, size, "bilinear")
+  return jnp.moveaxis(jnp.round(255 * x), 0, 2).astype(jnp.uint8)
 
 
 def luma(x: jax.Array) -> jax.Array:

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from ssljax import core, data, evals
+from ssljax import augment, core, data, evals, views
 from ssljax.core import TrainState
 from ssljax.data import Splits
 from ssljax.data.source import Subset
@@ -61,6 +61,9 @@ class Judge:
     self.raw, self._raw = features.RAW[parts.method.input]
     self._embed, self._classify = jax.jit(parts.embed), jax.jit(parts.classify)
     self._embed_view = jax.jit(parts.embed_view)
+    if parts.method.input == "image":
+      size = augment.seen_size(config.augment, config.evals.crop)
+      self._whole = jax.jit(functools.partial(views.whole, size=size))
     self._key, self._keys = jax.random.key(config.seed), jax.jit(core.keys)
     self.numbers = {name: dict(config.evals.get(name, {})) for name in evals.EVALUATORS}
     self.why_not = self._why_not()
@@ -116,13 +119,22 @@ class Judge:
     return seen._replace(look=functools.partial(self._look, embed, seen.test_index))
 
   def _look(self, embed, places, change: Change, rows: Rows = None) -> np.ndarray:
-    """The evaluation split [M,D] after `change`, itself compiled, of its pictures."""
+    """The evaluation split [M,D] after `change`, itself compiled, of its pictures.
+
+    They are changed at the size at which they are seen, whatever the canvas.
+    """
 
     def seen(batch):
+      batch = self._whole(batch)
       keys = self._keys(self._key, batch["index"])
       return embed({**batch, "image": change(keys, batch["image"])})
 
     return self.extract(seen, None if rows is None else places[rows])[0]
+
+  def pictures(self, source: data.Source, numbers: Sequence[int]) -> np.ndarray:
+    """Some examples of a source, whole, as squares uint8 [N,S,S,C] to look at."""
+    (batch,) = self.batches(Subset(source, numbers), len(numbers))
+    return np.asarray(self._whole(batch)["image"])
 
   def _draw(
     self, state: TrainState, places, draws: int, rows: Rows = None

@@ -9,7 +9,7 @@ import numpy as np
 
 from ssljax import augment, figures, paths
 from ssljax.core import TrainState
-from ssljax.data.source import Source, Subset
+from ssljax.data.source import Subset
 from ssljax.evals import geometry, knn
 from ssljax.evals.features import FeatureSet, unit
 from ssljax.judge import Judge
@@ -48,7 +48,7 @@ def draw(
   inside = _inside(judge, state, seen.test_index[chosen])
   if jax.process_index():
     return
-  queries = _pictures(judge, judge.splits.eval, seen.test_index[chosen])
+  queries = judge.pictures(judge.splits.eval, seen.test_index[chosen])
   cosines = unit(seen.test_x[chosen]) @ unit(seen.train_x).T
   if judge.splits.eval is judge.splits.train:  # nobody is their own neighbour
     itself = seen.test_index[chosen][:, None] == seen.train_index[None]
@@ -57,7 +57,7 @@ def draw(
   found = np.argsort(-cosines, axis=1, kind="stable")[:, :neighbours]
   figures.neighbours(
     queries,
-    _pictures(judge, judge.splits.train, seen.train_index[found.ravel()]).reshape(
+    judge.pictures(judge.splits.train, seen.train_index[found.ravel()]).reshape(
       *found.shape, *queries.shape[1:]
     ),
     seen.train_y[found] == seen.test_y[chosen][:, None] if judge.possible else None,
@@ -135,11 +135,6 @@ def _inside(
     if re.search(FIRST_LAYER, paths.name(path)):
       found["filters"] = leaf
   return jax.device_get(found)
-
-
-def _pictures(judge: Judge, source: Source, numbers: Sequence[int]) -> np.ndarray:
-  (batch,) = judge.batches(Subset(source, numbers), len(numbers))
-  return batch["image"][..., :3]
 
 
 def _confusion(judge: Judge, seen: FeatureSet, path: pathlib.Path) -> None:

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from ssljax import augment, data, figures, html, pictures
+from ssljax import augment, data, figures, html, pictures, views
 from ssljax.core import TrainState
 from ssljax.data.source import Subset
 from ssljax.judge import Judge, Scores, compare
@@ -32,9 +32,10 @@ def picture_views(
   chosen = Subset(source, np.linspace(0, len(source) - 1, PICTURED))
   size = config.data.size
   (shown,) = data.eval_batches(chosen, PICTURED, size=size, in_memory=False, workers=1)
-  views = jax.jit(augment.build(config.augment, normalise=False))
-  batch = jax.device_get(views(jax.random.key(config.seed), shown))
-  lines = {"original": shown["image"][..., :3]}
+  draw = jax.jit(augment.build(config.augment, normalise=False))
+  batch = jax.device_get(draw(jax.random.key(config.seed), shown))
+  whole = views.whole(shown, recipe.views[0].size)["image"]
+  lines = {"original": np.asarray(whole)[..., :3]}
   for title, stack in (("view", batch["image"]), ("local", batch.get("local"))):
     for i in range(0 if stack is None else stack.shape[1]):
       lines[f"{title} {i + 1}"] = stack[:, i, ..., :3]

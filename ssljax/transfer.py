@@ -21,7 +21,8 @@ from ssljax.fields import ConfigError
 from ssljax.judge import Judge
 
 PROBE = "linear_probe"
-PICTURES = ("image", "aspect", "label", "index")  # what every batch of pictures holds
+# What every batch of pictures holds.
+PICTURES = ("image", "extent", "aspect", "label", "index")
 NUMBERS = ("seed", "batch_size", "epochs", "steps", "augment", "optimizer")
 
 

@@ -4,6 +4,7 @@ A view's `read` takes from a batch what its `draw` needs besides a key: two arra
 """
 
 import dataclasses
+import functools
 from typing import Annotated, ClassVar
 
 import jax
@@ -27,11 +28,26 @@ NO_BLUR = 0.01  # a Gaussian so narrow that it is the identity
 
 
 def _pictures(batch):
-  """-> uint8 [B,H,W,C], true width / height [B] of what was squeezed onto H x W."""
+  """-> uint8 [B,H,W,C], f32 [B,3]: its rows and columns in use, their true ratio.
+
+  The ratio is the width / height that the picture had before it was squeezed into them.
+  """
   image = batch["image"]
-  height, width = image.shape[1:3]
-  aspect = jnp.full(image.shape[:1], width / height, jnp.float32)
-  return image, batch.get("aspect", aspect)
+  extent = jnp.asarray(batch.get("extent", image.shape[1:3]), jnp.float32)
+  extent = jnp.broadcast_to(extent, (len(image), 2))
+  aspect = batch.get("aspect", extent[:, 1] / extent[:, 0])
+  return image, jnp.concatenate([extent, aspect[:, None]], 1)
+
+
+def whole(batch: dict, size: int) -> dict:
+  """A batch of pictures, each of them whole on size x size pixels, uint8.
+
+  For what looks at pictures, or changes them, and does not crop.
+  """
+  image, extent = _pictures(batch)
+  fit = jax.vmap(functools.partial(ops.fit, size=size))
+  kept = {name: x for name, x in batch.items() if name != "extent"}
+  return kept | {"image": fit(image, extent[:, :2]), "aspect": extent[:, 2]}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,8 +85,8 @@ class View:
   input: ClassVar[str] = "image"
   read: ClassVar = staticmethod(_pictures)
 
-  def draw(self, key: jax.Array, image: jax.Array, aspect: jax.Array) -> jax.Array:
-    """uint8 [H,W,C], its true width / height f32[] -> [C,size,size] in [0,1]."""
+  def draw(self, key: jax.Array, image: jax.Array, extent: jax.Array) -> jax.Array:
+    """uint8 [H,W,C], f32 [3] as `_pictures` -> [C,size,size] in [0,1]."""
     u = jax.random.uniform(key, (ops.BOX_DRAWS + 11,))  # one draw is the fast way
     u_box, u = u[: ops.BOX_DRAWS], u[ops.BOX_DRAWS :]
     u_flip, u_jitter, u_order, u_gray, u_blur, u_sigma, u_solarize = u[:7]
@@ -80,7 +96,7 @@ class View:
 
     library = LIBRARIES[self.ops]
     scale = (self.crop_min, self.crop_max)
-    box = ops.crop_box(u_box, scale, *image.shape[:2], aspect)
+    box = ops.crop_box(u_box, scale, *extent)
     x = ops.crop_resize(
       image, box, u_flip < self.flip, self.size, self.interpolation, library
     )
@@ -135,9 +151,9 @@ class CentreView:
   input: ClassVar[str] = "image"
   read: ClassVar = staticmethod(_pictures)
 
-  def draw(self, key: jax.Array, image: jax.Array, aspect: jax.Array) -> jax.Array:
-    """uint8 [H,W,C], its true width / height f32[] -> [C,size,size] in [0,1]."""
-    height, width, _ = image.shape
+  def draw(self, key: jax.Array, image: jax.Array, extent: jax.Array) -> jax.Array:
+    """uint8 [H,W,C], f32 [3] as `_pictures` -> [C,size,size] in [0,1]."""
+    height, width, aspect = extent
     h = jnp.maximum(1.0, height * self.crop * jnp.minimum(1.0, aspect))
     w = jnp.maximum(1.0, width * self.crop * jnp.minimum(1.0, 1 / aspect))
     box = (height - h) / 2, (width - w) / 2, h, w

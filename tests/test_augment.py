@@ -1,3 +1,4 @@
+import functools
 import itertools
 import math
 import re
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ssljax import augment, sharding
+from ssljax import augment, sharding, views
 from ssljax import image as ops
 from tests.oracle_file import oracle
 
@@ -130,6 +131,42 @@ def test_evaluation_sees_the_middle_of_the_picture_in_its_true_shape():
   assert np.abs(x - np.asarray(middle) * LEVEL).mean() < LEVEL
 
 
+@pytest.mark.parametrize("recipe", ["eval", "instdisc", "dino"])
+def test_views_of_a_picture_in_a_canvas_are_those_of_the_picture(recipe):
+  """Nothing of what lies around it is seen."""
+  picture = np.random.default_rng(1).integers(0, 256, (2, 30, 40, 3), np.uint8)
+  canvas = pictures(2, 48)
+  canvas[:, :30, :40] = picture
+  config = {"recipe": recipe, "size": 24}
+  draw, key = jax.jit(augment.build(config)), jax.random.key(0)
+  index = np.arange(2, dtype=np.int32)
+  alone = draw(key, {"image": picture, "index": index})
+  extent = np.array(2 * [(30, 40)], np.int32)
+  inside = draw(key, {"image": canvas, "index": index, "extent": extent})
+  for name in {"image", "local"} & alone.keys():
+    np.testing.assert_allclose(inside[name], alone[name], atol=1e-5)
+
+
+def test_a_whole_picture_is_what_its_canvas_has_in_use():
+  canvas = pictures(2, 16)
+  extent = np.array([(8, 16), (16, 16)], np.int32)
+  aspect = np.array([3, 0.5], np.float32)
+  batch = {"image": canvas, "extent": extent, "aspect": aspect, "label": aspect}
+  out = jax.jit(functools.partial(views.whole, size=16))(batch)
+  assert out.keys() == {"image", "aspect", "label"}
+  np.testing.assert_array_equal(out["image"][1], canvas[1])
+  picture = Image.fromarray(canvas[0, :8]).resize((16, 16), Image.Resampling.BILINEAR)
+  assert np.abs(np.int32(out["image"][0]) - np.asarray(picture)).max() <= 1
+  np.testing.assert_array_equal(out["aspect"], aspect)
+  filled = {"image": canvas, "index": np.arange(2)}
+  np.testing.assert_array_equal(views.whole(filled, 16)["image"], canvas)
+
+
+def test_evaluation_sees_224_pixels_out_of_256():
+  assert augment.seen_size({"recipe": "byol", "size": 224}, 0.875) == 256
+  assert augment.seen_size({"recipe": "simclr", "size": 32}, 1.0) == 32
+
+
 @pytest.mark.parametrize("recipe", ["eval", "instdisc"])
 def test_a_banner_narrower_than_a_pixel_still_gives_a_picture(recipe):
   config = {"recipe": recipe, "size": 8}
@@ -161,9 +198,9 @@ def test_recipes_hold_the_papers_numbers():
     "dino": [(*dino, 1, 0), (*dino, 0.1, 0.2)],
     "mae": [(224, 0.2, 1, "bicubic", *crop)],
   }
-  for name, views in expected.items():
+  for name, each in expected.items():
     recipe = augment.RECIPES[name]
-    assert [numbers(v) for v in recipe.views] == views
+    assert [numbers(v) for v in recipe.views] == each
     assert all(v.flip == 0.5 for v in recipe.views)
   dino = augment.RECIPES["dino"]
   assert dino.local_views == 8

@@ -18,7 +18,7 @@ KNOWS = {
   "nets": {"nets"},
   "methods": {"methods", "core", "losses", "memory", "nets", "schedules"},
   "data": {"data"},
-  "evals": {"evals", "corruptions", "image", "sharding"},
+  "evals": {"evals", "corruptions", "image", "sharding", "views"},
   "core": {"diagnostics"},
   "diagnostics": {"losses", "paths"},
   "augment": {"core", "image", "views"},

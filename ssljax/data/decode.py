@@ -1,7 +1,8 @@
-"""Any picture -> a square uint8 canvas and the aspect ratio it had.
+"""Any picture -> a square uint8 canvas, what of it is in use, the aspect ratio it had.
 
-The whole picture is squeezed onto the canvas; its true width/height travels along,
-so that the device can sample crops in the original geometry.
+A picture that fits lies in the canvas's corner as it is; a side that is longer is
+squeezed to the canvas's. Its true width / height travels along, so that the device can
+sample crops in the original geometry.
 """
 
 import functools
@@ -36,25 +37,32 @@ class Pictures(Codec):
 
   @property
   def spec(self):
-    """The canvas, and the true width / height of what is on it."""
+    """The canvas, its rows and columns in use, the true width / height of those."""
     shape = (self.size, self.size, 3)
-    return {"image": (shape, "uint8"), "aspect": ((), "float32")}
+    return {
+      "image": (shape, "uint8"),
+      "extent": ((2,), "int32"),
+      "aspect": ((), "float32"),
+    }
 
   def decode(self, example):
-    """As `decode`."""
-    image, aspect = decode(example["image"], self.size, self.ranges)
-    return {"image": image, "aspect": aspect}
+    """-> "image" uint8 [size,size,3], "extent" (rows, columns), "aspect"."""
+    picture, aspect = decode(example["image"], self.size, self.ranges)
+    height, width = picture.shape[:2]
+    canvas = np.zeros((self.size, self.size, 3), np.uint8)
+    canvas[:height, :width] = picture
+    return {"image": canvas, "extent": (height, width), "aspect": aspect}
 
 
 def decode(
   picture: Picture, size: int, ranges: deep.Ranges = deep.UNKNOWN
 ) -> tuple[np.ndarray, float]:
-  """-> canvas uint8 [size,size,3], width/height of the upright picture.
+  """-> uint8 [H,W,3], upright, no side above `size`; true width / height.
 
-  Bicubic with antialias; a picture of the canvas's size is not resampled. JPEGs much
-  larger than the canvas are scaled by the decoder (DCT), down to twice the canvas.
-  Transparency is laid on white, more than 8 bits are scaled by `ranges`, animations
-  give their first frame. Raises UnreadableError.
+  A side that is longer becomes `size`, the other stays: bicubic with antialias. JPEGs
+  much larger are scaled by the decoder (DCT), down to twice `size`. Transparency is
+  laid on white, more than 8 bits are scaled by `ranges`, animations give their first
+  frame. Raises UnreadableError.
   """
   if isinstance(picture, np.ndarray):
     image = Image.fromarray(
@@ -67,14 +75,14 @@ def decode(
       width, height = f.size
       orientation = f.getexif().get(ORIENTATION_TAG, 1) if "exif" in f.info else 1
       f.draft("RGB", (2 * size, 2 * size))
-      canvas = _fit(to_rgb(f, open_it, ranges), size)
+      fitted = _fit(to_rgb(f, open_it, ranges), size)
   except Exception as error:  # Pillow's plugins raise whatever broken bytes lead to
     where = "" if isinstance(picture, bytes) else f"{printable(str(picture))}: "
     raise UnreadableError(f"{where}{type(error).__name__}: {error}") from error
-  if orientation in UPRIGHT:  # turning the square canvas is cheaper than the picture
-    canvas = np.asarray(Image.fromarray(canvas).transpose(UPRIGHT[orientation]))
+  if orientation in UPRIGHT:  # turning what was fitted is cheaper than the picture
+    fitted = np.asarray(Image.fromarray(fitted).transpose(UPRIGHT[orientation]))
   turned = orientation in (5, 6, 7, 8)
-  return canvas, height / width if turned else width / height
+  return fitted, height / width if turned else width / height
 
 
 def to_rgb(
@@ -94,6 +102,7 @@ def to_rgb(
 
 
 def _fit(image: Image.Image, size: int) -> np.ndarray:
-  if image.size != (size, size):
-    image = image.resize((size, size), Image.Resampling.BICUBIC)
+  fitted = min(image.width, size), min(image.height, size)
+  if image.size != fitted:
+    image = image.resize(fitted, Image.Resampling.BICUBIC)
   return np.asarray(image)

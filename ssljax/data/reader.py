@@ -1,8 +1,8 @@
 """From example numbers to host batches: kept in memory, or decoded when asked for.
 
-A batch of pictures is {"image": uint8 [B,S,S,3], "aspect": f32 [B] (true
-width/height), "label": i32 [B] (-1: none), "index": i32 [B]}; in general it is what
-the source's `spec` says.
+A batch of pictures is {"image": uint8 [B,S,S,3], "extent": i32 [B,2] (its rows and
+columns in use), "aspect": f32 [B] (true width / height), "label": i32 [B] (-1: none),
+"index": i32 [B]}; in general it is what the source's `spec` says.
 """
 
 import concurrent.futures

@@ -5,28 +5,43 @@ import pytest
 from pictures import encode, smooth
 from PIL import Image, ImageOps
 
-from ssljax.data.decode import UnreadableError, decode
+from ssljax.data.decode import Pictures, UnreadableError, decode
 
 
 def pillow(image, size):
-  return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
+  shape = min(image.width, size), min(image.height, size)
+  return np.asarray(image.resize(shape, Image.Resampling.BICUBIC))
 
 
-@pytest.mark.parametrize("shape", [(40, 30), (20, 60), (9, 7)])
-def test_the_whole_picture_is_squeezed_and_its_aspect_kept(shape):
+@pytest.mark.parametrize("shape", [(40, 30), (20, 9), (9, 60)])
+def test_a_side_longer_than_the_canvas_is_squeezed_and_the_aspect_kept(shape):
   width, height = shape
   picture = smooth(width, height)
-  canvas, aspect = decode(encode(picture), 16)
-  np.testing.assert_array_equal(canvas, pillow(Image.fromarray(picture), 16))
-  assert canvas.dtype == np.uint8
+  fitted, aspect = decode(encode(picture), 16)
+  np.testing.assert_array_equal(fitted, pillow(Image.fromarray(picture), 16))
+  assert fitted.shape == (min(height, 16), min(width, 16), 3)
+  assert fitted.dtype == np.uint8
   assert aspect == width / height
   again, _ = decode(picture, 16)
-  np.testing.assert_array_equal(again, canvas)
+  np.testing.assert_array_equal(again, fitted)
 
 
-def test_a_picture_of_the_canvas_size_is_not_touched():
-  picture = smooth(16, 16)
+@pytest.mark.parametrize("shape", [(16, 16), (9, 7), (16, 3)])
+def test_a_picture_that_fits_is_not_touched(shape):
+  picture = smooth(*shape)
   np.testing.assert_array_equal(decode(encode(picture), 16)[0], picture)
+
+
+def test_a_picture_lies_in_the_corner_of_its_canvas():
+  picture = smooth(9, 7)
+  example = Pictures(16).decode({"image": encode(picture)})
+  assert {k: np.shape(v) for k, v in example.items()} == {
+    name: shape for name, (shape, _) in Pictures(16).spec.items()
+  }
+  assert (example["extent"], example["aspect"]) == ((7, 9), 9 / 7)
+  np.testing.assert_array_equal(example["image"][:7, :9], picture)
+  assert not example["image"][7:].any()
+  assert not example["image"][:, 9:].any()
 
 
 def test_a_large_jpeg_scaled_by_its_decoder_looks_the_same():
@@ -67,15 +82,16 @@ def test_other_modes_become_the_rgb_of_pillow(mode, format):
   np.testing.assert_array_equal(decode(stored, 16)[0], expected)
 
 
+@pytest.mark.parametrize("size", [8, 20, 32])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_applied(orientation):
+def test_exif_orientation_is_applied(orientation, size):
   exif = Image.Exif()
   exif[0x0112] = orientation
   stored = Image.fromarray(smooth(24, 16))
-  canvas, aspect = decode(encode(stored, exif=exif), 8)
+  canvas, aspect = decode(encode(stored, exif=exif), size)
   stored.getexif()[0x0112] = orientation
   upright = ImageOps.exif_transpose(stored)
-  np.testing.assert_allclose(canvas, pillow(upright, 8).astype(int), atol=1)
+  np.testing.assert_allclose(canvas, pillow(upright, size).astype(int), atol=1)
   assert aspect == upright.width / upright.height
 
 

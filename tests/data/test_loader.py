@@ -58,6 +58,7 @@ def test_a_batch_is_what_the_docstring_says(in_memory):
   shapes = {k: (v.shape, v.dtype.name) for k, v in batch.items()}
   assert shapes == {
     "image": ((B, 6, 6, 3), "uint8"),
+    "extent": ((B, 2), "int32"),
     "aspect": ((B,), "float32"),
     "label": ((B,), "int32"),
     "index": ((B,), "int32"),
