@@ -17,7 +17,7 @@ def get_config(variant: str = ""):
   c.batch_size = 128
   c.epochs = 200
   c.data.name = "arrays"
-  c.data.size = 128
+  c.data.size = 256  # twice the views' side: docs/canvas.md
   if variant != "smoke":  # digits have none
     c.data.planes = (("rgb", 3), ("depth", 1), ("normals", 3), ("segmentation", 1))
 

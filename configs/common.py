@@ -23,7 +23,7 @@ def base() -> ConfigDict:
   c.data.dir = ""  # pictures, or prepared TFDS data; "": TFDS_DATA_DIR
   c.data.train_split = ""  # "": the data set's own, usually "train"
   c.data.eval_split = ""  # "": "validation" or "test", where it has one
-  c.data.size = 32  # pixels of the square canvas that the host hands over
+  c.data.size = 32  # most pixels of a side: docs/canvas.md
   c.data.in_memory = False
   c.data.workers = 0  # threads that decode; 0: as many as cores
 
@@ -76,14 +76,15 @@ def simclr_pictures(c: ConfigDict, recipe: str = "simclr") -> None:
 def imagenet(c: ConfigDict) -> None:
   """ImageNet from TFDS (or `--config.data.name=folder --config.data.dir=...`).
 
-  The host hands over the whole picture on 256 x 256 pixels; crops are sampled in its
-  own geometry, but the papers crop the full-size picture.
+  Pictures of up to 512 pixels a side, which most are, are handed over as they are, so
+  that crops are those of the papers' code; a longer side is squeezed to 512. A quarter
+  of the bytes, and half of the detail: `--config.data.size=256` (docs/canvas.md).
   """
   c.data.name = "imagenet2012"
-  c.data.size = 256
+  c.data.size = 512
   c.dtype = "bfloat16"
   c.checkpoint.every_steps = 5000
-  c.evals.crop = 0.875  # 224 of 256 pixels
+  c.evals.crop = 0.875  # 224 pixels where the shorter side has 256
   c.evals.knn.temperature = 0.07
 
 

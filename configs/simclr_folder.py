@@ -15,7 +15,7 @@ def get_config(variant: str = ""):
   c.batch_size = 256
   c.epochs = 200
   c.data.name = "folder"
-  c.data.size = 160
+  c.data.size = 256  # twice the views' side: docs/canvas.md
 
   c.augment.recipe = "simclr"
   c.augment.size = 128

@@ -51,11 +51,8 @@ def test_features_are_the_ones_that_were_judged_in_whatever_batches(workdir):
   config, parts, state, *_ = encoder.restore(workdir, mesh)
   splits = recipe.open_data(config)
   judged = Judge(config, parts, splits, mesh).features(state).test_x
-  (batch,) = data.eval_batches(
-    splits.eval, len(splits.eval), size=config.data.size, in_memory=False, workers=1
-  )
   for batch_size in (360, 100):
-    features = ssljax.load_encoder(workdir, batch_size)(batch["image"])
+    features = ssljax.load_encoder(workdir, batch_size)(splits.eval.images)
     np.testing.assert_allclose(features, judged, rtol=1e-3, atol=1e-4)
 
 

@@ -5,7 +5,8 @@ and elastic are not here. Each is a function of one square picture: (key, f32 [3
 [0,1], parameters) -> [3,S,S], which may leave [0,1]. Numbers and formulas are the
 published ones. Everywhere different: the originals cut to whole gray levels, here they
 are rounded; they corrupt the 224 pixels that ImageNet's networks see and store them as
-JPEG, here the whole canvas is corrupted and not stored.
+JPEG, here the whole picture, squeezed to the 256 pixels of which those are seen, is
+corrupted and not stored.
 """
 
 from collections.abc import Callable
