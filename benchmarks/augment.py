@@ -14,19 +14,18 @@ import jax
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-from ssljax import augment
+from ssljax import augment, views
 
 transforms = common.peer("torchvision.transforms")
 
-CASES = {  # name -> config, canvas, batch
-  "simclr, 32 pixels": ({"recipe": "simclr", "size": 32}, 32, 256),
-  "byol, 224 pixels": ({"recipe": "byol"}, 256, 16),
+CASES = {  # name -> config, canvas
+  "simclr, 32 pixels": ({"recipe": "simclr", "size": 32}, 32),
+  "byol, 224 pixels": ({"recipe": "byol"}, 256),
 }
-REPEATS = 9
 
 
 def blurred(picture):
-  return picture.filter(ImageFilter.GaussianBlur(random.uniform(*augment.SIGMA)))
+  return picture.filter(ImageFilter.GaussianBlur(random.uniform(*views.SIGMA)))
 
 
 def torchvision_view(view, mean, std):
@@ -94,33 +93,38 @@ def peer_run(make, recipe, images):
   return lambda: [draw(picture) for picture in pictures for draw in draws]
 
 
-def measure(name):
-  config, canvas, batch_size = CASES[name]
+def measure(name, batch_size, repeats):
+  config, canvas = CASES[name]
   recipe = augment.configure(config)
   shape = batch_size, canvas, canvas, 3
   images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
   batch = {"image": images, "index": np.arange(batch_size, dtype=np.int32)}
   batch, key = jax.device_put((batch, jax.random.key(0)))
-  views = jax.jit(augment.build(config))
+  draw = jax.jit(augment.build(config))
   peers = {
     "torchvision": transforms and peer_run(torchvision_view, recipe, images),
     "Pillow": peer_run(pillow_view, recipe, images),
   }
   common.compare(
     f"view, {name}",
-    lambda: jax.block_until_ready(views(key, batch)),
+    lambda: jax.block_until_ready(draw(key, batch)),
     peers,
-    REPEATS,
+    repeats,
     per=batch_size * len(recipe.views),
     batch=batch_size,
   )
 
 
 def main():
+  args = common.arguments(
+    __doc__,
+    batches=((256, 16), (8, 2), "pictures of 32 and of 224 pixels"),
+    repeats=(9, 1, "of each"),
+  )
   one = {min(os.sched_getaffinity(0))}
   os.sched_setaffinity(0, one)  # before JAX and PyTorch count their threads
-  for name in CASES:
-    measure(name)
+  for name, batch_size in zip(CASES, args.batches, strict=True):
+    measure(name, batch_size, args.repeats)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,12 @@
 Runs alternate, so that other work on the machine meets both alike, and figures are
 medians: of wall time, and of CPU time, which other work disturbs less. A ratio is
 ours / theirs: below 1 ours is the faster or the smaller.
+
+Each takes `--quick`: everything it does, once and small, in half a minute. Its figures
+say that it runs, and nothing about speed.
 """
 
+import argparse
 import functools
 import importlib
 import importlib.metadata
@@ -24,8 +28,40 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # else PyTorch's idle threa
 PACKAGES = "jax numpy optax pillow torch torchvision simplejpeg opencv-python-headless"
 
 
-def config(name, variant=""):
-  return importlib.import_module(f"configs.{name}").get_config(variant)
+def arguments(doc, **sizes):
+  """Reads the command line of a benchmark whose docstring is `doc`.
+
+  `sizes` are name -> the usual value, that of `--quick`, and what it is; each is a flag
+  of its own too, which beats both. Several numbers are a tuple.
+  """
+  parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+  parser.add_argument("--quick", action="store_true", help="once and small: it runs")
+  for name, (usual, _, meaning) in sizes.items():
+    several = isinstance(usual, tuple)
+    parser.add_argument(
+      f"--{name}",
+      type=type(usual[0] if several else usual),
+      nargs="+" if several else None,
+      help=f"{meaning}; default: {usual}",
+    )
+  args = parser.parse_args()
+  for name, (usual, quick, _) in sizes.items():
+    if getattr(args, name) is None:
+      setattr(args, name, quick if args.quick else usual)
+  # Small programs compile for longer than they run.
+  jax.config.update("jax_disable_most_optimizations", args.quick)
+  return args
+
+
+def config(name, variant="", quick=False):
+  """A recipe's config in that variant; `quick` is `:smoke` with one block a stage."""
+  recipe = importlib.import_module(f"configs.{name}")
+  if not quick:
+    return recipe.get_config(variant)
+  smallest = recipe.get_config("smoke")
+  if smallest.encoder.name.startswith("resnet"):
+    smallest.encoder.stage_sizes = (1, 1, 1, 1)
+  return smallest
 
 
 def peer(name):

@@ -5,8 +5,6 @@
 PyTorch's is its `torch.nn.grad.conv2d_weight`.
 """
 
-import argparse
-
 import common
 import jax
 import numpy as np
@@ -44,11 +42,12 @@ def measure(images, channels, features, size, k, stride, repeats):
 
 
 def main():
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("--images", type=int, default=64)
-  parser.add_argument("--width", type=int, default=64)
-  parser.add_argument("--repeats", type=int, default=9)
-  args = parser.parse_args()
+  args = common.arguments(
+    __doc__,
+    images=(64, 2, "of a batch"),
+    width=(64, 4, "channels of the first stage"),
+    repeats=(9, 1, "of each"),
+  )
   w = args.width
   layers = [(3, w, 32, 3, 1), (w, w, 32, 3, 1), (w, 2 * w, 32, 3, 2)]
   layers += [(w, 2 * w, 32, 1, 2)]

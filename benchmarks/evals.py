@@ -7,8 +7,6 @@ forward passes on one batch that is on the device already. And a step of all hea
 `configs/eval/linear_grid.py` beside a step of one head.
 """
 
-import argparse
-
 import common
 import jax
 from loop import Noise
@@ -33,8 +31,8 @@ class Labelled(Noise):
 class Setting:
   """An untrained run on noise, as a protocol finds one."""
 
-  def __init__(self, name, pictures):
-    self.config = common.config(name, "cpu")
+  def __init__(self, config, pictures):
+    self.config = config
     self.source = Labelled(pictures, self.config.data.size)
     self.mesh = sharding.make_mesh()
     self.plan = recipe.make_plan(self.config, pictures, CLASSES)
@@ -79,15 +77,16 @@ class Setting:
 
 
 def main():
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("--pictures", type=int, default=4096)
-  parser.add_argument("--batch", type=int, default=256, help="of the probes")
-  parser.add_argument("--repeats", type=int, default=5)
-  args = parser.parse_args()
+  args = common.arguments(
+    __doc__,
+    pictures=(4096, 128, "whose features are extracted"),
+    batch=(256, 16, "pictures of a step of the probes"),
+    repeats=(5, 1, "of each"),
+  )
   for name in ("simclr_cifar10", "mae_cifar10"):
-    setting = Setting(name, args.pictures)
+    setting = Setting(common.config(name, "cpu", args.quick), args.pictures)
     ours, forward = setting.extraction()
-    facts = {"config": f"{name}:cpu"}
+    facts = {"config": f"{name}:{'smoke' if args.quick else 'cpu'}"}
     common.compare(
       "features of a picture",
       ours,

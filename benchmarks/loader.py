@@ -18,8 +18,6 @@ from ssljax import data
 from ssljax.data.decode import decode
 
 CANVAS = 256
-BATCH = 256
-REPEATS = 5
 
 
 class Jpegs(data.Source):
@@ -73,12 +71,12 @@ def with_opencv(cv2):
 DECODERS = {"simplejpeg": with_simplejpeg, "cv2": with_opencv}
 
 
-def epochs(torch, dataset, workers):
+def epochs(torch, dataset, batch_size, workers):
   """-> a function that makes the batches of one epoch, or None without PyTorch."""
   if not torch:
     return None
   loader = torch.utils.data.DataLoader(
-    dataset, BATCH, shuffle=True, num_workers=workers
+    dataset, batch_size, shuffle=True, num_workers=workers
   )
   return lambda: exhaust(loader)
 
@@ -101,37 +99,37 @@ def exhaust(batches):
     pass
 
 
-def streaming(n, torch):
+def streaming(n, batch_size, repeats, torch):
   """Decoded on the way. One pass each, so that none reads ahead in another's time."""
   photos = Jpegs(n, 500, 375)
   options = {"size": CANVAS, "in_memory": False, "workers": 0}
-  peer = epochs(torch, Pictures(photos, CANVAS), common.cores())
+  peer = epochs(torch, Pictures(photos, CANVAS), batch_size, common.cores())
   common.compare(
     f"picture streamed, 500 x 375 onto {CANVAS}",
-    lambda: exhaust(data.eval_batches(photos, BATCH, **options)),
+    lambda: exhaust(data.eval_batches(photos, batch_size, **options)),
     {"PyTorch DataLoader": peer},
-    REPEATS,
+    repeats,
     per=n,
-    batch=BATCH,
+    batch=batch_size,
   )
 
 
-def in_memory(n, torch):
+def in_memory(n, batch_size, repeats, torch):
   small = Jpegs(n, 32, 32)
-  loader = data.make_loader(small, BATCH, 0, size=32, in_memory=True, workers=0)
+  loader = data.make_loader(small, batch_size, 0, size=32, in_memory=True, workers=0)
   pictures = np.zeros((n, 32, 32, 3), np.uint8)
-  peer = epochs(torch, pictures, workers=0)
+  peer = epochs(torch, pictures, batch_size, workers=0)
   common.compare(
     "picture in memory, 32 x 32",
-    lambda: exhaust(itertools.islice(loader.iterate(), n // BATCH)),
+    lambda: exhaust(itertools.islice(loader.iterate(), n // batch_size)),
     {"PyTorch DataLoader": peer},
-    REPEATS,
+    repeats,
     per=n,
-    batch=BATCH,
+    batch=batch_size,
   )
 
 
-def decoding(width, height, size):
+def decoding(width, height, size, repeats):
   jpeg = photo(width, height, 0)
   peers = {
     name: module and functools.partial(make(module), jpeg, size)
@@ -140,15 +138,25 @@ def decoding(width, height, size):
   }
   ours = functools.partial(decode, jpeg, size)
   case = f"picture decoded, {width} x {height} onto {size}"
-  common.compare(case, ours, peers, 31, kilobytes=len(jpeg) // 1000)
+  common.compare(case, ours, peers, repeats, kilobytes=len(jpeg) // 1000)
 
 
 def main():
+  args = common.arguments(
+    __doc__,
+    pictures=(1024, 16, "streamed, and five times as many from memory"),
+    batch=(256, 8, "pictures"),
+    repeats=(5, 1, "of each"),
+    decodes=(31, 1, "of each picture that is decoded alone"),
+  )
   torch = common.peer("torch")
-  streaming(1024, torch)  # first: PyTorch forks, and JAX's threads do not bear that
-  in_memory(20 * BATCH, torch)
+  options = args.batch, args.repeats, torch
+  streaming(
+    args.pictures, *options
+  )  # first: PyTorch forks, and JAX's threads do not bear that
+  in_memory(5 * args.pictures, *options)
   for width, height, size in ((500, 375, CANVAS), (2000, 1500, CANVAS), (32, 32, 32)):
-    decoding(width, height, size)
+    decoding(width, height, size, args.decodes)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,10 @@
 
     python benchmarks/loop.py
 
-The loop loads, prefetches, logs every 50 steps and writes; the bare step gets one
+The loop loads, prefetches, logs every so many steps and writes; the bare step gets one
 batch that is on the device already, and is waited for once at the end.
 """
 
-import argparse
 import contextlib
 import io
 import tempfile
@@ -19,8 +18,6 @@ from ssljax import data, dispatch, recipe, sharding, train
 from ssljax.checkpoint import Checkpoints
 from ssljax.judge import Judge
 from ssljax.writer import Writer
-
-LOG_EVERY = 50
 
 
 class Noise(data.Source):
@@ -56,10 +53,10 @@ class Clock(Writer):
 class Setting:
   """A run on noise: its loop, and its step alone."""
 
-  def __init__(self, config, steps):
+  def __init__(self, config, steps, log_every):
     self.config, self.steps = config, steps
-    config.log_every = LOG_EVERY
-    config.steps = config.checkpoint.every_steps = LOG_EVERY + steps
+    config.log_every = log_every
+    config.steps = config.checkpoint.every_steps = log_every + steps
     self.source = Noise(4 * config.batch_size, config.data.size)
     self.plan = recipe.make_plan(config, len(self.source), self.source.num_classes)
     self.parts = recipe.build(config, self.plan)
@@ -78,7 +75,7 @@ class Setting:
   def loop(self):
     """From the first log point on, which the first step reaches once compiled."""
     state = self.init()
-    before = jax.device_put(np.int32(LOG_EVERY - 1), state.step.sharding)
+    before = jax.device_put(np.int32(self.config.log_every - 1), state.step.sharding)
     with (
       tempfile.TemporaryDirectory() as folder,
       Checkpoints(folder, **self.config.checkpoint) as checkpoints,
@@ -88,7 +85,7 @@ class Setting:
       parts = self.config, self.parts, self.plan, self.mesh, self.judge, self.loader
       train.Run(*parts, checkpoints, writer).train(state.replace(step=before))
     return common.between(
-      writer.at[LOG_EVERY], writer.at[self.config.steps], self.steps
+      writer.at[self.config.log_every], writer.at[self.config.steps], self.steps
     )
 
   def bare(self):
@@ -105,17 +102,25 @@ class Setting:
 
 
 def main():
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("--steps", type=int, default=100, help="a multiple of 50")
-  parser.add_argument("--repeats", type=int, default=5)
-  args = parser.parse_args()
-  cifar10, digits = map(common.config, ("simclr_cifar10", "simclr_digits"))
-  cifar10.batch_size, cifar10.encoder.width = 128, 16
-  cases = {"simclr_digits": digits, "simclr_cifar10, width 16, batch 128": cifar10}
+  args = common.arguments(
+    __doc__,
+    steps=(100, 2, "that are timed, a multiple of --log_every"),
+    log_every=(50, 2, "steps"),
+    batch=(128, 16, "pictures of CIFAR-10's size"),
+    width=(16, 4, "channels of its first stage"),
+    repeats=(5, 1, "of each"),
+  )
+  cifar10, digits = (
+    common.config(name, quick=args.quick)
+    for name in ("simclr_cifar10", "simclr_digits")
+  )
+  cifar10.batch_size, cifar10.encoder.width = args.batch, args.width
+  small = f"simclr_cifar10, width {args.width}, batch {args.batch}"
+  cases = {"simclr_digits": digits, small: cifar10}
   with tempfile.TemporaryDirectory() as cache:  # the loop compiles in every repeat
     jax.config.update("jax_compilation_cache_dir", cache)
     for name, config in cases.items():
-      setting = Setting(config, args.steps)
+      setting = Setting(config, args.steps, args.log_every)
       ours, bare = common.medians(args.repeats, setting.loop, setting.bare)
       facts = {"steps": args.steps, "repeats": args.repeats}
       common.report(f"step in the loop, {name}", ours, "bare step", bare, **facts)

@@ -19,7 +19,6 @@ torch_peers = common.peer("torch_peers")
 
 DIM = 128
 TEMPERATURE = 0.1
-REPEATS = 9
 TOO_MUCH = 4000  # MB of temporaries with which a peer is compiled, but not run
 
 
@@ -43,7 +42,7 @@ def torch_run(name, *args):
   return torch_peers.value_and_grad(loss, *args, temperature=TEMPERATURE)
 
 
-def nt_xent(batch_size):
+def nt_xent(batch_size, repeats):
   z = normal(batch_size, 2, DIM)
   rows = z.reshape(-1, DIM)
   labels = jnp.repeat(jnp.arange(batch_size), 2)
@@ -57,12 +56,12 @@ def nt_xent(batch_size):
     theirs = f"needs {their_memory:.0f} MB"
   case = f"nt_xent, {batch_size} x 2 rows"
   peers = {"PyTorch (CPU)": torch_run("nt_xent", rows), "optax": theirs}
-  common.compare(case, ours, peers, REPEATS)
+  common.compare(case, ours, peers, repeats)
   figures = {"temporary_mb": memory}, "optax", {"temporary_mb": their_memory}
   common.report(f"{case}, memory", *figures)
 
 
-def info_nce(batch_size, queue_size):
+def info_nce(batch_size, queue_size, repeats):
   query, key, queue = np.split(
     normal(2 * batch_size + queue_size, DIM), [batch_size, 2 * batch_size]
   )
@@ -72,13 +71,20 @@ def info_nce(batch_size, queue_size):
   )
   theirs = torch_run("info_nce", query, key, queue)
   case = f"info_nce, {batch_size} rows, queue of {queue_size}"
-  common.compare(case, ours, {"PyTorch (CPU)": theirs}, REPEATS)
+  common.compare(case, ours, {"PyTorch (CPU)": theirs}, repeats)
 
 
 def main():
-  nt_xent(512)
-  nt_xent(2048)
-  info_nce(256, 65536)
+  args = common.arguments(
+    __doc__,
+    batches=((512, 2048), (16, 32), "pictures of NT-Xent, of 2 views each"),
+    queries=(256, 16, "of InfoNCE"),
+    queue=(65536, 64, "keys of InfoNCE"),
+    repeats=(9, 1, "of each"),
+  )
+  for batch_size in args.batches:
+    nt_xent(batch_size, args.repeats)
+  info_nce(args.queries, args.queue, args.repeats)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,6 @@ First from ready views on, beside the same step in PyTorch; then with the views 
 the step, beside ours without: what the ratio has above 1 is what they cost.
 """
 
-import argparse
-
 import common
 import jax
 import numpy as np
@@ -17,8 +15,8 @@ from ssljax import data, recipe
 torch_peers = common.peer("torch_peers")
 
 
-def build(batch_size, width):
-  config = common.config("simclr_cifar10")
+def build(batch_size, width, quick):
+  config = common.config("simclr_cifar10", quick=quick)
   config.batch_size = batch_size
   config.encoder.width = width
   config.optimizer = {"name": "sgd", "learning_rate": 0.1}
@@ -40,8 +38,8 @@ def stepper(parts, batch):
   return run
 
 
-def measure(batch_size, width, repeats):
-  config, parts = build(batch_size, width)
+def measure(batch_size, width, repeats, quick):
+  config, parts = build(batch_size, width, quick)
   rng = np.random.default_rng(0)
   batch = data.zeros(data.spec(data.Pictures(config.data.size)), batch_size)
   batch["image"] = rng.integers(0, 256, batch["image"].shape, np.uint8)
@@ -56,13 +54,14 @@ def measure(batch_size, width, repeats):
 
 
 def main():
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("--batch", type=int, default=64, help="pictures, of 2 views each")
-  parser.add_argument("--widths", type=int, nargs="+", default=[64, 16])
-  parser.add_argument("--repeats", type=int, default=9)
-  args = parser.parse_args()
+  args = common.arguments(
+    __doc__,
+    batch=(64, 4, "pictures, of 2 views each"),
+    widths=((64, 16), (4,), "channels of the first stage"),
+    repeats=(9, 1, "of each"),
+  )
   for width in args.widths:
-    measure(args.batch, width, args.repeats)
+    measure(args.batch, width, args.repeats, args.quick)
 
 
 if __name__ == "__main__":
