@@ -1,22 +1,45 @@
-"""Eight virtual CPU devices, strict types and ranks, warnings are errors."""
+"""Eight virtual CPU devices, strict types and ranks; several files on all cores.
+
+`pytest` alone takes as many processes as there are cores and memory for; `pytest
+tests/x.py`, `-n0` and `--pdb` take one. XLA_FLAGS of the caller hold everywhere.
+"""
 
 import os
 import pathlib
 
-os.environ["XLA_FLAGS"] = (
-  os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+DEVICES = "--xla_force_host_platform_device_count"
+# Programs here compile for longer than they run, and these make that three times
+# shorter; those of the notebooks are compiled as for everybody.
+QUICK = (
+  "--xla_cpu_use_fusion_emitters=false",
+  "--xla_cpu_parallel_codegen_split_count=1",
 )
+CALLERS = tuple(
+  flag
+  for flag in os.environ.get("XLA_FLAGS", "").split()
+  if flag not in QUICK and not flag.startswith(DEVICES)
+)
+
+
+def xla_flags(devices: int) -> str:
+  """XLA_FLAGS of a process that has so many virtual devices."""
+  return " ".join((*QUICK, *CALLERS, f"{DEVICES}={devices}"))
+
+
+os.environ["XLA_FLAGS"] = xla_flags(8)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import jax
+import joblib
 import orbax.checkpoint as ocp
+import psutil
+import pytest
 
 CACHE = pathlib.Path(__file__).parent.parent / ".cache" / "jax"
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# Programs here compile for longer than they run; those of the notebooks are optimised.
 jax.config.update("jax_disable_most_optimizations", True)
 jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
@@ -25,3 +48,35 @@ jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 # Eight devices of one process: cutting small arrays in eight to save takes longer.
 WHOLE = ocp.type_handlers.ArrayHandler(use_replica_parallel=False)
 ocp.type_handlers.register_type_handler(jax.Array, WHOLE, override=True)
+
+MEMORY = 3 * 2**30  # bytes that a worker and the processes it starts take at most
+MOST_WORKERS = 16  # the longest files take as long whatever the number
+LONGEST = (  # first, or a core waits for one of them at the end
+  "test_notebooks",
+  "test_configs",
+  "test_contract",
+  "test_benchmarks",
+  "test_resume",
+  "test_processes",
+)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+  """Asks xdist for workers, unless the command line says how, or names one file."""
+  option = config.option
+  files = {argument.partition("::")[0] for argument in config.args}
+  one_file = len(files) == 1 and files.pop().endswith(".py")
+  alone = one_file or option.usepdb or option.trace or option.collectonly
+  in_worker = hasattr(config, "workerinput")
+  if alone or in_worker or getattr(option, "numprocesses", 0) is not None:
+    return
+  room = psutil.virtual_memory().available // MEMORY
+  option.numprocesses = max(1, min(joblib.cpu_count(), room, MOST_WORKERS))
+  option.dist, option.loadscopereorder = "loadfile", False
+
+
+def pytest_collection_modifyitems(items):
+  """Puts the longest files first."""
+  place = {name: number for number, name in enumerate(LONGEST)}
+  items.sort(key=lambda item: place.get(item.path.stem, len(place)))

@@ -112,7 +112,7 @@ def test_a_restored_run_goes_on_as_if_it_had_not_stopped(name, tmp_path):
   built = tiny.parts(name)
   _, layout, _ = tiny.program(built, 8)
   saved, _ = tiny.step(built, tiny.first_state(built), 8)
-  shapes = jax.eval_shape(built.init, tiny.batch(built.method.input))
+  shapes = tiny.shapes(built)
   with Checkpoints(tmp_path) as checkpoints:
     checkpoints.save(1, jax.device_put(saved, layout), {})
     checkpoints.manager.wait_until_finished()

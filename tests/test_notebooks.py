@@ -1,8 +1,8 @@
 """Notebooks run from top to bottom, as a person runs them, and show pictures."""
 
-import os
 import pathlib
 
+import conftest
 import nbclient
 import nbformat
 import pytest
@@ -24,15 +24,13 @@ def code(notebook):
 def own_process(tmp_path, monkeypatch):
   """One device, files in a folder that goes away, programs compiled once."""
   cache = {
-    "compilation_cache_dir": ROOT / ".cache" / "jax",
+    "compilation_cache_dir": conftest.CACHE,
     "persistent_cache_min_compile_time_secs": 0.2,
     "persistent_cache_min_entry_size_bytes": 0,
   }
   for name, value in cache.items():
     monkeypatch.setenv(f"JAX_{name.upper()}", str(value))
-  flags = os.environ["XLA_FLAGS"].split()
-  alone = [flag for flag in flags if "host_platform_device_count" not in flag]
-  monkeypatch.setenv("XLA_FLAGS", " ".join(alone))
+  monkeypatch.setenv("XLA_FLAGS", " ".join(conftest.CALLERS))
   monkeypatch.setenv("TMPDIR", str(tmp_path))
   monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
 

@@ -6,6 +6,7 @@ import shutil
 import socket
 
 import command_line
+import conftest
 import kill_and_resume
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ def by_two_processes(*line: str) -> list[str]:
   processes = [
     command_line.start(
       *line,
-      XLA_FLAGS="--xla_force_host_platform_device_count=4",
+      XLA_FLAGS=conftest.xla_flags(4),
       JAX_COORDINATOR_ADDRESS=f"127.0.0.1:{port}",
       JAX_NUM_PROCESSES="2",
       JAX_PROCESS_ID=str(i),

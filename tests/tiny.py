@@ -93,12 +93,21 @@ def first_state(built: recipe.Recipe):
   return jax.device_get(jax.jit(built.init)(batch(built.method.input)))
 
 
+def shapes(built: recipe.Recipe):
+  """What `first_state` holds, by shape and dtype alone."""
+  return jax.tree.map(_shape, first_state(built))
+
+
+def _shape(x: np.ndarray) -> jax.ShapeDtypeStruct:
+  return jax.ShapeDtypeStruct(x.shape, x.dtype)
+
+
 @functools.cache
 def program(built: recipe.Recipe, devices: int):
   """The step as `train` runs it -> compiled, its layout, its mesh."""
   mesh = sharding.make_mesh(jax.devices()[:devices])
   examples = batch(built.method.input)
-  state = jax.eval_shape(built.init, examples)
+  state = shapes(built)
   layout = sharding.state_sharding(state, mesh)
   stacked = jax.tree.map(lambda x: x[None], examples)
   count = np.int32(1)
