@@ -4,12 +4,13 @@
 tests/x.py`, `-n0` and `--pdb` take one. XLA_FLAGS of the caller hold everywhere.
 """
 
+import gc
 import os
 import pathlib
 
 DEVICES = "--xla_force_host_platform_device_count"
 # Programs here compile for longer than they run, and these make that three times
-# shorter; those of the notebooks are compiled as for everybody.
+# shorter. (XLA ends a process at a flag it does not know: to drop with a newer one.)
 QUICK = (
   "--xla_cpu_use_fusion_emitters=false",
   "--xla_cpu_parallel_codegen_split_count=1",
@@ -41,6 +42,8 @@ CACHE = pathlib.Path(__file__).parent.parent / ".cache" / "jax"
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_disable_most_optimizations", True)
+gc.freeze()
+gc.set_threshold(200_000, 20, 100)  # tracing makes millions of objects that stay
 jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)

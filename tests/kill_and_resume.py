@@ -24,7 +24,7 @@ from ssljax import writer
 def compare(one: pathlib.Path, other: pathlib.Path) -> None:
   """AssertionError where two runs' folders differ in what they computed."""
   assert metrics(one) == metrics(other)
-  a, b = final_state(one), final_state(other)
+  a, b = state(one), state(other)
   assert a.keys() == b.keys()
   assert len(a) > 10
   for path, x in a.items():
@@ -37,10 +37,10 @@ def metrics(folder: pathlib.Path) -> list[dict]:
   return [{k: v for k, v in r.items() if k != "images_per_second"} for r in rows]
 
 
-def final_state(folder: pathlib.Path) -> dict[str, np.ndarray]:
-  """Every array of the newest checkpoint, by its path."""
+def state(folder: pathlib.Path, step: int | None = None) -> dict[str, np.ndarray]:
+  """Every array of the checkpoint at `step`, or of the newest, by its path."""
   steps = [int(p.name) for p in (folder / "checkpoints").iterdir() if p.name.isdigit()]
-  path = folder / "checkpoints" / str(max(steps)) / "state"
+  path = folder / "checkpoints" / str(max(steps) if step is None else step) / "state"
   with ocp.PyTreeCheckpointer() as checkpointer:
     leaves = checkpointer.metadata(path).item_metadata.tree
     as_numpy = ocp.RestoreArgs(restore_type=np.ndarray)  # whatever mesh wrote it

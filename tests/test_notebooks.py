@@ -1,15 +1,12 @@
 """Notebooks run from top to bottom, as a person runs them, and show pictures."""
 
-import pathlib
-
+import command_line
 import conftest
 import nbclient
 import nbformat
 import pytest
 
-ROOT = pathlib.Path(__file__).parent.parent
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-MOST_SECONDS = 180  # of a cell; slow machines share their cores
+NOTEBOOKS = sorted((command_line.ROOT / "notebooks").glob("*.ipynb"))
 
 
 def read(path):
@@ -23,14 +20,9 @@ def code(notebook):
 @pytest.fixture
 def own_process(tmp_path, monkeypatch):
   """One device, files in a folder that goes away, programs compiled once."""
-  cache = {
-    "compilation_cache_dir": conftest.CACHE,
-    "persistent_cache_min_compile_time_secs": 0.2,
-    "persistent_cache_min_entry_size_bytes": 0,
-  }
-  for name, value in cache.items():
-    monkeypatch.setenv(f"JAX_{name.upper()}", str(value))
-  monkeypatch.setenv("XLA_FLAGS", " ".join(conftest.CALLERS))
+  for name, value in command_line.QUICK.items():
+    monkeypatch.setenv(name, value)
+  monkeypatch.setenv("XLA_FLAGS", conftest.xla_flags(1))
   monkeypatch.setenv("TMPDIR", str(tmp_path))
   monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
 
@@ -39,7 +31,9 @@ def own_process(tmp_path, monkeypatch):
 def test_a_notebook_runs_and_shows_its_pictures(path, own_process):
   notebook = read(path)
   where = {"metadata": {"path": str(path.parent)}}
-  nbclient.NotebookClient(notebook, timeout=MOST_SECONDS, resources=where).execute()
+  nbclient.NotebookClient(
+    notebook, timeout=command_line.LONGEST, resources=where
+  ).execute()
   shown = [
     output
     for cell in code(notebook)

@@ -16,6 +16,11 @@ import ssljax
 LINE = (
   "--config=configs/moco_v2_cifar10.py:smoke",
   "--config.optimizer.learning_rate.base=1e-3",  # rounding must not grow by itself
+  "--config.encoder.width=4",  # the fewer activations, the fewer near a kink
+  "--config.augment.size=8",
+  "--config.log_every=1",
+  "--config.checkpoint.every_steps=1",
+  "--config.checkpoint.keep=6",
 )
 
 
@@ -35,7 +40,7 @@ def by_two_processes(*line: str) -> list[str]:
     for i in range(2)
   ]
   try:
-    told = [process.communicate(timeout=240) for process in processes]
+    told = [process.communicate(timeout=command_line.LONGEST) for process in processes]
   finally:
     for process in processes:
       process.kill()
@@ -57,14 +62,19 @@ def two(tmp_path_factory):
 def test_two_processes_compute_what_one_does_and_one_of_them_writes(two, tmp_path):
   code, _, errors = command_line.run(*LINE, f"--workdir={tmp_path}")
   assert code == 0, errors
-  expected, found = map(kill_and_resume.metrics, (tmp_path, two))
-  for row, other in zip(expected[:3], found, strict=False):  # the last one is kNN's
-    assert other == pytest.approx(row, rel=1e-5 if row["step"] == 2 else 1e-4)
-  expected, found = map(kill_and_resume.final_state, (tmp_path, two))
-  for path in expected:
-    np.testing.assert_allclose(
-      found[path], expected[path], rtol=1e-3, atol=1e-4, err_msg=path
-    )
+  # From one and the same state: the gradient too, which SGD's momentum is by then.
+  first, *later = zip(*map(kill_and_resume.metrics, (tmp_path, two)), strict=True)
+  assert first[1] == pytest.approx(first[0], rel=1e-5)
+  expected, found = (kill_and_resume.state(folder, 1) for folder in (tmp_path, two))
+  for path, x in expected.items():
+    np.testing.assert_allclose(found[path], x, rtol=1e-4, atol=1e-6, err_msg=path)
+  # Later states differ by roundings. What the network computes is continuous in them;
+  # its gradient is not: an activation at the kink of its ReLU is on either side.
+  *later, knn = later
+  assert knn[0].keys() == knn[1].keys()
+  for expected, found in later:
+    smooth = {name: x for name, x in expected.items() if name != "grad_norm"}
+    assert found == pytest.approx(smooth | {"grad_norm": found["grad_norm"]}, rel=1e-4)
 
 
 def test_two_processes_judge_as_one_does_and_one_of_them_writes(two):

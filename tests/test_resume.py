@@ -61,7 +61,7 @@ def test_sigterm_saves_and_the_same_line_goes_on(tmp_path):
   while process.poll() is None and not has_begun(tmp_path):
     time.sleep(0.05)
   process.send_signal(signal.SIGTERM)
-  output, errors = process.communicate(timeout=120)
+  output, errors = process.communicate(timeout=command_line.LONGEST)
   assert process.returncode == 0, errors
   (said,) = (s for s in output.splitlines() if s.startswith("Stopped at step"))
   saved = max(int(p.name) for p in (tmp_path / "checkpoints").iterdir())
