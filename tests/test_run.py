@@ -56,7 +56,7 @@ def test_a_run_from_any_folder_goes_to_runs_and_the_configs_name(tmp_path):
 def test_several_steps_a_dispatch_are_the_same_steps(tmp_path):
   folders = tmp_path / "1", tmp_path / "3"
   for k, folder in zip((1, 3), folders, strict=True):
-    # Log points and checkpoints cut dispatches; no kink of a ReLU for roundings to cross.
+    # Log points and checkpoints cut dispatches. No ReLU, whose kink roundings cross:
     config = smoke("mae_cifar10", steps_per_dispatch=k)
     rows = ssljax.train_and_evaluate(config, folder)
   for one, other in zip(*map(kill_and_resume.metrics, folders), strict=True):
