@@ -4,8 +4,9 @@
     python run.py --config configs/simclr_v2_cifar10.py:cpu    # reduced, without a GPU
 
 Not from a paper: v2 was published on ImageNet only. From its author come learning
-rate and temperature for CIFAR-10 without a memory (google-research/simclr, issue
-166), from MoCo's demo the queue. Ours: not yet run in full.
+rate and temperature for CIFAR-10 without a memory (google-research/simclr, issue 166,
+with a head of two layers, 64 wide at its end), from MoCo's demo the queue. Ours: not
+yet run in full.
 """
 
 from configs import common, simclr_cifar10

@@ -93,7 +93,10 @@ WRONG = [  # what is wrong with the config, and what must be said of it
   (dict(method__bn_shuffle="no"), r"bn_shuffle='no' must be one of strided, permute"),
   (dict(batch_size=36), r"batch_size=36 must be a multiple of the 8 devices; try 32"),
   (dict(batch_size=2048), r"batch_size=2048 is larger than the 1437 pictures"),
-  (dict(steps=None, epochs=10**9), r"epochs=1e\+09 are .* steps, and a run has at most"),
+  (
+    dict(steps=None, epochs=10**9),
+    r"epochs=1e\+09 are .* steps, and a run has at most",
+  ),
   (dict(data__name="digts"), r"data\.name='digts' is neither .*digits"),
   (dict(data__name="folder"), r"data\.dir is empty"),
   (dict(data__name="folder", data__dir="/none"), r"data\.dir='/none' is no folder"),
