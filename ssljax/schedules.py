@@ -159,7 +159,8 @@ def epoch_cosine(
 
   Epoch e of E is at e / E of the way from `base` to `end`. The first `warmup_epochs`
   rise by steps instead, from `start` to the cosine's value at the last of them, or to
-  `base` where the run is no longer than that.
+  `base` where the run is no longer than that. A run of one epoch, all of which would be
+  at `end`, stays at `base`.
   """
   total = plan.total_steps / plan.steps_per_epoch
 
@@ -175,7 +176,7 @@ def epoch_cosine(
     return jnp.where(
       epoch <= warmup_epochs,
       start + (peak - start) * rise,
-      fall(jnp.minimum(epoch, total)),
+      fall(jnp.minimum(epoch, total)) if total > 1 else base,
     )
 
   return schedule

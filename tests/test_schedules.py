@@ -71,6 +71,12 @@ def test_mocos_demo_counts_epochs_from_one_and_ends_at_zero():
   )
 
 
+@pytest.mark.parametrize("steps", [2, 5])
+def test_a_run_of_one_epoch_by_epochs_from_one_is_not_at_its_end(steps):
+  plan = plan_of(1, 5)._replace(total_steps=steps)
+  same(run({"kind": "epoch_cosine", "base": 0.06}, plan), np.full(steps, 0.06))
+
+
 def test_lightly_warms_up_from_its_first_step_and_reaches_the_end():
   o = oracle("15_sched_lightly_0")
   reach = {"kind": "cosine", "per": "epoch", "inclusive": True, "to_last": True}
