@@ -4,7 +4,7 @@ The operations (`image.py`) are torchvision's, as in most official code, or with
 those of SimCLR's or BYOL's own: there resizing does not antialias, a blur sees black
 beyond the edge, contrast is about each channel's mean, saturation is HSV's, and BYOL's
 brightness is added. SimCLR's does not normalise either: mean 0, std 1. Boxes are
-torchvision's for all: SimCLR's code tries a hundred, of ratios that are uniform, and
+torchvision's for all: SimCLR's code tries a hundred, of uniform ratio and height, and
 takes the whole picture after; BYOL's tries one and clips its sides to the picture.
 Runs on the device, inside the train step.
 """
