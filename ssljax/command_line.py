@@ -54,6 +54,8 @@ def load(argument: str, home: pathlib.Path) -> tuple[str, ConfigDict]:
   spec = importlib.util.spec_from_file_location(f"config_{file.stem}", file)
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
+  if not hasattr(module, "get_config"):
+    raise ConfigError(f"--config={path} defines no get_config(variant), as configs do")
   if variant and not inspect.signature(module.get_config).parameters:
     raise ConfigError(f"config {file.stem} has no variants, and ':{variant}' is one")
   try:
@@ -172,6 +174,8 @@ def _parse(flag: str, text: str, old: Any) -> Any:
     return tuple(_literal(item) for item in items if item)
   if isinstance(value, dict):
     return ConfigDict(value)
+  if isinstance(old, int) and isinstance(value, float) and value.is_integer():
+    return int(value)  # 1e5 steps
   if isinstance(old, (int, float, ConfigDict)) and isinstance(value, str):
     allowed = "a number or a dict" if isinstance(old, ConfigDict) else "a number"
     raise ConfigError(f"{flag}={text} must be {allowed}")
@@ -210,7 +214,9 @@ def _variants(file: pathlib.Path) -> list[str]:
 
 
 def _claim(file: pathlib.Path) -> str:
-  """From the published figure on, or else the docstring's last paragraph."""
-  text = " ".join(_docstring(file).split("\n\n")[-1].split())
+  """The docstring's paragraph of what was reached, from the published figure on."""
+  paragraphs = _docstring(file).split("\n\n")
+  reached = next((p for p in paragraphs if "Ours: " in p), paragraphs[-1])
+  text = " ".join(reached.split())
   found = CLAIM.search(text)
   return text[found.start() :] if found else text

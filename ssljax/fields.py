@@ -131,8 +131,7 @@ def check(group: Group, values: Mapping) -> None:
   check_names(group.owner, values, group.fields, needed)
   for name, value in values.items():
     path = join(group.path, name)
-    where = f"; it is set by --config.{path}"
-    check_value(path, value, group.fields[name].hint, where)
+    check_value(path, value, group.fields[name].hint, flag="--config.")
 
 
 def given(group: Group, values: Mapping) -> dict[str, Any]:
@@ -166,14 +165,16 @@ def checked(path: str) -> Callable:
   return decorate
 
 
-def check_value(path: str, value: Any, hint: Any, where: str = "") -> None:
+def check_value(path: str, value: Any, hint: Any, flag: str = "") -> None:
   """ConfigError unless the value of the field at `path` is as its annotation says.
 
-  `where` ends the sentence: how the value is set.
+  `flag`, what stands before a path where it is set, ends the sentence with that.
   """
   wrong = ranges.problem(path, value, hint)
   if wrong is not None:
     near = _hint(str(wrong.value), wrong.names)
+    field, *_ = wrong.path.split("[")  # a tuple is set as a whole
+    where = f"; it is set by {flag}{field}" if flag else ""
     raise ConfigError(
       f"{wrong.path}={wrong.value!r} must be {wrong.allowed}{near}{where}"
     )

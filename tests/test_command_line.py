@@ -25,7 +25,7 @@ def typed(*arguments, config="simclr_digits"):
   ("argument", "read", "value"),
   [
     ("--config.batch_size=64", lambda c: c.batch_size, 64),
-    ("--config.batch_size=1e2", lambda c: c.batch_size, 100.0),
+    ("--config.batch_size=1e2", lambda c: c.batch_size, 100),
     ("--config.epochs=0.5", lambda c: c.epochs, 0.5),
     ("--config.data.in_memory=false", lambda c: c.data.in_memory, False),
     ("--config.data.dir=~/a=b, c", lambda c: c.data.dir, "~/a=b, c"),
@@ -55,7 +55,9 @@ def typed(*arguments, config="simclr_digits"):
   ],
 )
 def test_a_value_means_what_its_field_takes(argument, read, value):
-  assert read(typed(argument)) == value
+  found = read(typed(argument))
+  assert found == value
+  assert type(found) is type(value)
 
 
 def test_a_value_may_stand_behind_a_space_and_the_last_one_wins():
@@ -118,6 +120,7 @@ def test_a_config_of_this_folder_comes_first(tmp_path, monkeypatch):
     ("configs/simclr_cifr10.py", r"did you mean configs/simclr_cifar10\.py\?"),
     ("eval/linear_mco", r"did you mean configs/eval/linear_moco\.py\?"),
     ("nothing_like_it_at_all", r"is no file, here or in .*; --help lists all recipes"),
+    ("ssljax/core.py", r"core\.py defines no get_config"),
     ("simclr_digits:tiny", r"config variant ':tiny' must be one of: smoke"),
   ],
 )

@@ -158,6 +158,8 @@ def test_a_number_that_cannot_be_is_named_with_its_value(name, path, value):
     room(config).check(config)
   shown = value[-1] if isinstance(value, tuple) else value
   assert repr(shown) in str(raised.value)
+  if path != "batch_size":
+    assert str(raised.value).endswith(f"; it is set by --config.{path}")
 
 
 @pytest.mark.parametrize(
