@@ -58,6 +58,7 @@ def get_config(variant: str = ""):
     width = c.encoder.width
     common.cpu(c, batch_size=128, epochs=20 if variant == "cpu_10pct" else 60)
     c.encoder.width = width
+    c.method.classifier = dict(init_std=0.01)  # as it was measured
     c.optimizer.learning_rate = dict(kind="cosine", base=1e-3)
     c.evals.every_epochs = 0
   return common.finish(c, variant, "10pct", "cpu", "cpu_10pct")
