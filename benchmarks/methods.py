@@ -8,7 +8,8 @@ width, or a ViT of that size; a tenth of the steps warms up), then fits a linear
 classifier. They cost about five core-minutes each, and up to ten for the slow starters,
 which have three seeds. A run that is there is not run again, one that was
 stopped goes on. Needs CIFAR-10 where TFDS finds it and, for the rows of sound,
-SPOKEN_DIGIT_DIR: a folder of recordings.
+SPOKEN_DIGIT_DIR: a folder of recordings. `--quick` needs neither: it is one recipe's
+`:smoke` form on digits, and shows that all of this runs.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import pathlib
 import statistics
 import subprocess
 import sys
+import tempfile
 
 import common
 import jax
@@ -58,6 +60,7 @@ STEPS = {  # config -> steps of its batch
 }
 SLOW = "cpc_image", "byol_cifar10", "simsiam_cifar10", "dino_cifar10", "tico_cifar10"
 THRICE = "moco_v2_cifar10", "simclr_cifar10", "supervised_cifar10", *SLOW
+QUICK = "simclr_cifar10"
 
 
 def run(*flags):
@@ -75,7 +78,8 @@ def judge(workdir):
   mesh = sharding.make_mesh()
   trained, parts, state, spec, *_ = encoder.restore(workdir, mesh)
   with trained.unlocked():
-    trained.data.train_split = "" if trained.data.name == "audio" else "train"
+    whole = {"audio": "", "digits": ""}
+    trained.data.train_split = whole.get(trained.data.name, "train")
   judged = Judge(trained, parts, recipe.open_data(trained, workdir), mesh)
   blank = data.zeros(spec, trained.batch_size)
   first = dispatch.compile_init(parts.init, blank, mesh)()
@@ -104,32 +108,33 @@ def once(folder, name, scores, state):
   return json.loads(kept.read_text())
 
 
-def measure(name, seed, folder):
+def measure(name, seed, folder, form="cpu", steps=None):
   """Trains and judges one config, unless that was done -> its figures."""
+  steps = steps or STEPS[name]
   workdir = folder / f"{name}_{seed}"
   done = workdir / "figures.json"
   if not done.exists():
-    config = common.config(name, "cpu")
+    config = common.config(name, form)
     if name == SOUND:
       config.data.dir = os.environ["SPOKEN_DIGIT_DIR"]
     steps_per_epoch = len(recipe.open_data(config).train) // config.batch_size
     changes = {
       "seed": seed,
-      "steps": STEPS[name],
+      "steps": steps,
       "data.dir": config.data.dir,
-      "optimizer.learning_rate.warmup_epochs": STEPS[name] / 10 / steps_per_epoch,
+      "optimizer.learning_rate.warmup_epochs": steps / 10 / steps_per_epoch,
       "evals.every_epochs": 0,
       "evals.at_end": (),
     }
     flags = [f"--config.{field}={value}" for field, value in changes.items()]
     start = common.clock()
-    run("--config", f"configs/{name}.py:cpu", "--workdir", str(workdir), *flags)
+    run("--config", f"configs/{name}.py:{form}", "--workdir", str(workdir), *flags)
     cost = common.between(start, common.clock())["cpu_ms"] / 60e3
     today = datetime.date.today().isoformat()
-    figures = {"steps": STEPS[name], "core_minutes": cost, "date": today}
+    figures = {"steps": steps, "core_minutes": cost, "date": today}
     done.write_text(json.dumps(figures | {"results": judge(workdir)}, indent=2))
   figures = json.loads(done.read_text())
-  if figures["steps"] != STEPS[name]:
+  if figures["steps"] != steps:
     sys.exit(f"{workdir} holds {figures['steps']} steps; name another --folder")
   return figures
 
@@ -140,15 +145,15 @@ def spread(values):
   return text if len(values) == 1 else f"{text} ± {statistics.stdev(values):.1f}"
 
 
-def table(measured):
+def table(measured, form="cpu"):
   """Name -> figures of its seeds; as README shows it."""
   head = "config", "steps x batch", "core-minutes", "kNN", "linear", "random: kNN"
   head = *head, "linear", "run on"
   lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
   raw = {}
   for name, runs in measured.items():
-    batch = common.config(name, "cpu").batch_size
-    cells = [f"`{name}`", f"{STEPS[name]} x {batch}"]
+    batch = common.config(name, form).batch_size
+    cells = [f"`{name}`", f"{runs[0]['steps']} x {batch}"]
     cells.append(spread([r["core_minutes"] for r in runs]))
     for row in ("trained encoder", "random encoder"):
       for score in ("knn", "linear"):
@@ -171,10 +176,16 @@ def main():
     type=int,
     help=f"of each; default: three of {len(THRICE)} methods, one of others",
   )
+  parser.add_argument("--quick", action="store_true", help="one, on digits: it runs")
   parser.add_argument("--only", default="", help="configs, by commas; default: all")
   args = parser.parse_args()
   names = args.only.split(",") if args.only else list(STEPS)
   folder = args.folder.absolute()
+  if args.quick:
+    with tempfile.TemporaryDirectory() as folder:
+      figures = measure(QUICK, 0, pathlib.Path(folder), "smoke", steps=4)
+    print(table({QUICK: [figures]}, "smoke"))
+    return
   seeds = {name: args.seeds or (3 if name in THRICE else 1) for name in names}
   measured = {}
   for seed in range(max(seeds.values())):
