@@ -67,7 +67,7 @@ class Setting:
   def probe(self, batch_size, **fields):
     """-> a step of the grid's run, with `fields` of its method; and how many heads."""
     spec = self.source.spec(self.config.data.size)
-    trained = Trained(self.config, self.parts, self.state, spec, self.plan, "")
+    trained = Trained(self.config, self.parts, self.state, spec, self.plan, "", {})
     training = linear_grid.get_config().training
     training.batch_size = batch_size
     training.method.update(fields)

@@ -83,7 +83,7 @@ class Setting:
       contextlib.redirect_stdout(io.StringIO()),
     ):
       parts = self.config, self.parts, self.plan, self.mesh, self.judge, self.loader
-      train.Run(*parts, checkpoints, writer).train(state.replace(step=before))
+      train.Run(*parts, {}, checkpoints, writer).train(state.replace(step=before))
     return common.between(
       writer.at[self.config.log_every], writer.at[self.config.steps], self.steps
     )
