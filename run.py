@@ -70,4 +70,6 @@ def main(parsed: tuple) -> None:
 
 
 if __name__ == "__main__":
+  for stream in (sys.stdout, sys.stderr):  # names of files are of every alphabet
+    stream.reconfigure(errors="backslashreplace")
   app.run(main, flags_parser=parse)

@@ -224,9 +224,8 @@ def _hold_out(source: Folder) -> Splits:
   """A tenth of every class, at least one where it has two; the names decide which."""
 
   def rank(i):
-    return hashlib.sha256(
-      os.fsencode(pathlib.Path(source.files[i]).as_posix())
-    ).digest()
+    name = source.files[i].replace(os.sep, "/")
+    return hashlib.sha256(os.fsencode(name)).digest()
 
   by_class = collections.defaultdict(list)
   for i in sorted(range(len(source)), key=rank):
