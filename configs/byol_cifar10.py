@@ -26,9 +26,7 @@ def get_config(variant: str = ""):
   c.augment.interpolation = "bilinear"
   c.augment.blur_p = 0.0
 
-  c.encoder.name = "resnet18"
-  c.encoder.stem = "cifar"
-  c.encoder.start = "torch"  # lightly's ResNet leaves it at that
+  common.lightly_resnet18(c)
 
   c.method.name = "byol"
   c.method.tau = 0.99

@@ -67,6 +67,16 @@ def cifar10_statistics(c: ConfigDict) -> None:
   c.augment.std = (0.2023, 0.1994, 0.2010)
 
 
+def lightly_resnet18(c: ConfigDict) -> None:
+  """ResNet-18 as lightly's CIFAR-10 benchmark has it.
+
+  It leaves convolutions at PyTorch's start, and behind the stem's norm no ReLU: a
+  network made of its children loses the one that is no module.
+  """
+  c.encoder.name = "resnet18"
+  c.encoder.update(stem="cifar", stem_relu=False, start="torch")
+
+
 def simclr_pictures(c: ConfigDict, recipe: str = "simclr") -> None:
   """A recipe's views by the operations of SimCLR's code, which does not normalise."""
   c.augment.recipe = recipe
@@ -104,7 +114,7 @@ def cpu(c: ConfigDict, batch_size: int, epochs: int) -> None:
   c.epochs = epochs
   c.log_every = 10
   c.encoder.width = 16
-  for name in ("start", "stem_start", "zero_init_gamma"):
+  for name in ("start", "stem_start", "stem_relu", "zero_init_gamma"):
     if name in c.encoder:
       del c.encoder[name]  # torchvision's, from which short runs were tried
   if "ops" in c.augment:  # the same of views

@@ -26,9 +26,7 @@ def get_config(variant: str = ""):
   c.augment.jitter = (0.4, 0.4, 0.4, 0.1)  # strength 0.5
   c.augment.blur_p = 0.0
 
-  c.encoder.name = "resnet18"
-  c.encoder.stem = "cifar"
-  c.encoder.start = "torch"  # lightly's ResNet leaves it at that
+  common.lightly_resnet18(c)
 
   c.method.name = "dcl"
   c.method.temperature = 0.1

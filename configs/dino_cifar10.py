@@ -27,9 +27,7 @@ def get_config(variant: str = ""):
   c.augment.local_views = 0
   c.augment.blur_p = 0.0
 
-  c.encoder.name = "resnet18"
-  c.encoder.stem = "cifar"
-  c.encoder.start = "torch"  # lightly's ResNet leaves it at that
+  common.lightly_resnet18(c)
 
   c.method.name = "dino"
   c.method.student_temperature = 0.1

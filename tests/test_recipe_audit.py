@@ -90,6 +90,12 @@ def test_convolutions_start_as_the_official_network_s(name, block, stem):
     assert_allclose(kernel.var() * 9, LAWS[law](64, 96), rtol=0.02)
 
 
+@pytest.mark.parametrize("name", ["barlow", "byol", "dcl", "dino", "nnclr", "swav"])
+def test_lightlys_stem_has_no_relu(name):
+  """Its backbone is a Sequential of children, and that ReLU is a function."""
+  assert not config(f"{name}_cifar10").encoder.stem_relu
+
+
 ZEROED = [f"simclr_{n}" for n in ("cifar10", "imagenet", "v2_cifar10", "v2_imagenet")]
 
 

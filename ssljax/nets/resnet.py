@@ -123,6 +123,7 @@ class ResNet(Module):
   width: Count = 64
   stem: Annotated[str, OneOf(STEMS)] = "imagenet"
   stem_width: Number = 0  # channels; 0: `width` (CMC has 64 under every width)
+  stem_relu: bool = True  # behind its norm (lightly's benchmark has none)
   start: Annotated[str, OneOf(inits.KERNELS)] = "he_fan_out"
   stem_start: Annotated[str, OneOf(("", *inits.KERNELS))] = ""
   zero_init_gamma: bool = False  # last scale of each block: starts as the identity
@@ -156,7 +157,9 @@ class ResNet(Module):
       x = nn.relu(norm(name="stem_bn2")(x, train))
       kernel, stride = 3, 1
     x = stem(stem_width, kernel, stride, name="conv1")(x)
-    x = nn.relu(norm(name="bn1")(x, train))
+    x = norm(name="bn1")(x, train)
+    if self.stem_relu:
+      x = nn.relu(x)
     if self.stem == "imagenet":
       x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
     for i, size in enumerate(self.stage_sizes):

@@ -104,6 +104,21 @@ def test_zero_init_gamma_starts_every_block_as_its_shortcut():
   assert params["layer1_0"]["bn1"]["scale"].all()
 
 
+@pytest.mark.parametrize("relu", [True, False])
+def test_a_stem_may_have_no_relu(relu):
+  """Seen without blocks."""
+  net = ResNet18(stage_sizes=(), width=4, stem="cifar", stem_relu=relu)
+  image = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype(np.float32)
+  variables = jax.jit(net.init, static_argnums=2)(jax.random.key(0), image, False)
+  kernel = np.asarray(variables["params"]["conv1"]["kernel"])
+  x = np.pad(image, ((0, 0), (1, 1), (1, 1), (0, 0)))
+  y = sum(
+    x[:, i : i + 8, j : j + 8] @ kernel[i, j] for i in range(3) for j in range(3)
+  ) / np.sqrt(1 + 1e-5)
+  expected = (np.maximum(y, 0) if relu else y).mean((1, 2))
+  assert_allclose(net.apply(variables, image, False), expected, atol=1e-5)
+
+
 def test_with_layer_norm_a_picture_s_features_do_not_depend_on_the_batch():
   net = ResNet18(stage_sizes=(1, 1), width=4, stem="cifar", norm="layer")
   image = np.random.default_rng(0).normal(size=(4, 8, 8, 3)).astype(np.float32)
