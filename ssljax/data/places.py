@@ -13,6 +13,7 @@ EVAL = (
   ("val", "valid", "validation", "dev", "eval", "evaluation"),
   ("test", "testing"),
 )
+UNLABELLED = ("unlabelled", "unlabeled", "unsup", "unsupervised")
 WORDS = tuple(word for group in (*TRAIN, *EVAL) for word in group)
 LIKE_A_SPLIT = re.compile(rf"({'|'.join(WORDS)})([\W\d_].*)?", re.IGNORECASE)
 

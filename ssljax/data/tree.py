@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from absl import logging
 from tqdm import tqdm
 
-from ssljax.data import identity, layout
+from ssljax.data import identity, layout, places
 from ssljax.data.places import listed, printable
 from ssljax.data.source import Example, Source, Splits
 from ssljax.data.walk import Walk
@@ -72,8 +72,8 @@ def splits(kind: Kind, data_dir: str, train_split: str, eval_split: str) -> Spli
   Default: what is called like one, in any case (`places.TRAIN`, `places.EVAL`).
   Without an evaluation folder a tenth of every class is held out, chosen by the files'
   names; a pile without classes has no evaluation split. The classes are the first
-  level of folders, where there are two or more and most files lie in them. What is
-  left out is said aloud. Raises ValueError.
+  level of folders, where there are two or more and most files lie in them; one of them
+  called "unlabelled" is none. What is left out is said aloud. Raises ValueError.
   """
   if not data_dir:
     raise ValueError(
@@ -87,9 +87,13 @@ def splits(kind: Kind, data_dir: str, train_split: str, eval_split: str) -> Spli
       f"data.dir={str(root)!r} is no folder; give one with {kind.noun}{unpack}"
     )
   train_root, eval_root = layout.roots(root, kind.endings, train_split, eval_split)
-  without = {eval_root.name} if eval_root and train_root == root else ()
+  without = ()
+  if eval_root and train_root in eval_root.parents:
+    without = (os.path.relpath(eval_root, train_root),)
   train = _read(kind, train_root, without=without)
   if eval_root:
+    if eval_root == train_root:
+      logging.warning("Evaluated on what it is trained on: %s", train.name)
     return Splits(train, _read(kind, eval_root, train.class_names))
   return _hold_out(train) if train.num_classes else Splits(train, None)
 
@@ -117,12 +121,18 @@ def _read(
   number = {name: i for i, name in enumerate(classes)}
   if classes:
     files, owners = _sorted_in(kind, root, files, owners)
-    if stray := next((name for name in owners if name not in number), None):
+    strays = (name for name in owners if name not in number)
+    if stray := next((name for name in strays if not _is_unlabelled(name)), None):
       raise ValueError(
         f"data.eval_split: {stray!r} in {str(root)!r} is none of the {len(classes)} "
         "classes of the training split; sort its files into the same folders"
       )
   labels = [number.get(name, -1) for name in owners]
+  if classes and -1 in labels:
+    logging.warning(
+      "Without a label, in %s: %d of %d %s; they are trained on, not judged by",
+      *(printable(str(root)), labels.count(-1), len(labels), kind.noun),
+    )
   return Folder(root, files, labels, classes, kind.entry)
 
 
@@ -139,12 +149,15 @@ def _classes(
   counts = collections.Counter(owners)
   loose = counts.pop("", 0)
   name = printable(str(root))
+  labelled = [owner for owner in counts if not _is_unlabelled(owner)]
+  if len(labelled) > 1:
+    counts = collections.Counter({owner: counts[owner] for owner in labelled})
   if len(counts) > 1 and loose < counts.total():
-    if empty := sorted({printable(top) for top in tops} - counts.keys()):
+    if empty := sorted({printable(top) for top in tops} - set(owners)):
       logging.warning(
         "No classes of %s, for they hold no %s: %s", name, kind.noun, listed(empty)
       )
-    return tuple(sorted(counts))
+    return _told_apart(name, sorted(counts))
   if len(counts) > 1:
     logging.warning(
       "%s has no labels: %s of its %s lie beside its %d folders, more than in them",
@@ -158,6 +171,21 @@ def _classes(
       *(name, only, only),
     )
   return ()
+
+
+def _is_unlabelled(folder: str) -> bool:
+  return folder.casefold() in places.UNLABELLED
+
+
+def _told_apart(root: str, classes: list[str]) -> tuple[str, ...]:
+  """The same; says which of them a person may take for one."""
+  by_word = collections.defaultdict(list)
+  for name in classes:
+    by_word[name.casefold()].append(name)
+  for names in by_word.values():
+    if len(names) > 1:
+      logging.warning("Classes of %s that differ by case: %s", root, listed(names))
+  return tuple(classes)
 
 
 def _sorted_in(kind: Kind, root: pathlib.Path, files: list[str], owners: list[str]):
@@ -234,9 +262,10 @@ def _hold_out(source: Folder) -> Splits:
   alone = []
   for label, members in by_class.items():
     count = max(len(members) > 1, round(HELD_OUT * len(members)))
+    count = count if label >= 0 else 0
     parts[0].extend(members[count:])
     parts[1].extend(members[:count])
-    alone += [] if count else [source.class_names[label]]
+    alone += [] if count or label < 0 else [source.class_names[label]]
   if alone:
     logging.warning(
       "Classes of one example, which is trained on and not evaluated on: %s",

@@ -15,7 +15,7 @@ Place = tuple[int, int]  # device and inode: a folder, whatever leads to it
 class Walk:
   """Iterates over the files of some endings below a folder, as paths from there.
 
-  Hidden ones and what `without` names at the top are passed over. A folder that
+  Hidden ones and what `without` names, by their paths, are passed over. A folder that
   several links lead to is read once for each folder at the top, circles never.
   Afterwards `left_out` and `warn` tell what was met besides.
   """
@@ -67,7 +67,7 @@ class Walk:
 
   def _is_folder(self, entry: os.DirEntry, path: str, top: bool) -> bool:
     hidden = entry.name.startswith(".")
-    if hidden or not _safely(entry.is_dir) or (top and entry.name in self.without):
+    if hidden or not _safely(entry.is_dir) or path in self.without:
       return False
     if top:
       self.tops.append(path)

@@ -293,3 +293,36 @@ def test_a_thousand_classes_and_nested_ones(tmp_path):
     1000,
     list(range(1000)),
   )
+
+
+def test_a_folder_called_unlabelled_is_no_class_and_is_trained_on(tmp_path, caplog):
+  lay(tmp_path, *(f"{c}/{i}.png" for c in ("cat", "dog") for i in range(2)))
+  lay(tmp_path, *(f"Unlabeled/{i}.png" for i in range(30)))
+  splits = build(tmp_path)
+  assert splits.train.class_names == ("cat", "dog")
+  assert sorted(splits.train.labels) == [-1] * 30 + [0, 1]
+  assert sorted(splits.eval.labels) == [0, 1]
+  assert "Without a label" in caplog.text
+  assert "30 of 34 pictures" in caplog.text
+  assert "hold no pictures" not in caplog.text
+  lay(tmp_path / "b", "unlabelled/0.png", "cat/0.png")
+  assert build(tmp_path / "b").train.num_classes == 2  # there is no other to tell
+
+
+def test_classes_that_differ_by_case_are_said(tmp_path, caplog):
+  lay(tmp_path, "Cat/0.png", "cat/0.png", "dog/0.png")
+  assert build(tmp_path).train.class_names == ("Cat", "cat", "dog")
+  assert "differ by case: 'Cat', 'cat'" in caplog.text
+
+
+def test_an_evaluation_folder_inside_the_training_folder_is_not_trained_on(tmp_path):
+  lay(tmp_path, *classes(tmp_path, "all"), "all/held/test/cat/a.png")
+  splits = build(tmp_path, train_split="all", eval_split="all/held/test")
+  assert splits.train.class_names == ("cat", "dog")
+  assert [len(s) for s in splits] == [4, 1]
+
+
+def test_one_folder_to_train_and_to_evaluate_on_is_said(tmp_path, caplog):
+  lay(tmp_path, *classes(tmp_path, "all"))
+  build(tmp_path, train_split="all", eval_split="all")
+  assert "Evaluated on what it is trained on" in caplog.text
