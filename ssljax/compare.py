@@ -96,6 +96,8 @@ def results(runs: Mapping[str, Run]) -> list[Reached]:
     title, settings, _ = kind
     like = {other: json.loads(other) for name, other, _ in groups if name == title}
     note = _note(like[settings], differences(like))
+    while any((title, note) == (one.title, one.note) for one in reached):
+      note += "; other pictures"
     rows = _merged(
       {name: _rows(name, found["results"]) for name, found in group.items()}
     )

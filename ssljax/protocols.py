@@ -153,9 +153,12 @@ def training(case: Case, **numbers) -> dict[str, Any]:
   if word := transfer.shrink(c, len(splits.train), case.mesh.size):
     case.say(word)
   identity = provenance.identify(splits)
-  asked = {"data": c.data.to_dict(), "identity": identity, **transfer.origin(c)}
-  name = case.distinct_name(asked, lambda name: transfer.question(case.folder / name))
-  return {"name": name, **transfer.learn(c, case.folder / name, case.mesh)}
+  start = case.trained.identity
+  name = case.distinct_name(
+    {**transfer.question(c, start), "identity": identity},
+    lambda name: transfer.answered(case.folder / name, start),
+  )
+  return {"name": name, **transfer.learn(c, case.folder / name, case.mesh, start)}
 
 
 def progress(case: Case, *, k: Count = 10) -> dict[str, Any]:

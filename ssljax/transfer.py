@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from ssljax import augment, encoder, recipe, train
+from ssljax import augment, data, encoder, recipe, train
 from ssljax.encoder import Trained
 from ssljax.evals import classifier
 from ssljax.fields import ConfigError
@@ -23,6 +23,7 @@ from ssljax.judge import Judge
 PROBE = "linear_probe"
 # What every batch of pictures holds.
 PICTURES = ("image", "extent", "aspect", "label", "index")
+START = "starts_from.txt"  # the identity of a checkpoint
 NUMBERS = ("seed", "batch_size", "epochs", "steps", "augment", "optimizer")
 
 
@@ -82,8 +83,12 @@ def shrink(config: ConfigDict, examples: int, devices: int) -> str:
   return f"training.batch_size={asked}: {why}; it is {most} now."
 
 
-def learn(config: ConfigDict, workdir: pathlib.Path, mesh: Mesh) -> dict[str, Any]:
+def learn(
+  config: ConfigDict, workdir: pathlib.Path, mesh: Mesh, checkpoint: str
+) -> dict[str, Any]:
   """Trains what `compose` gave -> what it reached on the test split, looked at once.
+
+  `checkpoint` is the identity of the one that it starts from.
 
   -> {"numbers", "data", "results"}: "accuracy" in % and, above five classes,
   "accuracy_top5"; no row where the run was stopped early. Of linear heads: "linear" of
@@ -92,6 +97,8 @@ def learn(config: ConfigDict, workdir: pathlib.Path, mesh: Mesh) -> dict[str, An
   """
   check(config)
   train.train_and_evaluate(config, workdir)
+  if jax.process_index() == 0:
+    (workdir / START).write_text(checkpoint)
   trained, parts, state, _, plan, *_ = encoder.restore(workdir, mesh)
   numbers = {name: trained[name] for name in NUMBERS}
   numbers["method"] = {
@@ -125,20 +132,26 @@ def learn(config: ConfigDict, workdir: pathlib.Path, mesh: Mesh) -> dict[str, An
   return {**used, "results": rows, "head": heads[best], "grid": grid}
 
 
-def origin(config: ConfigDict) -> dict[str, Any]:
-  """What a run that `compose` gave starts from, as the "numbers" of a question."""
-  return {"numbers": {"of_step": config.pretrained.step}}
+def question(config: ConfigDict, checkpoint: str) -> dict[str, Any]:
+  """What a run that `compose` gave is asked, but for the identity of its data.
+
+  `checkpoint` is the identity of the one that it starts from: another may be of the
+  same step.
+  """
+  numbers = {"of_step": config.pretrained.step, "of": data.digest(checkpoint)[:6]}
+  return {"numbers": numbers, "data": config.data.to_dict()}
 
 
-def question(workdir: pathlib.Path) -> dict[str, Any] | None:
-  """What the run in `workdir` learns from what; None where there is none.
+def answered(workdir: pathlib.Path, checkpoint: str) -> dict[str, Any] | None:
+  """The question of the run that lies in `workdir`; None where there is none.
 
-  "numbers", "data" and, where it has a checkpoint that tells, "identity".
+  An older ssljax left no word of its start: that is taken to be `checkpoint`.
   """
   if not (workdir / "config.json").exists():
     return None
   config = ConfigDict(json.loads((workdir / "config.json").read_text()))
-  asked = {"data": config.data.to_dict(), **origin(config)}
+  start = workdir / START
+  asked = question(config, start.read_text() if start.exists() else checkpoint)
   known = encoder.learned(workdir)
   return {**asked, "identity": known} if known else asked
 

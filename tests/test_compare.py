@@ -4,7 +4,7 @@ from ml_collections import ConfigDict
 from test_html import Page
 
 import ssljax
-from ssljax import compare
+from ssljax import compare, html
 from ssljax.fields import ConfigError
 
 AT_THE_END = "At the end of training (on cifar10)"
@@ -132,6 +132,27 @@ def test_a_row_of_an_earlier_checkpoint_says_so(runs, tmp_path):
     "one",
     "other",
   ]
+
+
+def test_results_are_of_one_table_where_they_are_on_the_same_data(runs, tmp_path):
+  """Wherever it lies; other pictures in a folder of that name are other data."""
+  for i, run in enumerate(runs):
+    about = {"identity": {"train": {"names": "a", "times": i}}}
+    run_folder.write(run / "about.json", about)
+    (run / "evals" / "retrieval.json").unlink()
+    own = {"names": "a", "times": 9}, {"names": "b", "times": 9}
+    for name, identity in zip(("knn", "knn-b"), own, strict=True):
+      found = run_folder.retrieval(float(i)) | {"protocol": "knn", "evaluator": "knn"}
+      found |= {"identity": {"train": identity}, "own_data": identity["names"] == "a"}
+      found["data"]["dir"] = f"/mnt/{i}"
+      run_folder.write(run / "evals" / f"{name}.json", found)
+  read = {"one": html.read(runs[0]), "other": html.read(runs[1])}
+  reached = [one for one in compare.results(read) if "vote" in one.title]
+  assert len(reached) == 2
+  assert sorted(one.own for one in reached) == [False, True]
+  for one in reached:
+    assert {"one", "other"} < one.rows.keys()
+  assert len({one.note for one in reached}) == 2
 
 
 def test_checkpoints_bear_the_name_of_their_run(runs, tmp_path):

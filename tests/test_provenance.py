@@ -8,10 +8,11 @@ import socket
 import command_line
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 from PIL import Image
 
 import ssljax
-from ssljax import provenance
+from ssljax import provenance, transfer
 from ssljax.checkpoint import Checkpoints
 
 
@@ -133,6 +134,7 @@ def test_a_probe_is_of_the_pictures_it_is_asked_about(home, tmp_path):
   ssljax.evaluate(config)
   ssljax.evaluate(config)
   assert folders() == {"linear_moco"}
+  assert (tmp_path / "run/evals/linear_moco" / transfer.START).exists()
   for other in (
     {"data": {"dir": str(home / "other")}},
     {"data": {"held_out": 0.5}},
@@ -140,6 +142,27 @@ def test_a_probe_is_of_the_pictures_it_is_asked_about(home, tmp_path):
     before = folders()
     ssljax.evaluate(protocol("linear_moco", tmp_path / "run", training=fields, **other))
     assert len(folders()) == len(before) + 1, other
+
+
+def test_features_in_a_file_are_not_mixed_with_those_of_other_pictures(home, tmp_path):
+  shutil.copytree(home / "own", tmp_path / "own", copy_function=shutil.copyfile)
+  ssljax.evaluate(protocol("embed", home / "run", home / "own"), tmp_path / "out")
+  parts = {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "parts").iterdir()}
+  ssljax.evaluate(protocol("embed", home / "run", tmp_path / "own"), tmp_path / "out")
+  assert all(path.stat().st_mtime_ns == time for path, time in parts.items())
+  (tmp_path / "own" / "cat" / "0.bmp").rename(tmp_path / "own" / "dog" / "cat.bmp")
+  with pytest.raises(ssljax.ConfigError, match="holds features of other pictures; nam"):
+    ssljax.evaluate(protocol("embed", home / "run", tmp_path / "own"), tmp_path / "out")
+
+
+def test_a_probe_of_a_checkpoint_that_was_replaced_is_another(tmp_path):
+  config = ConfigDict({"pretrained": {"step": 6}, "data": {"name": "digits"}})
+  assert transfer.answered(tmp_path, "6 of 2") is None
+  (tmp_path / "config.json").write_text(config.to_json())
+  assert transfer.answered(tmp_path, "6 of 2") == transfer.question(config, "6 of 2")
+  (tmp_path / transfer.START).write_text("6 of 1")
+  assert transfer.answered(tmp_path, "6 of 2") == transfer.question(config, "6 of 1")
+  assert transfer.question(config, "6 of 1") != transfer.question(config, "6 of 2")
 
 
 def test_processes_that_read_other_data_are_refused_together(home, tmp_path):
