@@ -12,14 +12,26 @@ metrics.jsonl, TensorBoard events, checkpoints/, figures/. The same command line
 continues a run that was stopped.
 """
 
+import os
 import pathlib
 import signal
 import sys
 
-from absl import app, flags, logging
 
-import ssljax
-from ssljax import command_line
+def end(number: int, _=None) -> None:
+  """Ctrl-C or SIGTERM where there are no steps to save: a sentence, and no more."""
+  os.write(2, b"\nStopped: what was saved is whole, and the same line goes on.\n")
+  os._exit(128 + number)
+
+
+for number in (signal.SIGINT, signal.SIGTERM):  # first: the imports take seconds
+  if signal.getsignal(number) is not signal.SIG_IGN:
+    signal.signal(number, end)
+
+from absl import app, flags, logging  # noqa: E402
+
+import ssljax  # noqa: E402
+from ssljax import command_line, stop  # noqa: E402
 
 HOME = pathlib.Path(__file__).resolve().parent  # which has configs/
 CONFIG = flags.DEFINE_string(
@@ -57,6 +69,7 @@ def main(parsed: tuple) -> None:
   """Trains, or evaluates where the config names an evaluator."""
   if not flags.FLAGS["verbosity"].present:
     logging.set_verbosity(logging.WARNING)
+  stop.watch(end)
   name, config = parsed
   try:
     if FIELDS.value:
@@ -65,8 +78,10 @@ def main(parsed: tuple) -> None:
       ssljax.evaluate(config, WORKDIR.value)
     else:
       ssljax.train_and_evaluate(config, WORKDIR.value or f"runs/{name}")
-  except (ssljax.ConfigError, ssljax.TrainingDivergedError) as error:
+  except (ssljax.ConfigError, ssljax.RunError) as error:
     sys.exit(f"error: {error}")
+  if stop.answered == signal.SIGINT:  # what follows in a script shall not start
+    sys.exit(128 + signal.SIGINT)
 
 
 if __name__ == "__main__":

@@ -14,9 +14,10 @@ import common
 import jax
 import numpy as np
 
-from ssljax import data, dispatch, recipe, sharding, train
+from ssljax import data, dispatch, recipe, runs, sharding, stop, train
 from ssljax.checkpoint import Checkpoints
 from ssljax.judge import Judge
+from ssljax.loop import Run
 from ssljax.writer import Writer
 
 
@@ -78,12 +79,15 @@ class Setting:
     before = jax.device_put(np.int32(self.config.log_every - 1), state.step.sharding)
     with (
       tempfile.TemporaryDirectory() as folder,
+      stop.Stop() as stopping,
       Checkpoints(folder, **self.config.checkpoint) as checkpoints,
       Clock(folder, self.config, self.plan) as writer,
       contextlib.redirect_stdout(io.StringIO()),
     ):
       parts = self.config, self.parts, self.plan, self.mesh, self.judge, self.loader
-      train.Run(*parts, {}, checkpoints, writer).train(state.replace(step=before))
+      past = runs.History(0, ((0, self.plan.total_steps),))
+      run = Run(*parts, {}, checkpoints, writer, stopping, past, state, self.init)
+      run.train(state.replace(step=before))
     return common.between(
       writer.at[self.config.log_every], writer.at[self.config.steps], self.steps
     )

@@ -4,12 +4,14 @@ from ssljax.core import Aux, Method, TrainState, train_step
 from ssljax.encoder import load_encoder
 from ssljax.fields import ConfigError
 from ssljax.protocols import evaluate
-from ssljax.train import TrainingDivergedError, train_and_evaluate
+from ssljax.runs import RunError, TrainingDivergedError
+from ssljax.train import train_and_evaluate
 
 __all__ = [
   "Aux",
   "ConfigError",
   "Method",
+  "RunError",
   "TrainState",
   "TrainingDivergedError",
   "evaluate",

@@ -1,90 +1,289 @@
 """A run on disk: state, data position and config in one orbax checkpoint."""
 
+import contextlib
+import errno
+import hashlib
+import json
+import os
 import pathlib
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from absl import logging
 
-from ssljax.fields import as_path
+from ssljax import runs, sharding
+from ssljax.fields import ConfigError, as_path
+
+DIGESTS = "digests.json"  # in a checkpoint: {file: [bytes, SHA-256]} of all but
+TIMES = "_CHECKPOINT_METADATA"  # when it was written, where orbax notes the end last
+NEEDED = ("state", "meta")  # in a checkpoint that holds no digests
+DISK = (  # what a disk answers, also in the words of libraries
+  *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO),
+  *(errno.ESTALE, errno.ENODEV, errno.EACCES, errno.EPERM),
+)
+
+# What orbax logs with a traceback it raises as well, and that ends in a sentence.
+logging.get_absl_logger().addFilter(
+  lambda record: not (record.exc_info and "orbax" in record.pathname)
+)
 
 
 class Checkpoints:
   """The folder `workdir/checkpoints`; saves run in the background.
 
   A checkpoint appears under its step number only when it is whole, so a killed run
-  leaves whole ones alone.
+  leaves whole ones alone. What the disk does to it later its digests tell.
   """
 
-  def __init__(self, workdir: str | pathlib.Path, every_steps: int = 1, keep: int = 1):
-    """Keeps the newest `keep`; `every_steps` is the policy of `is_due`."""
+  def __init__(
+    self,
+    workdir: str | pathlib.Path,
+    every_steps: int = 1,
+    keep: int = 1,
+    owned: bool = False,
+  ):
+    """Keeps the newest `keep`; `every_steps` is the policy of `is_due`.
+
+    `owned`: nobody else writes there now, and what a killed run had begun goes.
+    """
     self.every_steps = every_steps
+    self.folder = as_path(workdir).absolute() / "checkpoints"
+    background = ocp.options.AsyncOptions(post_finalization_callback=self._digest)
     self.manager = ocp.CheckpointManager(
-      as_path(workdir).absolute() / "checkpoints",
+      self.folder,
       item_names=("state", "meta"),
-      options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True),
+      options=ocp.CheckpointManagerOptions(
+        max_to_keep=keep,
+        create=True,
+        cleanup_tmp_directories=owned,
+        async_options=background,
+      ),
     )
 
   @property
   def latest(self) -> int | None:
-    """The newest whole checkpoint's step."""
+    """The newest step, of a checkpoint that may still be under way."""
     return self.manager.latest_step()
 
   @property
   def steps(self) -> list[int]:
-    """Those of all whole checkpoints, the newest last."""
-    return sorted(self.manager.all_steps())
+    """Those of all that are there, the newest last, damaged or not."""
+    return sorted(int(p.name) for p in self.folder.iterdir() if p.name.isdigit())
+
+  def whole(self) -> list[int]:
+    """The steps of those that are as they were written; damaged ones are named."""
+    return [step for step in self.steps if not self._is_damaged(step)]
+
+  def choose(self, step: int = 0) -> int | None:
+    """`step`, or by 0 the newest that is as it was written; None: there is none.
+
+    Damaged ones are named on the way. ConfigError where that leaves none, or where
+    `step` is one of them.
+    """
+    if step:
+      if why := self.damage(step):
+        raise ConfigError(
+          f"step={step}: {self.folder / str(step)} is damaged ({why}); take another of "
+          f"{', '.join(map(str, self.steps))}, or 0 for the newest that is whole"
+        )
+      return step
+    for step in reversed(self.steps):
+      if not self._is_damaged(step):
+        return step
+    if self.steps:
+      newest = self.folder / str(self.steps[-1])
+      raise ConfigError(
+        f"{newest} is damaged ({self.damage(self.steps[-1])}) and no checkpoint before "
+        "it is whole; put back a copy of it, or name another folder"
+      )
+    return None
+
+  def damage(self, step: int) -> str:
+    """What the disk did to the checkpoint of `step`, as process 0 sees it; "": none."""
+    why = ""
+    if jax.process_index() == 0:
+      try:
+        why = self._damage(self.folder / str(step))
+      except (OSError, ValueError) as error:
+        why = str(error)
+    return sharding.told(why)
+
+  def set_aside(self, step: int) -> None:
+    """Gives way to a checkpoint of that step: nothing of it is lost, save its name."""
+    old = self.folder / str(step)
+    if jax.process_index() == 0:
+      for i in range(1, 100):
+        new = self.folder / f"damaged-{step}-{i}"
+        if not new.exists():
+          old.rename(new)
+          logging.warning("%s is now %s, and may be deleted", old, new.name)
+          break
+    sharding.told("")  # nobody looks before it is gone
+    self.manager.reload()
 
   def why_none(self) -> str:
     """What lies where there is no whole checkpoint, in a sentence."""
-    folder = pathlib.Path(self.manager.directory)
-    names = sorted(path.name for path in folder.iterdir())
+    names = sorted(path.name for path in self.folder.iterdir())
     if begun := [name for name in names if ocp.utils.TMP_DIR_SUFFIX in name]:
-      return f"{folder / begun[-1]} was begun, and is no whole checkpoint yet"
+      return f"{self.folder / begun[-1]} was begun, and is no whole checkpoint yet"
     if names:
-      return f"nothing in {folder} is a checkpoint of ssljax ({', '.join(names[:5])})"
-    return f"{folder} is empty"
+      listed = ", ".join(names[:5])
+      return f"nothing in {self.folder} is a checkpoint of ssljax ({listed})"
+    return f"{self.folder} is empty"
 
   def is_due(self, step: int) -> bool:
     """Whether the policy wants a checkpoint at this step."""
     return step % self.every_steps == 0
 
   def save(self, step: int, state: Any, meta: dict[str, Any]) -> None:
-    """Starts writing; returns once the arrays are copied off the devices."""
+    """Starts writing; returns once the arrays are copied off the devices.
+
+    WriteError where the disk does not take it, or did not take the one before.
+    """
     if step == self.latest:
       return
     args = ocp.args.Composite(
       state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)
     )
-    self.manager.save(step, args=args)
+    with self._writing():
+      self.manager.save(step, args=args)
+
+  def wait(self) -> None:
+    """Returns once all is written; WriteError as in `save`."""
+    with self._writing():
+      self.manager.wait_until_finished()
 
   def restore(self, like: Any, layout: Any, step: int | None = None) -> Any:
     """The state at `step`, or the newest, laid out as `layout` (a tree of shardings).
 
     `like` is a tree of shapes; the mesh may differ from the one that wrote it.
+    ConfigError where what is there is no such state.
     """
     abstract = jax.tree.map(
       lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), like, layout
     )
     args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
-    return self.manager.restore(step or self.latest, args=args)["state"]
+    return self._restore(step or self.latest, args)["state"]
 
   def read_meta(self, step: int | None = None) -> dict[str, Any]:
-    """The `meta` of `step`, or of the newest, as it was saved."""
+    """The `meta` of `step`, or of the newest, as it was saved; ConfigError: none."""
     args = ocp.args.Composite(meta=ocp.args.JsonRestore())
-    return self.manager.restore(step or self.latest, args=args)["meta"]
+    return self._restore(step or self.latest, args)["meta"]
 
   def identity(self, step: int) -> str:
     """What no other checkpoint has: its step, and when it was begun, in nanoseconds."""
-    return f"{step} of {self.manager.metadata(step).init_timestamp_nsecs}"
+    return f"{step} of {_begun(self.folder / str(step))}"
 
   def reached_preemption(self, step: int) -> bool:
     """Whether the cluster is about to take this machine (several processes agree)."""
     return self.manager.reached_preemption(step)
 
   def __enter__(self) -> "Checkpoints":
+    self._hook, sys.excepthook = sys.excepthook, self._news
     return self
 
-  def __exit__(self, *_) -> None:
-    """Waits for the writes under way."""
-    self.manager.close()
+  def __exit__(self, kind: type | None, *_) -> None:
+    """Waits for the writes under way; what failed before is not said twice."""
+    said = contextlib.suppress(runs.WriteError) if kind else contextlib.nullcontext()
+    try:
+      with said, self._writing():
+        self.manager.close()
+    finally:
+      sys.excepthook = self._hook
+
+  def _restore(self, step: int, args: ocp.args.Composite) -> Any:
+    try:
+      return self.manager.restore(step, args=args)
+    except (KeyError, TypeError, ValueError, OSError) as error:
+      line, *_ = str(error).strip().split("\n")
+      raise ConfigError(
+        f"{self.folder / str(step)} is damaged, or another version of ssljax wrote it "
+        f"({type(error).__name__}: {line[:200]})"
+      ) from error
+
+  def _news(self, kind: type, error: BaseException, trace: Any) -> None:
+    """What a write that failed leaves behind in other threads has been said by it."""
+    if str(error) != "Event loop is closed":
+      self._hook(kind, error, trace)
+
+  def _is_damaged(self, step: int) -> bool:
+    why = self.damage(step)
+    if why:
+      logging.warning(
+        "%s is damaged (%s): the checkpoint before is used",
+        self.folder / str(step),
+        why,
+      )
+    return bool(why)
+
+  def _damage(self, folder: pathlib.Path) -> str:
+    if int(folder.name) not in self.manager.all_steps():
+      return "its mark of completion is gone"
+    if not (folder / DIGESTS).exists():
+      gone = [name for name in NEEDED if not (folder / name).is_dir()]
+      return f"{' and '.join(gone)} gone" if gone else ""
+    for name, digest in json.loads((folder / DIGESTS).read_bytes()).items():
+      path = folder / name
+      if not path.exists():
+        return f"{name} is gone"
+      if _digest(path) != digest:
+        return f"{name} is not what was written"
+    return "" if _begun(folder) else f"{TIMES} is not what was written"
+
+  def _digest(self) -> None:
+    """Called in the background, before a checkpoint gets its name."""
+    if jax.process_index():
+      return
+    for folder in self.folder.glob(f"*{ocp.utils.TMP_DIR_SUFFIX}*"):
+      files = (
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != TIMES
+      )
+      found = {str(path.relative_to(folder)): _digest(path) for path in files}
+      (folder / DIGESTS).write_text(json.dumps(found, indent=1))
+
+  @contextlib.contextmanager
+  def _writing(self) -> Iterator[None]:
+    """What the disk refuses is a WriteError, whichever library says so."""
+    try:
+      yield
+    except (OSError, ValueError, RuntimeError) as error:
+      reason = _disk_s_reason(error)
+      if not reason:
+        raise
+      newest = f"holds step {self.steps[-1]}" if self.steps else "holds none yet"
+      raise runs.WriteError(
+        runs.unwritten(f"a checkpoint in {self.folder}, which {newest},", reason)
+      ) from error
+
+
+def _digest(path: pathlib.Path) -> list[int | str]:
+  with path.open("rb") as file:
+    return [
+      os.fstat(file.fileno()).st_size,
+      hashlib.file_digest(file, "sha256").hexdigest(),
+    ]
+
+
+def _begun(folder: pathlib.Path) -> int | None:
+  """When a checkpoint was begun, in nanoseconds."""
+  try:
+    return json.loads((folder / TIMES).read_bytes())["init_timestamp_nsecs"]
+  except (OSError, ValueError, KeyError, TypeError):
+    return None
+
+
+def _disk_s_reason(error: BaseException | None) -> str:
+  """What a disk answered, somewhere behind an exception; "" where none did."""
+  while error:
+    if isinstance(error, OSError) and error.errno:
+      return os.strerror(error.errno)
+    for number in DISK:
+      if os.strerror(number) in str(error):
+        return os.strerror(number)
+    error = error.__cause__ or error.__context__
+  return ""

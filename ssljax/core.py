@@ -217,6 +217,22 @@ def init_state(
   return TrainState(step, params, batch_stats, target, tx.init(params))
 
 
+def gradients(
+  method: Method, views: Views, seed: int, state: TrainState, batch: Batch
+) -> tuple[tuple[jax.Array, Aux], Any, Batch]:
+  """(Loss f32[], Aux), the parameters' gradients and the views, of a step's examples.
+
+  Randomness is a function of (seed, step), then of each example's index.
+  """
+  rng_views, rng_loss = jax.random.split(
+    jax.random.fold_in(jax.random.key(seed), state.step)
+  )
+  batch = views(rng_views, batch)
+  grad_fn = jax.value_and_grad(method.loss_fn, has_aux=True)
+  rest = state.replace(params=None)  # `loss_fn` cannot read the wrong params
+  return *grad_fn(state.params, rest, batch, rng_loss), batch
+
+
 def train_step(
   method: Method,
   tx: optax.GradientTransformationExtraArgs,
@@ -229,15 +245,8 @@ def train_step(
   """One optimizer step from examples to new state.
 
   `batch` as it left the host: "image" [B,H,W,C] uint8, "label" [B], "index" [B].
-  Randomness is a function of (seed, step), then of each example's index.
   """
-  rng_views, rng_loss = jax.random.split(
-    jax.random.fold_in(jax.random.key(seed), state.step)
-  )
-  batch = views(rng_views, batch)
-  grad_fn = jax.value_and_grad(method.loss_fn, has_aux=True)
-  rest = state.replace(params=None)  # `loss_fn` cannot read the wrong params
-  (loss, aux), grads = grad_fn(state.params, rest, batch, rng_loss)
+  (loss, aux), grads, _ = gradients(method, views, seed, state, batch)
   updates, opt_state = tx.update(grads, state.opt_state, state.params, step=state.step)
   params = optax.apply_updates(state.params, updates)
   params, target = method.after_update(params, state, aux.carry)

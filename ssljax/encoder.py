@@ -73,59 +73,50 @@ class Trained(NamedTuple):
 def restore(workdir: str | pathlib.Path, mesh: Mesh, step: int = 0) -> Trained:
   """A run's checkpoint of `step`, 0 for the newest, its state on `mesh`.
 
-  The mesh may be of other devices than wrote it. ConfigError where there is none, or
-  what is there is no whole checkpoint of this program.
+  The mesh may be of other devices than wrote it. A damaged newest one is named and the
+  one before taken. ConfigError where there is none, or what is there is no whole
+  checkpoint of this program.
   """
   workdir = as_path(workdir)
   folder = workdir / "checkpoints"
   if not folder.is_dir():
     raise ConfigError(f"{workdir} holds no run: there is no folder {folder}")
   with Checkpoints(workdir) as checkpoints:
-    steps = checkpoints.steps
-    if not steps:
+    known = checkpoints.steps
+    if not known:
       why = checkpoints.why_none()
       raise ConfigError(f"{workdir} holds no finished checkpoint: {why}")
-    if step and step not in steps:
-      known = ", ".join(map(str, steps))
-      raise ConfigError(f"step={step} is no checkpoint of {workdir}; it has {known}")
-    step = step or steps[-1]
+    if step and step not in known:
+      listed = ", ".join(map(str, known))
+      raise ConfigError(f"step={step} is no checkpoint of {workdir}; it has {listed}")
+    step = checkpoints.choose(step)
+    meta = checkpoints.read_meta(step)
     try:
-      meta = checkpoints.read_meta(step)
       config, plan = ConfigDict(meta["config"]), schedules.Plan(**meta["plan"])
       spec = {k: (tuple(shape), dtype) for k, (shape, dtype) in meta["spec"].items()}
-    except (KeyError, TypeError, ValueError, OSError) as error:
+    except (KeyError, TypeError, ValueError) as error:
       raise ConfigError(
-        f"{folder / str(step)} is no checkpoint that ssljax wrote, or parts of it are "
-        f"gone ({_first_line(error)})"
+        f"{folder / str(step)} is no checkpoint that ssljax wrote: its meta holds no "
+        f"config of a run ({type(error).__name__}: {error})"
       ) from error
     parts = recipe.build(config, plan)
     shapes = recipe.trace(parts, data.zeros(spec, config.batch_size))
     layout = sharding.state_sharding(shapes, mesh)
-    try:
-      state = checkpoints.restore(shapes, layout, step)
-    except (KeyError, TypeError, ValueError, OSError) as error:
-      raise ConfigError(
-        f"{folder / str(step)} is damaged, or was written by another version of "
-        f"ssljax ({_first_line(error)})"
-      ) from error
+    state = checkpoints.restore(shapes, layout, step)
     learned = meta.get("identity", {})
     name = checkpoints.identity(step)
     return Trained(config, parts, state, spec, plan, name, learned)
 
 
 def steps(workdir: str | pathlib.Path) -> list[int]:
-  """Those of a run's whole checkpoints, the newest last."""
+  """Those of a run's whole checkpoints, the newest last; damaged ones are named."""
   with Checkpoints(workdir) as checkpoints:
-    return checkpoints.steps
+    return checkpoints.whole()
 
 
 def learned(workdir: str | pathlib.Path) -> provenance.Identities:
   """The data that the newest checkpoint in a run's folder is of; {}: nobody knows."""
   with Checkpoints(workdir) as checkpoints:
-    meta = checkpoints.read_meta() if checkpoints.steps else {}
+    step = checkpoints.choose()
+    meta = checkpoints.read_meta(step) if step else {}
     return meta.get("identity", {})
-
-
-def _first_line(error: Exception) -> str:
-  line, *_ = str(error).strip().split("\n")
-  return f"{type(error).__name__}: {line[:200]}"

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from ssljax import augment, core, data, evals, views
+from ssljax import augment, core, data, evals, stop, views
 from ssljax.core import TrainState
 from ssljax.data import Splits
 from ssljax.data.source import Subset
@@ -267,7 +267,7 @@ class Judge:
     Default: as many as in training, rounded up to what the devices divide.
     """
     c, devices = self.config, jax.device_count()
-    return data.eval_batches(
+    batches = data.eval_batches(
       source,
       rows or -(-c.batch_size // devices) * devices,
       size=c.data.size,
@@ -276,6 +276,9 @@ class Judge:
       process_index=0 if rows else jax.process_index(),
       process_count=1 if rows else jax.process_count(),
     )
+    for batch in batches:
+      stop.check()
+      yield batch
 
 
 def compare(

@@ -2,9 +2,10 @@
 
 import json
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 from ssljax import data, sharding
-from ssljax.checkpoint import Checkpoints
 from ssljax.fields import ConfigError
 
 Identities = dict[str, data.Identity]  # of "train" and, where there is one, "eval"
@@ -39,12 +40,15 @@ def differences(before: Identities, now: Identities) -> dict[str, str]:
 
 
 def check(
-  checkpoints: Checkpoints, identity: Identities, workdir: pathlib.Path
+  meta: Mapping[str, Any], identity: Identities, workdir: pathlib.Path
 ) -> list[str]:
-  """What to say of the data that a run goes on with; ConfigError if it is another's."""
-  if checkpoints.latest is None:
+  """What to say of the data that a run goes on with; ConfigError if it is another's.
+
+  `meta` is what its checkpoint holds besides the state, {} where the run begins.
+  """
+  if not meta:
     return []
-  before = checkpoints.read_meta().get("identity")
+  before = meta.get("identity")
   if before is None:
     return ["This run does not say on which data it is (an older ssljax wrote it)."]
   differing = differences(before, identity)

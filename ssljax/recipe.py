@@ -110,6 +110,10 @@ class Recipe(NamedTuple):
     )
     return state, {**metrics, **rates}
 
+  def gradients(self, state: TrainState, batch: core.Batch):
+    """`core.gradients` with this recipe."""
+    return core.gradients(self.method, self.views, self.seed, state, batch)
+
   def seen(self, batch: core.Batch) -> jax.Array:
     """Examples as the host gives them -> the view [B,...] by which they are judged."""
     return self.eval_views(jax.random.key(0), batch)[self.method.input][:, 0]

@@ -4,11 +4,13 @@ import datetime
 import json
 import pathlib
 import platform
+from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from ssljax import augment, data, figures, html, pictures, views
@@ -16,10 +18,27 @@ from ssljax.core import TrainState
 from ssljax.data.source import Subset
 from ssljax.judge import Judge, Scores, compare
 from ssljax.provenance import Identities
+from ssljax.runs import History
+from ssljax.schedules import Plan
 from ssljax.writer import Writer
 
 PICTURED = 8  # examples in the grid of views, from all over the data
 PACKAGES = ("jax", "flax", "optax", "numpy")  # whose versions are kept
+
+
+def summary(
+  config: ConfigDict, plan: Plan, shapes: TrainState, mesh: Mesh, past: History
+) -> str:
+  """What is about to run, on what."""
+  millions = sum(x.size for x in jax.tree.leaves(shapes.params)) / 1e6
+  device = mesh.devices.flat[0].device_kind
+  return (
+    f"{config.method.name} on {config.data.name}: {config.encoder.name}, "
+    f"{millions:.2f} M parameters, {plan.num_examples:,} examples, "
+    f"steps {past.step:,} to {plan.total_steps:,} of {plan.batch_size} examples, "
+    f"{mesh.size} x {device}. The first step compiles."
+    + (f" It was to end at step {past.step:,}." if past.ended else "")
+  )
 
 
 def picture_views(
@@ -44,6 +63,12 @@ def picture_views(
   figures.pictures(lines, "Pictures and their views", path)
 
 
+def set_aside(workdir: pathlib.Path, step: int) -> None:
+  """What a run had reached at `step`, as it was to end there: another will be last."""
+  if (workdir / "results.json").exists():
+    (workdir / "results.json").rename(workdir / f"results-step{step}.json")
+
+
 def finish(
   config: ConfigDict,
   judge: Judge,
@@ -52,9 +77,11 @@ def finish(
   writer: Writer,
   workdir: pathlib.Path,
   identity: Identities,
+  lengths: Sequence[tuple[int, int]],
 ) -> dict[str, Scores]:
   """Judges the last state beside the first: the table, results.json, the report.
 
+  `lengths`: (from which step on, how many steps in all) that the run was to have.
   -> {row: {name: value}}; {} where there are no labels, or `evals.at_end` is empty.
   """
   rows: dict[str, Scores] = {}
@@ -73,7 +100,8 @@ def finish(
   if jax.process_index() == 0:
     if rows:
       (workdir / "results.json").write_text(json.dumps(rows, indent=2) + "\n")
-    text = json.dumps({**about(judge, last), "identity": identity}, indent=2)
+    facts = {**about(judge, last, lengths), "identity": identity}
+    text = json.dumps(facts, indent=2)
     (workdir / "about.json").write_text(text + "\n")
     html.write(workdir)
     writer.say(
@@ -82,12 +110,15 @@ def finish(
   return rows
 
 
-def about(judge: Judge, state: TrainState) -> dict[str, Any]:
+def about(
+  judge: Judge, state: TrainState, lengths: Sequence[tuple[int, int]]
+) -> dict[str, Any]:
   """What a reader of the report asks, and no config says."""
   devices = judge.mesh.devices
   return {
     "date": str(datetime.date.today()),
     "parameters": sum(x.size for x in jax.tree.leaves(state.params)),
+    "lengths": lengths,
     "device": f"{devices.size} x {devices.flat[0].device_kind}",
     "versions": {
       "python": platform.python_version(),

@@ -1,24 +1,18 @@
-"""A run's folder: who owns it, whose run it holds, and what cannot be written there."""
+"""A run's folder: whose run it holds, how far that is, what cannot be written there."""
 
 import contextlib
-import datetime
-import fcntl
+import errno
 import json
-import os
 import pathlib
-import platform
-import threading
-import time
-import uuid
-from collections.abc import Iterator
-from typing import Any
+import tempfile
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
-import jax
-from absl import logging
 from ml_collections import ConfigDict
 
-from ssljax import sharding
 from ssljax.fields import ConfigError, flat
+from ssljax.schedules import Plan
 
 # May differ between a run's folder and the command that continues it: they change
 # neither the state nor the order of the data.
@@ -34,13 +28,24 @@ FREE = (
   "evals.knn",
   "evals.few_label",
 )
-OWNER = "owner.json"
-BEAT = 5.0  # seconds between an owner's signs of life
-PATIENCE = 3 * BEAT + 1  # without one, an owner on another machine is taken for dead
+FULL = errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS  # said of writing alone
+LENGTH = ("steps", "epochs")  # may grow: see `History`
 
 
-class WriteError(RuntimeError):
+class RunError(RuntimeError):
+  """A run that cannot go on; its message is meant for the person who started it."""
+
+
+class WriteError(RunError):
   """What a run leaves could not be written; the message names it and the way on."""
+
+
+class DataLostError(RunError):
+  """The data can no longer be read; the message says what was saved."""
+
+
+class TrainingDivergedError(RunError):
+  """A metric is no longer a finite number; the message names it."""
 
 
 @contextlib.contextmanager
@@ -50,9 +55,21 @@ def writing(folder: pathlib.Path) -> Iterator[None]:
     yield
   except OSError as error:
     name = pathlib.Path(error.filename or folder)
-    if not name.is_relative_to(folder):
+    if not (name.is_relative_to(folder) if error.filename else error.errno in FULL):
       raise  # of something that was to be read
     raise WriteError(unwritten(name, error.strerror or str(error))) from error
+
+
+def check_writable(folder: pathlib.Path) -> None:
+  """ConfigError where nothing can be written to `folder`, which need not be there."""
+  try:
+    place = next(path for path in (folder, *folder.parents) if path.exists())
+    with tempfile.TemporaryFile(dir=place):
+      pass
+  except OSError as error:
+    raise ConfigError(
+      f"{folder} cannot be written to ({error.strerror}); name another: --workdir=..."
+    ) from error
 
 
 def unwritten(name: str | pathlib.Path, why: str) -> str:
@@ -63,157 +80,13 @@ def unwritten(name: str | pathlib.Path, why: str) -> str:
   )
 
 
-@contextlib.contextmanager
-def owned(workdir: pathlib.Path) -> Iterator[None]:
-  """Makes the folder and keeps every other run out of it while this one is in it.
+def check_same_run(
+  config: ConfigDict, workdir: pathlib.Path, free: tuple[str, ...] = LENGTH
+) -> bool:
+  """Whether `workdir` holds this run; ConfigError if another's.
 
-  Process 0 owns it for all of a run's. ConfigError where another run is in it, or where
-  nothing can be written; then nothing has been, and a folder that stayed empty goes.
+  `free`: fields that may differ besides FREE, by default its length.
   """
-  lock, refusal = None, ""
-  if jax.process_index() == 0:
-    try:
-      lock = Lock(workdir)
-    except ConfigError as error:
-      refusal = str(error)
-    except OSError as error:
-      refusal = (
-        f"--workdir={workdir} cannot be written to ({error.strerror}); name another"
-      )
-  if refusal := sharding.told(refusal):
-    raise ConfigError(refusal)
-  try:
-    yield
-  finally:
-    if lock:
-      lock.release()
-
-
-class Lock:
-  """The file `owner.json`: locked by its owner, and touched by it now and then.
-
-  The kernel drops the lock of a process that dies, and there the rest is a comment.
-  Some shared disks lock nothing, or nothing between machines: on those an owner that
-  shows no sign of life for PATIENCE seconds is taken for dead.
-  """
-
-  def __init__(self, folder: pathlib.Path):
-    """ConfigError where another has it; OSError where nothing can be written."""
-    if folder.is_file():
-      raise ConfigError(f"{folder} is no folder; name another --workdir")
-    self.made = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    self.path = folder / OWNER
-    try:
-      self.fd, certain = self._lock()
-      self._outlast(certain)
-      self._sign()
-    except (ConfigError, OSError):
-      self._tidy()
-      raise
-    self._closed = threading.Event()
-    self._beating = threading.Thread(target=self._beat, daemon=True)
-    self._beating.start()
-
-  def release(self) -> None:
-    """The folder is anyone's."""
-    self._closed.set()
-    self._beating.join()
-    with contextlib.suppress(OSError):
-      self.path.unlink()
-    os.close(self.fd)
-    self._tidy()
-
-  def _lock(self) -> tuple[int, bool]:
-    """-> the open file, and whether the disk locked it."""
-    while True:
-      fd, certain = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644), True
-      try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-      except BlockingIOError:
-        owner = _read(fd)
-        os.close(fd)
-        raise ConfigError(self._refusal(owner)) from None
-      except OSError:
-        certain = False
-      with contextlib.suppress(FileNotFoundError):
-        if os.path.samestat(os.fstat(fd), os.stat(self.path)):
-          return fd, certain
-      os.close(fd)  # its owner has just left, and has taken the file away
-
-  def _outlast(self, certain: bool) -> None:
-    """ConfigError where whom the file names is alive all the same."""
-    owner = _read(self.fd)
-    if not owner or (certain and owner.get("machine") == _machine()):
-      return
-    logging.warning(
-      "%s was left by process %s on %s: waiting %.0f s for a sign of life",
-      *(self.path, owner.get("pid"), owner.get("host"), PATIENCE),
-    )
-    before, until = self._touched(), time.monotonic() + PATIENCE
-    while time.monotonic() < until:
-      time.sleep(min(BEAT / 5, PATIENCE))
-      if self._touched() != before:
-        os.close(self.fd)
-        raise ConfigError(self._refusal(owner))
-
-  def _touched(self) -> int:
-    """Opened anew, or a shared disk would tell what it told last."""
-    with self.path.open() as file:
-      return os.fstat(file.fileno()).st_mtime_ns
-
-  def _sign(self) -> None:
-    me = {
-      "host": platform.node(),
-      "pid": os.getpid(),
-      "since": datetime.datetime.now().isoformat(" ", "seconds"),
-      "machine": _machine(),
-    }
-    text = json.dumps(me).encode()
-    os.ftruncate(self.fd, 0)
-    os.pwrite(self.fd, text, 0)
-    os.fsync(self.fd)
-
-  def _beat(self) -> None:
-    while not self._closed.wait(BEAT):
-      with contextlib.suppress(OSError):
-        os.utime(self.fd)
-
-  def _refusal(self, owner: dict[str, Any]) -> str:
-    who = "process {pid} on {host}, since {since}".format_map(
-      {"pid": "?", "host": "a host unknown", "since": "just now", **owner}
-    )
-    gone = f"; if {owner['host']} is gone, delete {self.path}" if owner else ""
-    gone = "" if owner.get("machine") == _machine() else gone
-    return (
-      f"--workdir={self.path.parent} belongs to a run that is under way ({who}); wait "
-      f"for it, stop it, or name another{gone}"
-    )
-
-  def _tidy(self) -> None:
-    """Folders made for nothing are taken away."""
-    for path in self.made:
-      with contextlib.suppress(OSError):
-        path.rmdir()
-
-
-def _read(fd: int) -> dict[str, Any]:
-  """What an owner signed; {} where nobody has, or half."""
-  try:
-    owner = json.loads(os.pread(fd, 4096, 0))
-  except ValueError:
-    return {}
-  return owner if isinstance(owner, dict) else {}
-
-
-def _machine() -> str:
-  """The same for all that share a kernel, until it starts anew."""
-  boot = pathlib.Path("/proc/sys/kernel/random/boot_id")
-  return boot.read_text().strip() if boot.exists() else str(uuid.getnode())
-
-
-def check_same_run(config: ConfigDict, workdir: pathlib.Path) -> bool:
-  """Whether `workdir` holds this run; ConfigError if another's."""
   metrics = workdir / "metrics.jsonl"
   has_metrics = metrics.exists() and metrics.stat().st_size
   if not has_metrics and not any(workdir.glob("checkpoints/[0-9]*")):
@@ -228,7 +101,7 @@ def check_same_run(config: ConfigDict, workdir: pathlib.Path) -> bool:
   differing = [
     f"{name}={old.get(name)} there, {new.get(name)} here"
     for name in sorted(old.keys() | new.keys())
-    if old.get(name) != new.get(name) and not name.startswith(FREE)
+    if old.get(name) != new.get(name) and not name.startswith(FREE) and name not in free
   ]
   if differing:
     raise ConfigError(
@@ -236,3 +109,36 @@ def check_same_run(config: ConfigDict, workdir: pathlib.Path) -> bool:
       "name another --workdir, or delete that one"
     )
   return True
+
+
+class History(NamedTuple):
+  """What a run did before it was started again."""
+
+  step: int  # of the checkpoint from which it goes on; 0: it begins
+  lengths: tuple[tuple[int, int], ...]  # (from which step on, how many in all)
+  ended: bool = False  # at `step`, as it was to be shorter then
+  meta: Mapping[str, Any] = MappingProxyType({})  # of the checkpoint
+
+
+def history(checkpoints, plan: Plan) -> History:
+  """What the newest whole one of `checkpoints` knows, and the length from there on.
+
+  Damaged ones are named. ConfigError where the run is to be shorter than
+  it is, or where no checkpoint is whole.
+  """
+  total = plan.total_steps
+  step = checkpoints.choose()
+  if step is None:
+    return History(0, ((0, total),))
+  if step > total:
+    raise ConfigError(
+      f"the run in {checkpoints.folder.parent} has done {step} steps already, and here "
+      f"steps or epochs make {total}; set more, or name another --workdir"
+    )
+  meta = checkpoints.read_meta(step)
+  lengths = tuple(map(tuple, meta.get("lengths") or [(0, meta["plan"]["total_steps"])]))
+  _, before = lengths[-1]
+  if total != before:
+    lengths = (*lengths, (step, total))
+  ended = step == before and total > before
+  return History(step, lengths, ended, meta)

@@ -96,7 +96,7 @@ def gather_text(text: str) -> list[str]:
     return [text]
   own = np.frombuffer(text.encode(), np.uint8)
   lengths = multihost_utils.process_allgather(np.asarray(len(own))).ravel()
-  padded = np.pad(own, (0, lengths.max() - len(own)))
+  padded = np.pad(own, (0, max(1, lengths.max()) - len(own)))
   rows = multihost_utils.process_allgather(padded)
   return [row[:n].tobytes().decode() for row, n in zip(rows, lengths, strict=True)]
 
@@ -111,8 +111,4 @@ def exists(path: pathlib.Path) -> bool:
 
 def told(text: str) -> str:
   """What process 0 says, on every process; all ask together."""
-  letters = np.zeros(4096, np.uint8)
-  said = text.encode()[: len(letters)]
-  letters[: len(said)] = np.frombuffer(said, np.uint8)
-  heard = np.asarray(multihost_utils.broadcast_one_to_all(letters), np.uint8)
-  return heard.tobytes().rstrip(b"\0").decode(errors="ignore")
+  return gather_text(text)[0]

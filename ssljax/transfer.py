@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from ssljax import augment, data, encoder, recipe, train
+from ssljax import augment, data, encoder, recipe, runs, train
 from ssljax.encoder import Trained
 from ssljax.evals import classifier
 from ssljax.fields import ConfigError
@@ -96,6 +96,7 @@ def learn(
   each reached there.
   """
   check(config)
+  runs.check_same_run(config, workdir, free=())  # half a probe is none
   train.train_and_evaluate(config, workdir)
   if jax.process_index() == 0:
     (workdir / START).write_text(checkpoint)

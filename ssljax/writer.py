@@ -13,7 +13,9 @@ from typing import Any
 
 import jax
 from ml_collections import ConfigDict
-from tensorboardX import SummaryWriter
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tqdm import tqdm
 
 from ssljax.schedules import Plan
@@ -41,25 +43,30 @@ class Writer:
       self.workdir.mkdir(parents=True, exist_ok=True)
       _replace(self.workdir / "config.json", config.to_json(indent=2) + "\n")
 
-  def start(self, step: int) -> None:
+  def start(self, step: int, ended: bool = False, log_every: int = 1) -> None:
     """Goes on after the checkpoint of `step`; 0 starts new files.
 
     Lines of later steps, which will be written anew, and a half-written last line are
-    dropped: metrics.jsonl ends as if the run had never been cut.
+    dropped: metrics.jsonl ends as if the run had never been cut. Of a run that `ended`
+    at `step`, and is longer now, those go too that it wrote as it ended: what is not
+    due there by `log_every`, and its last scores.
     """
     if not self.active:
       return
     first_step = step + 1 if step else 0  # of the lines yet to come
     rows = [row for row in read(self.workdir) if row["step"] < first_step]
+    if ended:
+      regular = step % log_every == 0
+      rows = [row for row in rows if row["step"] < step or (regular and "loss" in row)]
     self.kept = {_line(row) for row in rows}
     path = self.workdir / "metrics.jsonl"
     _replace(path, "".join(map(_line, rows)))
     self.metrics = self.opened.enter_context(path.open("a", buffering=1))
-    self.tensorboard = self.opened.enter_context(
-      SummaryWriter(
-        str(self.workdir), purge_step=first_step, filename_suffix=f".{first_step}"
-      )
-    )
+    # Not SummaryWriter: a full disk would end its thread, and then hang this one.
+    events = EventsWriter(str(self.workdir / "events"), f".{first_step}")
+    self.tensorboard = self.opened.enter_context(contextlib.closing(events))
+    begin = SessionLog(status=SessionLog.START)
+    events.write_event(Event(step=first_step, session_log=begin))
     self.terminal = sys.stdout.isatty()
     self.bar = self.opened.enter_context(
       tqdm(
@@ -92,7 +99,9 @@ class Writer:
       return
     self.metrics.write(line)
     for name, value in metrics.items():
-      self.tensorboard.add_scalar(name, value, step)
+      scalar = summary.scalar(name, value)
+      event = Event(step=step, wall_time=time.time(), summary=scalar)
+      self.tensorboard.write_event(event)
     self.tensorboard.flush()
 
   def say(self, text: str) -> None:

@@ -63,17 +63,16 @@ def test_a_run_does_not_go_on_with_other_pictures(home, tmp_path, capsys):
   assert "steps 6 to 6" in capsys.readouterr().out
 
 
-def test_other_test_pictures_are_said_and_an_older_run_goes_on(home, monkeypatch):
+def test_other_test_pictures_are_said_and_an_older_run_goes_on(home):
   with Checkpoints(home / "run") as checkpoints:
     meta = checkpoints.read_meta()
-    known = meta["identity"]
-    assert provenance.check(checkpoints, known, home) == []
-    changed = {**known, "eval": {**known["eval"], "names": "others"}}
-    (said,) = provenance.check(checkpoints, changed, home)
-    assert "evaluation split differs in names" in said
-    monkeypatch.setattr(checkpoints, "read_meta", lambda: {"config": {}})
-    (said,) = provenance.check(checkpoints, known, home)
-    assert "does not say on which data" in said
+  known = meta["identity"]
+  assert provenance.check(meta, known, home) == []
+  changed = {**known, "eval": {**known["eval"], "names": "others"}}
+  (said,) = provenance.check(meta, changed, home)
+  assert "evaluation split differs in names" in said
+  (said,) = provenance.check({"config": {}}, known, home)
+  assert "does not say on which data" in said
 
 
 def test_results_on_other_data_or_by_other_numbers_lie_beside_each_other(home):

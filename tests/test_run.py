@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import ssljax
-from ssljax import dispatch, train
+from ssljax import dispatch, loop
 
 
 def smoke(name="simclr_digits", **fields):
@@ -90,7 +90,7 @@ def test_a_collapse_is_said_once(tmp_path):
     writer=writer, plan=plan, warning=None, check_finite=lambda *a: None
   )
   for step in (5, 20, 30):  # within the first epoch it is not judged
-    train.Run.read(run, step, {"loss": 1.0, "embedding_std": 0.0})
+    loop.Run.read(run, step, {"loss": 1.0, "embedding_std": 0.0})
   (sentence,) = said
   assert sentence.startswith("step 20: Collapsed: all pictures have nearly one embed")
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import ssljax
-from ssljax import runs
+from ssljax import lock
 
 OTHER = {"host": "far", "pid": 7, "since": "2026-11-26 09:00:00", "machine": "another"}
 HOLD = """
@@ -42,12 +42,12 @@ def contents(folder):
 
 @pytest.fixture
 def hasty(monkeypatch):
-  monkeypatch.setattr(runs, "BEAT", 0.05)
-  monkeypatch.setattr(runs, "PATIENCE", 0.5)
+  monkeypatch.setattr(lock, "BEAT", 0.05)
+  monkeypatch.setattr(lock, "PATIENCE", 0.5)
 
 
 def test_of_two_runs_in_a_folder_the_second_is_refused_and_writes_nothing(tmp_path):
-  with runs.owned(tmp_path / "run"):
+  with lock.owned(tmp_path / "run"):
     before = contents(tmp_path)
     sentence = rf"belongs to a run .*process {os.getpid()} on .*, since 2.*name another"
     with pytest.raises(ssljax.ConfigError, match=sentence) as raised:
@@ -58,24 +58,24 @@ def test_of_two_runs_in_a_folder_the_second_is_refused_and_writes_nothing(tmp_pa
 
 
 def test_the_lock_of_a_killed_process_holds_nobody_up(tmp_path):
-  path, machine = tmp_path / runs.OWNER, runs._machine()
+  path, machine = tmp_path / lock.OWNER, lock._machine()
   line = [sys.executable, "-c", HOLD, str(path), machine]
   process = subprocess.Popen(line, stdout=subprocess.PIPE)
   try:
     process.stdout.readline()
     with pytest.raises(ssljax.ConfigError, match=f"process {process.pid} on here"):
-      runs.Lock(tmp_path)
+      lock.Lock(tmp_path)
   finally:
     process.kill()
     process.communicate()
   assert json.loads(path.read_text())["pid"] == process.pid
-  with runs.owned(tmp_path):
+  with lock.owned(tmp_path):
     assert json.loads(path.read_text())["pid"] == os.getpid()
 
 
 def test_an_owner_on_another_machine_is_outlasted_only_when_it_is_dead(tmp_path, hasty):
   """As on a disk whose locks do not reach from one machine to another."""
-  path = tmp_path / runs.OWNER
+  path = tmp_path / lock.OWNER
   path.write_text(json.dumps(OTHER))
   stop = threading.Event()
   beats = threading.Thread(
@@ -84,12 +84,12 @@ def test_an_owner_on_another_machine_is_outlasted_only_when_it_is_dead(tmp_path,
   beats.start()
   try:
     with pytest.raises(ssljax.ConfigError, match=r"process 7 on far.*far is gone, del"):
-      runs.Lock(tmp_path)
+      lock.Lock(tmp_path)
   finally:
     stop.set()
     beats.join()
   assert json.loads(path.read_text()) == OTHER
-  runs.Lock(tmp_path).release()
+  lock.Lock(tmp_path).release()
   assert not path.exists()
 
 
@@ -101,9 +101,9 @@ def test_a_disk_that_locks_nothing_has_one_owner_all_the_same(
 
   monkeypatch.setattr(fcntl, "flock", no_locks)
   refused = pytest.raises(ssljax.ConfigError, match="belongs to a run")
-  with runs.owned(tmp_path), refused:
-    runs.Lock(tmp_path)
-  runs.Lock(tmp_path).release()
+  with lock.owned(tmp_path), refused:
+    lock.Lock(tmp_path)
+  lock.Lock(tmp_path).release()
 
 
 @pytest.mark.parametrize("name", ["/proc/nowhere", "file/run"])

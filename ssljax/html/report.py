@@ -3,6 +3,7 @@
 import datetime
 import json
 import pathlib
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ssljax import diagnostics, figures, writer
@@ -193,6 +194,7 @@ def facts(run: Run) -> dict[str, str]:
     "Encoder": c["encoder"]["name"],
     "Parameters": f"{about['parameters']:,}" if "parameters" in about else "",
     "Training": f"{steps:,} steps of {c['batch_size']:,}" if steps else "",
+    "Length": _length(about.get("lengths", ())),
     "Optimizer": c["optimizer"]["name"],
     "Seed": str(c["seed"]),
     "Device": about.get("device", ""),
@@ -246,6 +248,16 @@ def _beside(rows: figures.Rows, name: str) -> str:
   lead = rows[TRAINED][name] - max(v[name] for v in others.values())
   better = "better" if lead > 0 else "worse"
   return f", against {listed}: {abs(lead):.1f} points {better} than the best of these."
+
+
+def _length(lengths: Sequence[tuple[int, int]]) -> str:
+  """How many steps a run was to have, where that changed on the way."""
+  first, *later = [f"{total:,}" for _, total in lengths] or [""]
+  told = (
+    f"{n} from step {start:,} on"
+    for n, (start, _) in zip(later, lengths[1:], strict=True)
+  )
+  return ", ".join([f"{first} steps at first", *told]) if later else ""
 
 
 def _date(path: pathlib.Path) -> str:

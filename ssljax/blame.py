@@ -1,0 +1,127 @@
+"""What came first where a number is none: the data, the loss, a gradient, an update."""
+
+import functools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from ssljax.core import Batch, Metrics, TrainState
+from ssljax.fields import flat
+from ssljax.recipe import Recipe
+
+MOST = 1000  # steps that are repeated to find it
+SMALL = 0.01  # a temperature below this magnifies what is rounded
+LARGE = 1e4  # a parameter above this has taken steps that were too long
+SLOWER = "a lower optimizer.learning_rate is the usual remedy"
+
+Steps = Iterator[tuple[int, TrainState, Metrics]]  # done so far, what they led to
+
+
+class NotANumberError(ArithmeticError):
+  """Its arguments: the step, the name of a metric, its value."""
+
+
+def worst(metrics: Metrics) -> tuple[str, float] | None:
+  """The first metric that is no finite number, the loss and its gradient before all."""
+  names = sorted(metrics, key=lambda name: (name != "loss", name != "grad_norm"))
+  pairs = ((name, float(metrics[name])) for name in names)
+  return next((pair for pair in pairs if not math.isfinite(pair[1])), None)
+
+
+@jax.jit
+def all_finite(tree: Any) -> jax.Array:
+  """Whether every float of a tree is a number: metrics tell of the step before."""
+  floats = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
+  return jnp.stack([jnp.bool_(True), *(jnp.isfinite(x).all() for x in floats)]).all()
+
+
+def find(
+  config: ConfigDict,
+  parts: Recipe,
+  again: Callable[[], Steps],
+  batch: Callable[[int], Batch],
+  until: int,
+) -> tuple[str, str]:
+  """What came first, and the remedy; it had come by the step `until`.
+
+  `again()` repeats the run's steps from its last checkpoint on, which itself comes
+  first, with no metrics; `batch` gives a step's examples as global arrays. Beyond MOST
+  steps nothing is repeated, and what came first is "".
+  """
+  for done, state, metrics in again():
+    if not metrics:
+      if until - done > MOST:
+        return "", SLOWER
+    elif worst(jax.device_get(metrics)) or not all_finite(state):
+      break
+    elif done >= until:
+      return (
+        "it did not come again when the steps were repeated",
+        "the device may err, or add in another order each time: the same line goes on",
+      )
+  state = next(state for step, state, _ in again() if step == done - 1)
+  first, remedy = _first(config, parts, state, batch(done))
+  return f"in step {done} {first}", remedy
+
+
+def _first(
+  config: ConfigDict, parts: Recipe, state: TrainState, batch: Batch
+) -> tuple[str, str]:
+  """What was no number first in the step from a whole state, and the remedy."""
+  for name, x in batch.items():
+    if not all_finite(x):
+      rows = _rows(x, batch["index"])
+      return f"the data had values of {name} that are no numbers ({rows})", (
+        "mend these examples, or leave them out"
+      )
+  look = jax.jit(functools.partial(_look, parts))
+  views, loss, gradients, largest = jax.device_get(look(state, batch))
+  groups = [name for name, finite in gradients.items() if not finite]
+  if not views:
+    return "the views had values that are no numbers, of data that are", (
+      "look at the group augment: std must not be 0"
+    )
+  if not loss:
+    first = "the loss was no number, of parameters that were"
+  elif groups:
+    first = f"the gradient of {' and '.join(groups)} was no number, of a loss that was"
+  else:
+    first = "the update made parameters that are no numbers, of a gradient that was one"
+  return first, _remedy(config, largest)
+
+
+def _look(parts: Recipe, state: TrainState, batch: Batch) -> tuple:
+  (loss, _), gradients, views = parts.gradients(state, batch)
+  groups = {name: all_finite(tree) for name, tree in gradients.items()}
+  largest = jnp.stack([jnp.abs(x).max() for x in jax.tree.leaves(state.params)]).max()
+  return all_finite(views), jnp.isfinite(loss), groups, largest
+
+
+def _rows(x: jax.Array, index: jax.Array) -> str:
+  """Which examples, of this process's share."""
+  shards = zip(x.addressable_shards, index.addressable_shards, strict=True)
+  found = [
+    str(number)
+    for rows, numbers in shards
+    for row, number in zip(*map(np.asarray, (rows.data, numbers.data)), strict=True)
+    if not np.isfinite(row).all()
+  ]
+  return f"examples {', '.join(found[:5])}"
+
+
+def _remedy(config: ConfigDict, largest: float) -> str:
+  """What to change where the data was not to blame."""
+  if largest > LARGE:
+    return f"{SLOWER}: parameters had grown to {largest:.2g}"
+  method = flat(config.method.to_dict())
+  for name, value in method.items():
+    if "temperature" in name and isinstance(value, float) and value < SMALL:
+      return f"method.{name}={value:g} is very small; 0.05 to 0.5 is usual"
+  if config.dtype == "bfloat16":
+    return "dtype='float32' tells whether bfloat16 is too narrow here"
+  return SLOWER

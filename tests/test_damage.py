@@ -1,0 +1,133 @@
+"""What a disk does to a checkpoint is noticed, named, and worked around."""
+
+import pathlib
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ssljax import sharding
+from ssljax.checkpoint import Checkpoints
+from ssljax.fields import ConfigError
+
+DAMAGES = {
+  "cut": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+  "emptied": lambda path: path.write_bytes(b""),
+  "zeroed": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+  "flipped": lambda path: flip(path),
+  "deleted": pathlib.Path.unlink,
+}
+
+
+def flip(path):
+  text = bytearray(path.read_bytes())
+  text[len(text) // 2] ^= 1
+  path.write_bytes(text)
+
+
+def state(step):
+  """Large enough for arrays to lie in files of their own."""
+  draw = np.random.default_rng(step)
+  return {
+    "w": jnp.asarray(draw.normal(size=(64, 64)), jnp.float32),
+    "bank": jnp.asarray(draw.integers(0, 9, (64, 4)), jnp.int32),
+    "step": jnp.int32(step),
+  }
+
+
+def restored(checkpoints, step):
+  like = jax.eval_shape(lambda: state(0))
+  layout = sharding.state_sharding(like, sharding.make_mesh())
+  return checkpoints.restore(like, layout, step), checkpoints.read_meta(step)
+
+
+def assert_is(checkpoints, step):
+  found, meta = restored(checkpoints, step)
+  assert meta == {"step": step}
+  jax.tree.map(np.testing.assert_array_equal, found, state(step))
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+  """A folder of two checkpoints, of steps 3 and 6."""
+  folder = tmp_path_factory.mktemp("written")
+  with Checkpoints(folder, keep=2) as checkpoints:
+    for step in (3, 6):
+      checkpoints.save(step, state(step), {"step": step})
+  return folder
+
+
+def files(folder):
+  return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_each_file_damaged_in_turn_is_named_or_changes_nothing(
+  damage, written, tmp_path, caplog
+):
+  newest = written / "checkpoints" / "6"
+  assert len(files(newest)) > 8
+  noticed = set()
+  for i, path in enumerate(files(newest)):
+    folder = tmp_path / str(i)
+    shutil.copytree(written, folder)
+    victim = folder / path.relative_to(written)
+    DAMAGES[damage](victim)
+    before = {p: p.read_bytes() for p in files(folder)}
+    caplog.clear()
+    with Checkpoints(folder, keep=2) as checkpoints:
+      step = checkpoints.choose()
+      assert_is(checkpoints, step)
+      if step == 3:
+        noticed.add(path)
+        (said,) = [m for m in caplog.messages if "is damaged" in m]
+        assert said.startswith(f"{folder / 'checkpoints' / '6'} is damaged (")
+        with pytest.raises(ConfigError, match=r"step=6: .*6 is damaged \(.* of 3, 6"):
+          checkpoints.choose(6)
+      else:
+        assert not [m for m in caplog.messages if "is damaged" in m]
+    assert before == {p: p.read_bytes() for p in files(folder)}
+  arrays = {path for path in files(newest) if "ocdbt.process_0" in path.parts}
+  assert arrays <= noticed
+  assert newest / "meta" / "metadata" in noticed
+
+
+def test_where_none_is_whole_a_sentence_says_so_and_nothing_is_touched(
+  written, tmp_path
+):
+  shutil.copytree(written, tmp_path, dirs_exist_ok=True)
+  for step in (3, 6):
+    (tmp_path / "checkpoints" / str(step) / "meta" / "metadata").write_bytes(b"{")
+  before = files(tmp_path)
+  sentence = r"6 is damaged \(meta/metadata is not what was written\) and no checkpoint"
+  refused = pytest.raises(ConfigError, match=sentence)
+  with Checkpoints(tmp_path) as checkpoints, refused as raised:
+    checkpoints.choose()
+  assert "\n" not in str(raised.value)
+  assert files(tmp_path) == before
+
+
+def test_an_empty_folder_of_a_step_is_a_damaged_checkpoint(written, tmp_path):
+  shutil.copytree(written, tmp_path, dirs_exist_ok=True)
+  shutil.rmtree(tmp_path / "checkpoints" / "6")
+  (tmp_path / "checkpoints" / "6").mkdir()
+  with Checkpoints(tmp_path) as checkpoints:
+    assert checkpoints.choose() == 3
+    assert checkpoints.whole() == [3]
+
+
+def test_a_damaged_step_is_written_anew_and_the_old_one_is_kept(written, tmp_path):
+  shutil.copytree(written, tmp_path, dirs_exist_ok=True)
+  newest = tmp_path / "checkpoints" / "6"
+  (newest / "meta" / "metadata").write_bytes(b"{")
+  with Checkpoints(tmp_path, keep=2) as checkpoints:
+    checkpoints.set_aside(6)
+    for step in (5, 6):
+      checkpoints.save(step, state(step), {"step": step})
+  with Checkpoints(tmp_path, keep=2) as checkpoints:
+    assert checkpoints.whole() == [5, 6]
+    assert_is(checkpoints, 6)
+  aside = tmp_path / "checkpoints" / "damaged-6-1"
+  assert (aside / "meta" / "metadata").read_bytes() == b"{"
