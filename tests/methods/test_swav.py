@@ -18,6 +18,7 @@ from ssljax.methods.swav import SwAV, with_unit_prototypes
 from ssljax.nets.heads import Prototypes
 
 DIM, K, B = 8, 9, 4
+CLOSE = 6e-6  # twice what the official code in float32 is off
 SGD = {"name": "sgd", "learning_rate": 0.03}
 
 
@@ -74,7 +75,7 @@ def test_every_step_has_the_official_loss_gradients_prototypes_and_queue(file):
   step = stepper(method, tx)
   for i, embeddings in enumerate(o["in_embeddings"]):
     before = o["out_prototypes_normalized"][i]
-    assert_allclose(state.params["prototypes"]["kernel"].T, before, atol=2e-6)
+    assert_allclose(state.params["prototypes"]["kernel"].T, before, atol=CLOSE)
     state, metrics, (grads, by_crop) = step(state, crops(embeddings, assigned))
     assert_allclose(metrics["loss"], o["out_loss"][i], rtol=1e-5)
     by_crop = np.concatenate([by_crop["image"], by_crop["local"]], 1).swapaxes(0, 1)
@@ -85,7 +86,7 @@ def test_every_step_has_the_official_loss_gradients_prototypes_and_queue(file):
     ):
       assert_allclose(ours, theirs, atol=1e-5 * np.abs(theirs).max())
     after = unit(o["out_prototypes_after"][i], 1)
-    assert_allclose(state.params["prototypes"]["kernel"].T, after, atol=2e-6)
+    assert_allclose(state.params["prototypes"]["kernel"].T, after, atol=CLOSE)
     if size:
       newest_first = o["out_queue"][i].swapaxes(0, 1).reshape(-1, B, assigned, DIM)
       ring = np.roll(newest_first[::-1], i + 1, axis=0).reshape(size, assigned, DIM)
