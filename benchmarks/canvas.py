@@ -9,7 +9,6 @@ spectrum falls as 1 / f up to the finest waves, which are weaker in photographs.
 Then what canvases cost: to decode, to hand over, to crop from.
 """
 
-import argparse
 import functools
 import io
 import itertools
@@ -223,20 +222,24 @@ def time(repeats, run, case, side, what, per=1):
 
 
 def main():
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("--quick", action="store_true", help="once and small: it runs")
-  quick = parser.parse_args().quick
-  if quick:
-    quality("500 x 188", {"simclr": LAWS["simclr"]}, ("256", "512"), 1)
-    cost(256, 1, 1)
+  args = common.arguments(
+    __doc__,
+    crops=(16, 1, "drawn by each law from each picture"),
+    repeats=(9, 1, "of what is timed"),
+    batch=(8, 1, "pictures whose views are drawn at once"),
+  )
+  if args.quick:
+    quality("500 x 188", {"simclr": LAWS["simclr"]}, ("256", "512"), args.crops)
+    cost(256, args.repeats, args.batch)
     return
   names = [name for name in CANVASES if name != "160"]
   for shape in SHAPES:
-    quality(shape, LAWS | (AREAS if shape == "500 x 375" else {}), names, 16)
+    laws = LAWS | (AREAS if shape == "500 x 375" else {})
+    quality(shape, laws, names, args.crops)
   for shape in ("500 x 375", "1600 x 1200"):
-    quality(shape, OWN, [str(side) for side in SIDES], 16)
+    quality(shape, OWN, [str(side) for side in SIDES], args.crops)
   for side in SIDES:
-    cost(side, 9, 8)
+    cost(side, args.repeats, args.batch)
 
 
 if __name__ == "__main__":

@@ -87,11 +87,8 @@ def test_a_probe_of_each_fold_says_how_much_they_differ(run, tmp_path):
   assert " ± " in figures.table(rows)
   result = json.loads((tmp_path / "linear_folds.json").read_text())
   assert result["numbers"] == linear
-  linear = {"folds": "nowhere.txt"}
-  with pytest.raises(
-    ssljax.ConfigError, match=r"linear\.folds='nowhere.txt' cannot be"
-  ):
-    ssljax.evaluate(protocol("linear_folds", run, linear=linear), tmp_path)
+  with pytest.raises(ssljax.ConfigError, match=r"linear\.folds='fold_indices.txt' can"):
+    ssljax.evaluate(protocol("linear_folds", run), tmp_path)
 
 
 def test_a_folder_of_other_features_is_not_mixed_with_these(run, tmp_path):

@@ -14,6 +14,6 @@ from configs.eval import common
 
 
 def get_config():
-  c = common.base("linear", folds="")
+  c = common.base("linear", folds="fold_indices.txt")
   c.protocol = "linear_folds"
   return c
