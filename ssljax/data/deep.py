@@ -27,6 +27,9 @@ OTHER_BYTE = {  # how Pillow takes the high byte of 16 bits -> how it takes the 
 }
 
 
+GREY_ALPHA = "LA;16B"
+
+
 class Range(NamedTuple):
   """What is black and what is white."""
 
@@ -120,7 +123,7 @@ def _halved(image: Image.Image) -> bool:
   """Whether Pillow will take the high bytes alone, as it does of 16-bit colours."""
   tiles = getattr(image, "tile", None) or ()
   return image.mode in ("RGB", "RGBA") and any(
-    _raw_mode(tile)[:-4] == image.mode and _raw_mode(tile)[-4:] in OTHER_BYTE
+    _raw_mode(tile)[:-4] in (image.mode, "LA") and _raw_mode(tile)[-4:] in OTHER_BYTE
     for tile in tiles
   )
 
@@ -138,6 +141,10 @@ def values(open_it: Open) -> np.ndarray:
   if not halved:
     return high
   with open_it() as f:
+    if _raw_mode(f.tile[0]) == GREY_ALPHA:  # its bytes are as many as of 8-bit RGBA
+      f.tile = [tile._replace(args="RGBA") for tile in f.tile]
+      each = np.asarray(f).astype(np.uint16)
+      return (each[..., ::2] << 8 | each[..., 1::2])[..., [0, 0, 0, 1]]
     f.tile = [_low_bytes(tile) for tile in f.tile]
     return high.astype(np.uint16) << 8 | np.asarray(f)
 
@@ -151,10 +158,16 @@ def _low_bytes(tile):
 
 
 def to_bytes(x: np.ndarray, ranges: Ranges) -> np.ndarray:
-  """Deep values -> uint8 by the range of their kind. Raises UnreadableError."""
+  """Deep values -> uint8 by the range of their kind; transparency is of all 16 bits.
+
+  Raises UnreadableError.
+  """
   kind = "float" if x.dtype.kind == "f" else "whole"
   if kind == "float" and kind not in ranges:
     raise UnreadableError("it holds floats, and none of those that tell their range")
   low, high = ranges.get(kind, FULL)
   share = (np.nan_to_num(x.astype(np.float64)) - low) / max(high - low, 1e-12)
-  return np.round(255 * np.clip(share, 0, 1)).astype(np.uint8)
+  shallow = np.round(255 * np.clip(share, 0, 1)).astype(np.uint8)
+  if x.shape[2:] == (4,):
+    shallow[..., 3] = x[..., 3] >> 8
+  return shallow

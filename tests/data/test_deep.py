@@ -18,7 +18,7 @@ SIDE = 16
 
 def png(x, bits=16, significant=None):
   """[H,W] or [H,W,3 or 4] -> a PNG, which Pillow cannot write of 16-bit colours."""
-  kinds = {1: 0, 3: 2, 4: 6}
+  kinds = {1: 0, 2: 4, 3: 2, 4: 6}
   x = x if x.ndim == 3 else x[..., None]
   height, width, channels = x.shape
   rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in x)
@@ -147,6 +147,18 @@ def test_colours_of_12_bits_in_16_are_not_black(tmp_path, channels):
   full = np.stack([ramp(65535)] * 3, axis=2)
   train = build(tmp_path, {"a.png": png(full)}).train
   np.testing.assert_array_equal(canvases(train)[0], full >> 8)
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_transparency_of_16_bits_is_of_all_of_them(tmp_path, channels):
+  alpha = ramp(65535)
+  colours = [ramp(4000), ramp(3000), ramp(2000)][: channels - 1]
+  x = np.stack([*colours, alpha], axis=2)
+  train = build(tmp_path, {"a.png": png(x)}).train
+  share = (alpha >> 8)[..., None] / 255
+  expected = np.round(x[..., :-1] / 4095 * 255) * share + 255 * (1 - share)
+  expected = np.broadcast_to(expected, (SIDE, SIDE, 3))
+  np.testing.assert_allclose(canvases(train)[0], expected, atol=1)
 
 
 def test_floats_go_from_the_least_to_the_greatest_of_the_split(tmp_path):
