@@ -14,13 +14,13 @@ import jax
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-from ssljax import augment, views
+from ssljax import augment, data, views
 
 transforms = common.peer("torchvision.transforms")
 
-CASES = {  # name -> config, canvas
-  "simclr, 32 pixels": ({"recipe": "simclr", "size": 32}, 32),
-  "byol, 224 pixels": ({"recipe": "byol"}, 256),
+CASES = {  # name -> config, height and width, canvas
+  "simclr, 32 pixels": ({"recipe": "simclr", "size": 32}, (32, 32), 32),
+  "byol, 224 pixels of 500 x 375": ({"recipe": "byol"}, (375, 500), 512),
 }
 
 
@@ -94,11 +94,14 @@ def peer_run(make, recipe, images):
 
 
 def measure(name, batch_size, repeats):
-  config, canvas = CASES[name]
+  config, (height, width), canvas = CASES[name]
   recipe = augment.configure(config)
-  shape = batch_size, canvas, canvas, 3
+  shape = batch_size, height, width, 3
   images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-  batch = {"image": images, "index": np.arange(batch_size, dtype=np.int32)}
+  batch = data.zeros(data.spec(data.Pictures(canvas)), batch_size)
+  batch["image"][:, :height, :width] = images
+  batch["extent"][:], batch["aspect"][:] = (height, width), width / height
+  batch["index"][:] = np.arange(batch_size)
   batch, key = jax.device_put((batch, jax.random.key(0)))
   draw = jax.jit(augment.build(config))
   peers = {
