@@ -104,6 +104,8 @@ class Run:
       and done < total
     ):
       self.evaluate(done, state)
+    if self.lost:
+      raise self.saved_without_data(done, state)
     in_flight, unread = [], None
     with jax.transfer_guard("disallow"):
       for i, (count, batch) in enumerate(self.delivered(data.prefetch(batches, 2))):
@@ -176,16 +178,24 @@ class Run:
     judged = not self.is_judged_at(done)
     if not judged and not end and not ends:
       judged = self.evaluate(done, state)
+      if self.lost:
+        return True
       ends = self.stopping.asked
     if ends or end or self.checkpoints.is_due(done):
       self.save(done, state, judged)
     return ends
 
   def evaluate(self, done: int, state: TrainState) -> bool:
-    """Writes how good the encoder is; whether it did, or was asked to end before."""
+    """Writes how good the encoder is; whether it did.
+
+    It does not where it is asked to end meanwhile, or where the data is `lost`.
+    """
     try:
       seen = self.judge.features(state)
     except stop.StoppedError:
+      return False
+    except data.DataGoneError as error:
+      self.lost = " ".join(str(error).split())
       return False
     scores = self.judge.scores(seen, "classifier", "knn")
     scores["rankme"] = geometry.rankme(seen.test_x)

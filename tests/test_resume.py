@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import ssljax
-from ssljax import data, encoder, loop, recipe, sharding, train, writer
+from ssljax import data, encoder, judge, loop, recipe, sharding, train, writer
 from ssljax.checkpoint import Checkpoints
 
 
@@ -288,4 +288,23 @@ def test_data_that_can_no_longer_be_read_cost_nothing_that_was_learned(
     with pytest.raises(ssljax.RunError, match=r"disk' cannot be .*step 5 is saved"):
       ssljax.train_and_evaluate(short(8), broken)
   ssljax.train_and_evaluate(short(8), broken)
+  kill_and_resume.compare(broken, whole)
+
+
+def test_data_that_goes_while_it_is_judged_costs_no_step(tmp_path, monkeypatch):
+  def config():
+    judged = {"at_end": (), "every_epochs": 1}
+    return short(8, batch_size=352, evals=judged)  # of four steps an epoch
+
+  def gone(*_):
+    raise data.DataGoneError("'/mnt/disk' is empty now")
+
+  whole, broken = tmp_path / "whole", tmp_path / "broken"
+  ssljax.train_and_evaluate(config(), whole)
+  with monkeypatch.context() as patch:
+    patch.setattr(judge.Judge, "features", gone)
+    for _ in range(2):  # it goes on, and is judged first: still gone
+      with pytest.raises(ssljax.RunError, match=r"disk' is empty now.*step 4 is saved"):
+        ssljax.train_and_evaluate(config(), broken)
+  ssljax.train_and_evaluate(config(), broken)
   kill_and_resume.compare(broken, whole)
