@@ -98,7 +98,7 @@ class Case:
   @functools.cached_property
   def shown(self) -> Splits:
     """`splits`; where nothing is held out, what is there to train on is looked at."""
-    if self.splits.eval is not None:
+    if self.splits.eval:
       return self.splits
     train = self.splits.train
     self.say(f"{train.name} has nothing to evaluate on: all of it is looked at.")

@@ -70,7 +70,7 @@ class Judge:
     self.possible = not self.why_not
 
   def _why_not(self) -> str:
-    if self.splits.eval is None:
+    if not self.splits.eval:
       return f"{self.splits.train.name} has nothing to evaluate on"
     for split in self.splits:
       some = np.linspace(0, len(split) - 1, SOME).astype(int)
@@ -225,7 +225,7 @@ class Judge:
     labels, left = self._labels(), []
     for name in names:
       try:
-        if self.splits.eval is None or (self.why_not and name not in evals.UNLABELLED):
+        if not self.splits.eval or (self.why_not and name not in evals.UNLABELLED):
           raise ConfigError(self.why_not)
         if labels:
           self.fitted(name, *self._shown(name, *labels))
@@ -236,7 +236,7 @@ class Judge:
 
   def _labels(self) -> tuple[np.ndarray, ...] | None:
     """Of both splits, where these are at hand."""
-    if self.splits.eval is None:
+    if not self.splits.eval:
       return None
     known = [split.known_labels() for split in self.splits]
     return None if any(x is None for x in known) else tuple(map(np.asarray, known))
