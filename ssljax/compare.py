@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from ssljax import fields, figures, html
 from ssljax.fields import ConfigError
 from ssljax.html import TRAINED, Run, Section, Table
+from ssljax.runs import check_writable, writing
 
 ABSENT = "-"
 ABOUT_LOSSES = (
@@ -39,7 +40,10 @@ def evaluate(config: ConfigDict, out: str | pathlib.Path | None = None) -> dict:
       f"config.runs={config.runs!r} must name two runs or more: "
       "--config.runs=runs/one,runs/other"
     )
-  return compare(folders, out or "runs/compare")
+  place = fields.as_path(out or "runs/compare")
+  check_writable(place)
+  with writing(place):
+    return compare(folders, place)
 
 
 def compare(

@@ -5,11 +5,14 @@ import importlib.util
 import json
 import os
 import pathlib
+import zipfile
+import zlib
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
+from absl import logging
 from tqdm import tqdm
 
 from ssljax import provenance, sharding
@@ -37,18 +40,30 @@ class Kept:
     """As `make` gives them, or gave them before; the same on every process."""
     text = json.dumps({"row": row, **self.identity}, sort_keys=True, default=list)
     path = self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"
-    if sharding.exists(path):
-      with np.load(path) as kept:
-        return FeatureSet(
-          num_classes=int(kept["num_classes"]),
-          **{name: kept[name] for name in ARRAYS if name in kept},
-        )
+    if sharding.exists(path) and (kept := _load(path)):
+      return kept
     seen = make()
     if jax.process_index() == 0:
-      self.folder.mkdir(parents=True, exist_ok=True)
       arrays = {name: getattr(seen, name) for name in (*ARRAYS, "num_classes")}
-      _save(path, {k: v for k, v in arrays.items() if v is not None})
+      try:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        _save(path, {k: v for k, v in arrays.items() if v is not None})
+      except OSError as error:  # a protocol that can do without
+        logging.warning("%s: features are not kept (%s)", self.folder, error.strerror)
     return seen
+
+
+def _load(path: pathlib.Path) -> FeatureSet | None:
+  """Features that were kept; None, and a word, where the disk damaged them."""
+  try:
+    with np.load(path) as kept:
+      return FeatureSet(
+        num_classes=int(kept["num_classes"]),
+        **{name: kept[name] for name in ARRAYS if name in kept},
+      )
+  except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as e:
+    logging.warning("%s is damaged (%s): its features are made anew", path, e)
+    return None
 
 
 def write(
@@ -112,8 +127,11 @@ def _write_part(file, judge, embed, rows, name, source, start):
 def _save(file: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
   """The whole file or none of it, whoever else writes it."""
   temporary = file.with_suffix(f".{os.getpid()}.npz")
-  np.savez(temporary, **arrays)
-  temporary.replace(file)
+  try:
+    np.savez(temporary, **arrays)
+    temporary.replace(file)
+  finally:
+    temporary.unlink(missing_ok=True)
 
 
 def _join(files: list[pathlib.Path], path: pathlib.Path) -> None:

@@ -27,6 +27,7 @@ from ssljax import (
   pictures,
   provenance,
   recipe,
+  runs,
   sharding,
   transfer,
 )
@@ -85,6 +86,14 @@ def evaluate(config: ConfigDict, folder: str | pathlib.Path | None = None) -> di
   mesh = sharding.make_mesh()
   trained = encoder.restore(run, mesh, config.step)
   case = Case(config, run, fields.as_path(folder or run / "evals"), mesh, trained)
+  runs.check_writable(case.folder)
+  with runs.writing(run), runs.writing(case.folder):
+    return answer(case)
+
+
+def answer(case: Case) -> dict:
+  """What the protocol of a case finds, written and returned."""
+  config = case.config
   try:
     found = PROTOCOLS[config.evaluator](case, **case.numbers)
   except ValueError as error:  # of numbers that the data refuse
@@ -95,9 +104,9 @@ def evaluate(config: ConfigDict, folder: str | pathlib.Path | None = None) -> di
   result = {
     "protocol": config.protocol or config.evaluator,
     "evaluator": config.evaluator,
-    "checkpoint": str(run),
-    "step": int(trained.state.step),
-    "seed": trained.config.seed,
+    "checkpoint": str(case.run),
+    "step": int(case.trained.state.step),
+    "seed": case.trained.config.seed,
     "identity": case.identity,
     **({} if case.is_own is None else {"own_data": case.is_own}),
     **found,
@@ -275,7 +284,7 @@ def write(result: dict[str, Any], folder: pathlib.Path, name: str) -> None:
     print(figures.table(result["results"]))
   folder.mkdir(parents=True, exist_ok=True)
   path = folder / f"{name}.json"
-  path.write_text(json.dumps(result, indent=2, default=_plain) + "\n")
+  runs.write(path, json.dumps(result, indent=2, default=_plain) + "\n")
   print(f"written to {path}")
   run = pathlib.Path(result["checkpoint"])
   judged = [run] if folder == run / "evals" else []

@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from ssljax import augment, data, figures, html, pictures, views
+from ssljax import augment, data, figures, html, pictures, runs, views
 from ssljax.core import TrainState
 from ssljax.data.source import Subset
 from ssljax.judge import Judge, Scores, compare
@@ -99,10 +99,10 @@ def finish(
     pictures.draw(judge, last, seen, folder)
   if jax.process_index() == 0:
     if rows:
-      (workdir / "results.json").write_text(json.dumps(rows, indent=2) + "\n")
+      runs.write(workdir / "results.json", json.dumps(rows, indent=2) + "\n")
     facts = {**about(judge, last, lengths), "identity": identity}
     text = json.dumps(facts, indent=2)
-    (workdir / "about.json").write_text(text + "\n")
+    runs.write(workdir / "about.json", text + "\n")
     html.write(workdir)
     writer.say(
       f"The run is in {workdir}: report.html, metrics.jsonl, checkpoints/, figures/."

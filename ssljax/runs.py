@@ -9,8 +9,10 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import jax
 from ml_collections import ConfigDict
 
+from ssljax import sharding
 from ssljax.fields import ConfigError, flat
 from ssljax.schedules import Plan
 
@@ -62,14 +64,25 @@ def writing(folder: pathlib.Path) -> Iterator[None]:
 
 def check_writable(folder: pathlib.Path) -> None:
   """ConfigError where nothing can be written to `folder`, which need not be there."""
-  try:
-    place = next(path for path in (folder, *folder.parents) if path.exists())
-    with tempfile.TemporaryFile(dir=place):
-      pass
-  except OSError as error:
-    raise ConfigError(
-      f"{folder} cannot be written to ({error.strerror}); name another: --workdir=..."
-    ) from error
+  refusal = ""
+  if jax.process_index() == 0:
+    try:
+      place = next(path for path in (folder, *folder.parents) if path.exists())
+      with tempfile.TemporaryFile(dir=place):
+        pass
+    except OSError as error:
+      refusal = (
+        f"{folder} cannot be written to ({error.strerror}); name another: --workdir=..."
+      )
+  if refusal := sharding.told(refusal):
+    raise ConfigError(refusal)
+
+
+def write(path: pathlib.Path, text: str) -> None:
+  """The whole file or, where the process dies or the disk is full, the one before."""
+  temporary = path.with_name(path.name + ".tmp")
+  temporary.write_text(text)
+  temporary.replace(path)
 
 
 def unwritten(name: str | pathlib.Path, why: str) -> str:

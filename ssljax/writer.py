@@ -18,6 +18,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tqdm import tqdm
 
+from ssljax import runs
 from ssljax.schedules import Plan
 
 LINE = "{n_fmt}/{total_fmt} steps, {elapsed} gone, {remaining} left{postfix}"
@@ -41,7 +42,7 @@ class Writer:
     self.opened = contextlib.ExitStack()
     if self.active:
       self.workdir.mkdir(parents=True, exist_ok=True)
-      _replace(self.workdir / "config.json", config.to_json(indent=2) + "\n")
+      runs.write(self.workdir / "config.json", config.to_json(indent=2) + "\n")
 
   def start(self, step: int, ended: bool = False, log_every: int = 1) -> None:
     """Goes on after the checkpoint of `step`; 0 starts new files.
@@ -60,7 +61,7 @@ class Writer:
       rows = [row for row in rows if row["step"] < step or (regular and "loss" in row)]
     self.kept = {_line(row) for row in rows}
     path = self.workdir / "metrics.jsonl"
-    _replace(path, "".join(map(_line, rows)))
+    runs.write(path, "".join(map(_line, rows)))
     self.metrics = self.opened.enter_context(path.open("a", buffering=1))
     # Not SummaryWriter: a full disk would end its thread, and then hang this one.
     events = EventsWriter(str(self.workdir / "events"), f".{first_step}")
@@ -160,10 +161,3 @@ def read(workdir: str | os.PathLike) -> list[dict[str, Any]]:
 def _line(row: Mapping[str, Any]) -> str:
   printable = {k: v if math.isfinite(float(v)) else str(v) for k, v in row.items()}
   return json.dumps(printable) + "\n"
-
-
-def _replace(path: pathlib.Path, text: str) -> None:
-  """Writes the whole file or, where the process dies meanwhile, none of it."""
-  temporary = path.with_name(path.name + ".tmp")
-  temporary.write_text(text)
-  temporary.replace(path)

@@ -35,13 +35,13 @@ KNOWS = {
   "sharding": set(),
   "dispatch": {"core", "sharding"},
   "lock": {"sharding"},
-  "runs": {"schedules"},
+  "runs": {"schedules", "sharding"},
   "checkpoint": {"runs", "sharding"},
   "stop": {"checkpoint"},
-  "writer": {"schedules"},
+  "writer": {"runs", "schedules"},
   "figures": {"figures"},
   "html": {"html", "diagnostics", "figures", "writer"},
-  "compare": {"figures", "html"},
+  "compare": {"figures", "html", "runs"},
 }
 FRAMEWORKS = {"jax", "flax", "optax", "orbax", "torch", "tensorflow"}
 USES = {  # of FRAMEWORKS
