@@ -105,14 +105,20 @@ def test_a_run_killed_at_a_random_moment_ends_bit_for_bit_the_same(tmp_path):
 def short(steps, **fields):
   """Digits in a few steps, at a constant rate unless `fields` say otherwise."""
   config = smoke("simclr_digits")
-  config.update(
-    steps=steps, steps_per_dispatch=1, log_every=3, evals={"at_end": ("knn",)}
-  )
+  config.update(steps=steps, steps_per_dispatch=1, log_every=3)
   constant = {"name": "sgd", "learning_rate": 1e-3}
   config.optimizer = fields.pop("optimizer", constant)
   config.checkpoint.update(every_steps=2, keep=3)
   config.update(fields)
   return config
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+  """The folder of eight steps without a break."""
+  folder = tmp_path_factory.mktemp("whole")
+  ssljax.train_and_evaluate(short(8), folder)
+  return folder
 
 
 def read(path):
@@ -121,11 +127,12 @@ def read(path):
 
 def test_a_run_made_longer_is_the_longer_run(tmp_path):
   longer, whole = tmp_path / "longer", tmp_path / "whole"
-  ssljax.train_and_evaluate(short(4), longer)
+  judged = {"at_end": ("knn",)}
+  ssljax.train_and_evaluate(short(4, evals=judged), longer)
   reached = read(longer / "results.json")
-  ssljax.train_and_evaluate(short(8), longer)
+  ssljax.train_and_evaluate(short(8, evals=judged), longer)
   assert read(longer / "results-step4.json") == reached
-  ssljax.train_and_evaluate(short(8), whole)
+  ssljax.train_and_evaluate(short(8, evals=judged), whole)
   kill_and_resume.compare(longer, whole)
   assert read(longer / "results.json") == read(whole / "results.json")
   assert read(longer / "config.json")["steps"] == 8
@@ -135,14 +142,14 @@ def test_a_run_made_longer_is_the_longer_run(tmp_path):
   before = kill_and_resume.metrics(longer)
   sentence = r"has done 8 steps already, and here steps or epochs make 6; set more"
   with pytest.raises(ssljax.ConfigError, match=sentence):
-    ssljax.train_and_evaluate(short(6), longer)
+    ssljax.train_and_evaluate(short(6, evals=judged), longer)
   assert kill_and_resume.metrics(longer) == before
 
 
 def test_schedules_take_the_new_length_from_where_a_longer_run_goes_on(tmp_path):
   falls = {"name": "sgd", "learning_rate": {"kind": "cosine", "base": 0.1}}
-  config = short(8, optimizer=falls, evals={"at_end": ()})
-  ssljax.train_and_evaluate(short(4, optimizer=falls, evals={"at_end": ()}), tmp_path)
+  config = short(8, optimizer=falls)
+  ssljax.train_and_evaluate(short(4, optimizer=falls), tmp_path)
   mesh = sharding.make_mesh()
   state = encoder.restore(tmp_path, mesh).state
   ssljax.train_and_evaluate(config, tmp_path)
@@ -163,10 +170,9 @@ def test_schedules_take_the_new_length_from_where_a_longer_run_goes_on(tmp_path)
 
 
 def test_a_damaged_newest_checkpoint_costs_the_steps_since_the_one_before(
-  tmp_path, caplog
+  whole, tmp_path, caplog
 ):
-  broken, whole = tmp_path / "broken", tmp_path / "whole"
-  ssljax.train_and_evaluate(short(8), whole)
+  broken = tmp_path / "broken"
   shutil.copytree(whole, broken)
   files = (broken / "checkpoints" / "8" / "state").rglob("d/*")
   arrays = max(files, key=lambda path: path.stat().st_size)
@@ -201,6 +207,21 @@ def struck_by_a_signal(monkeypatch, owner, name, at):
   monkeypatch.setattr(owner, name, strike)
 
 
+def judged(in_memory):
+  """As `short`, of four steps an epoch, and judged after each."""
+  evals = {"at_end": ("knn",), "every_epochs": 1}
+  config = short(8, batch_size=352, evals=evals)
+  config.data.update(in_memory=in_memory, workers=1)
+  return config
+
+
+@pytest.fixture(scope="module")
+def judged_whole(tmp_path_factory):
+  """The folder of such a run without a break, and what it returned."""
+  folder = tmp_path_factory.mktemp("judged")
+  return folder, ssljax.train_and_evaluate(judged(True), folder)
+
+
 @pytest.mark.parametrize(
   ("owner", "name", "at", "saved"),
   [
@@ -212,23 +233,16 @@ def struck_by_a_signal(monkeypatch, owner, name, at):
 )
 @pytest.mark.parametrize("in_memory", [True, False])
 def test_ctrl_c_leaves_nothing_out(
-  owner, name, at, saved, in_memory, tmp_path, monkeypatch, capsys
+  owner, name, at, saved, in_memory, judged_whole, tmp_path, monkeypatch, capsys
 ):
-  def config():
-    judged = {"at_end": ("knn",), "every_epochs": 1}
-    config = short(8, batch_size=352, evals=judged)  # of four steps an epoch
-    config.data.update(in_memory=in_memory, workers=1)
-    return config
-
-  whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-  rows = ssljax.train_and_evaluate(config(), whole)
+  whole, rows = judged_whole
   with monkeypatch.context() as patch:
     struck_by_a_signal(patch, owner, name, at)
-    assert ssljax.train_and_evaluate(config(), stopped) == {}
+    assert ssljax.train_and_evaluate(judged(in_memory), tmp_path) == {}
   assert "Stopped " in capsys.readouterr().out
-  assert max(int(p.name) for p in (stopped / "checkpoints").iterdir()) == saved
-  assert ssljax.train_and_evaluate(config(), stopped) == rows
-  kill_and_resume.compare(stopped, whole)
+  assert max(int(p.name) for p in (tmp_path / "checkpoints").iterdir()) == saved
+  assert ssljax.train_and_evaluate(judged(in_memory), tmp_path) == rows
+  kill_and_resume.compare(tmp_path, whole)
   assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
@@ -254,10 +268,9 @@ def full(at):
   ids=["checkpoint", "events", "report"],
 )
 def test_a_full_disk_is_said_and_the_same_line_goes_on_once_there_is_room(
-  owner, name, at, kept, tmp_path, monkeypatch, capsys
+  owner, name, at, kept, whole, tmp_path, monkeypatch, capsys
 ):
-  whole, broken = tmp_path / "whole", tmp_path / "broken"
-  ssljax.train_and_evaluate(short(8), whole)
+  broken = tmp_path
   with monkeypatch.context() as patch:
     patch.setattr(owner, name, full(at))
     sentence = r"could not be written \(No space left.*the same line continues"
@@ -273,10 +286,9 @@ def test_a_full_disk_is_said_and_the_same_line_goes_on_once_there_is_room(
 
 
 def test_data_that_can_no_longer_be_read_cost_nothing_that_was_learned(
-  tmp_path, monkeypatch
+  whole, tmp_path, monkeypatch
 ):
-  whole, broken = tmp_path / "whole", tmp_path / "broken"
-  ssljax.train_and_evaluate(short(8), whole)
+  broken = tmp_path
   iterate = data.Loader.iterate
 
   def gone(self, start):
