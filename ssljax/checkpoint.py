@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import hashlib
+import itertools
 import json
 import os
 import pathlib
@@ -70,8 +71,8 @@ class Checkpoints:
 
   @property
   def steps(self) -> list[int]:
-    """Those of all that are there, the newest last, damaged or not."""
-    return sorted(int(p.name) for p in self.folder.iterdir() if p.name.isdigit())
+    """Those of all that process 0 sees, the newest last, damaged or not."""
+    return json.loads(sharding.told(json.dumps(self._there())))
 
   def whole(self) -> list[int]:
     """The steps of those that are as they were written; damaged ones are named."""
@@ -83,21 +84,21 @@ class Checkpoints:
     Damaged ones are named on the way. ConfigError where that leaves none, or where
     `step` is one of them.
     """
+    steps = self.steps
     if step:
       if why := self.damage(step):
         raise ConfigError(
           f"step={step}: {self.folder / str(step)} is damaged ({why}); take another of "
-          f"{', '.join(map(str, self.steps))}, or 0 for the newest that is whole"
+          f"{', '.join(map(str, steps))}, or 0 for the newest that is whole"
         )
       return step
-    for step in reversed(self.steps):
+    for step in reversed(steps):
       if not self._is_damaged(step):
         return step
-    if self.steps:
-      newest = self.folder / str(self.steps[-1])
+    if steps:
       raise ConfigError(
-        f"{newest} is damaged ({self.damage(self.steps[-1])}) and no checkpoint before "
-        "it is whole; put back a copy of it, or name another folder"
+        f"{self.folder / str(steps[-1])} is damaged ({self.damage(steps[-1])}) and no "
+        "checkpoint before it is whole; put back a copy of it, or name another folder"
       )
     return None
 
@@ -111,17 +112,19 @@ class Checkpoints:
         why = str(error)
     return sharding.told(why)
 
-  def set_aside(self, step: int) -> None:
-    """Gives way to a checkpoint of that step: nothing of it is lost, save its name."""
-    old = self.folder / str(step)
-    if jax.process_index() == 0:
-      for i in range(1, 100):
-        new = self.folder / f"damaged-{step}-{i}"
-        if not new.exists():
-          old.rename(new)
-          logging.warning("%s is now %s, and may be deleted", old, new.name)
-          break
-    sharding.told("")  # nobody looks before it is gone
+  def set_aside(self, after: int) -> None:
+    """Later ones than that step, which are damaged, give way to what will be saved.
+
+    Nothing of them is lost, save their names.
+    """
+    for step in self._there() if jax.process_index() == 0 else ():
+      if step > after:
+        old = self.folder / str(step)
+        names = (f"damaged-{step}-{i}" for i in itertools.count(1))
+        new = next(new for new in map(self.folder.joinpath, names) if not new.exists())
+        old.rename(new)
+        logging.warning("%s is now %s, and may be deleted", old, new.name)
+    sharding.told("")  # nobody looks before they are gone
     self.manager.reload()
 
   def why_none(self) -> str:
@@ -209,6 +212,9 @@ class Checkpoints:
     if str(error) != "Event loop is closed":
       self._hook(kind, error, trace)
 
+  def _there(self) -> list[int]:
+    return sorted(int(p.name) for p in self.folder.iterdir() if p.name.isdigit())
+
   def _is_damaged(self, step: int) -> bool:
     why = self.damage(step)
     if why:
@@ -255,7 +261,8 @@ class Checkpoints:
       reason = _disk_s_reason(error)
       if not reason:
         raise
-      newest = f"holds step {self.steps[-1]}" if self.steps else "holds none yet"
+      there = self._there()
+      newest = f"holds step {there[-1]}" if there else "holds none yet"
       raise runs.WriteError(
         runs.unwritten(f"a checkpoint in {self.folder}, which {newest},", reason)
       ) from error

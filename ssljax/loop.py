@@ -70,8 +70,7 @@ class Run:
     with config_errors():
       self.loader.check(self.past.meta["data"], step)
     state = self.restored(step)
-    for damaged in (other for other in self.checkpoints.steps if other > step):
-      self.checkpoints.set_aside(damaged)
+    self.checkpoints.set_aside(step)
     return state
 
   def train(self, state: TrainState) -> TrainState:

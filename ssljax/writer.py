@@ -108,8 +108,9 @@ class Writer:
   def say(self, text: str) -> None:
     """A line for whoever watches: what begins, what was found."""
     if self.active:
-      tqdm.write(text, file=sys.stdout)
-      sys.stdout.flush()
+      with contextlib.suppress(OSError):  # whoever watched has left: a closed pipe
+        tqdm.write(text, file=sys.stdout)
+        sys.stdout.flush()
 
   @contextlib.contextmanager
   def pause(self) -> Iterator[None]:

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ssljax import sharding
+from ssljax import embed, sharding
 from ssljax.checkpoint import Checkpoints
+from ssljax.evals.features import FeatureSet
 from ssljax.fields import ConfigError
 
 DAMAGES = {
@@ -123,7 +124,7 @@ def test_a_damaged_step_is_written_anew_and_the_old_one_is_kept(written, tmp_pat
   newest = tmp_path / "checkpoints" / "6"
   (newest / "meta" / "metadata").write_bytes(b"{")
   with Checkpoints(tmp_path, keep=2) as checkpoints:
-    checkpoints.set_aside(6)
+    checkpoints.set_aside(3)
     for step in (5, 6):
       checkpoints.save(step, state(step), {"step": step})
   with Checkpoints(tmp_path, keep=2) as checkpoints:
@@ -131,3 +132,30 @@ def test_a_damaged_step_is_written_anew_and_the_old_one_is_kept(written, tmp_pat
     assert_is(checkpoints, 6)
   aside = tmp_path / "checkpoints" / "damaged-6-1"
   assert (aside / "meta" / "metadata").read_bytes() == b"{"
+
+
+@pytest.mark.parametrize("damage", ["cut", "emptied", "zeroed", "flipped"])
+def test_kept_features_that_are_damaged_are_made_anew(damage, tmp_path, caplog):
+  def features(seed):
+    x = np.random.default_rng(seed).normal(size=(50, 20)).astype(np.float32)
+    y = np.arange(50) % 3
+    return FeatureSet(x, y, x, y, 3, train_index=y, test_index=y)
+
+  kept = embed.Kept(tmp_path, {"checkpoint": "1"})
+  kept("trained encoder", lambda: features(0))
+  (path,) = tmp_path.rglob("*.npz")
+  DAMAGES[damage](path)
+  anew = features(1)
+  assert kept("trained encoder", lambda: anew) is anew
+  assert f"{path} is damaged (" in caplog.text
+  found = kept("trained encoder", lambda: pytest.fail("they were kept"))
+  np.testing.assert_array_equal(found.train_x, anew.train_x)
+
+
+def test_features_that_cannot_be_kept_serve_all_the_same(tmp_path, caplog):
+  (tmp_path / "evals").write_text("a file, where a folder should be")
+  kept = embed.Kept(tmp_path, {})
+  x, y = np.zeros((2, 3), np.float32), np.zeros(2, np.int32)
+  seen = FeatureSet(x, y, x, y, 1, train_index=y, test_index=y)
+  assert kept("row", lambda: seen) is seen
+  assert "features are not kept (" in caplog.text
