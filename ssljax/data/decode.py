@@ -17,6 +17,7 @@ from ssljax.data.places import printable
 
 Picture = bytes | pathlib.Path | np.ndarray  # encoded, a file, or uint8 [H,W,3]
 ORIENTATION_TAG = 0x0112
+HELD = ("exif", "xmp", "XML:com.adobe.xmp")  # of Pillow's info, where it may stand
 UPRIGHT = {  # EXIF orientation -> how the stored rows and columns become upright
   2: Image.Transpose.FLIP_LEFT_RIGHT,
   3: Image.Transpose.ROTATE_180,
@@ -73,7 +74,7 @@ def decode(
   try:
     with open_it() as f:
       width, height = f.size
-      orientation = f.getexif().get(ORIENTATION_TAG, 1) if "exif" in f.info else 1
+      orientation = _orientation(f)
       f.draft("RGB", (2 * size, 2 * size))
       fitted = _fit(to_rgb(f, open_it, ranges), size)
   except Exception as error:  # Pillow's plugins raise whatever broken bytes lead to
@@ -83,6 +84,13 @@ def decode(
     fitted = np.asarray(Image.fromarray(fitted).transpose(UPRIGHT[orientation]))
   turned = orientation in (5, 6, 7, 8)
   return fitted, height / width if turned else width / height
+
+
+def _orientation(image: Image.Image) -> int:
+  """How the camera was held: EXIF's number, which XMP may hold instead."""
+  if image.format == "TIFF" or not any(key in image.info for key in HELD):
+    return 1  # of a TIFF Pillow turns the picture itself
+  return image.getexif().get(ORIENTATION_TAG, 1)
 
 
 def to_rgb(

@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 import pytest
 from pictures import config, encode, smooth
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 
 from ssljax import data
 from ssljax.data import deep
@@ -273,6 +273,25 @@ def test_orientation_is_applied_in_every_format(format, orientation, grey16):
     expected = upright.convert("RGB").resize(sides, Image.Resampling.BICUBIC)
     np.testing.assert_allclose(fitted, np.asarray(expected).astype(int), atol=1)
     assert aspect == upright.width / upright.height
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_orientation_may_stand_in_xmp(format):
+  xmp = '<rdf:Description tiff:Orientation="6"/>'
+  if format == "PNG":
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", xmp)
+    options = {"pnginfo": info}
+  elif format == "TIFF":
+    options = {"tiffinfo": {700: xmp.encode(), 0x0112: 6}}
+  else:
+    options = {"xmp": xmp.encode()}
+  stored = encode(smooth(24, 16), format, **options)
+  upright = ImageOps.exif_transpose(Image.open(io.BytesIO(stored)))
+  assert upright.size == (16, 24)
+  fitted, aspect = decode(stored, 24)
+  np.testing.assert_allclose(fitted, np.asarray(upright).astype(int), atol=1)
+  assert aspect == 16 / 24
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1), (3, 20_000), (20_000, 3)])
