@@ -4,6 +4,7 @@ Cameras and scanners write 10, 12 or 14 bits into 16: taken for 16 they are blac
 picture does not tell; many of a data set do, so that all have one range.
 """
 
+import concurrent.futures
 import contextlib
 import functools
 import io
@@ -15,10 +16,13 @@ from typing import NamedTuple
 import numpy as np
 from absl import logging
 from PIL import Image
+from tqdm import tqdm
 
 from ssljax.data.codec import Example, UnreadableError
 
 SAMPLED = 256  # pictures, spread over the training split, that tell the range
+THREADS = 16  # of far disks
+KINDS = ("whole", "float")  # of numbers
 BITS_PER_SAMPLE = 258  # a TIFF tag
 OTHER_BYTE = {  # how Pillow takes the high byte of 16 bits -> how it takes the low one
   ";16B": ";16L",
@@ -37,7 +41,16 @@ class Range(NamedTuple):
   high: float
 
 
-Ranges = Mapping[str, Range]  # of "whole" numbers and of "float"s, as far as known
+class Ends(NamedTuple):
+  """Of one picture: its least and its greatest number, and the bits that it claims."""
+
+  kind: str  # of KINDS
+  low: float
+  high: float
+  claimed: int  # 0: none below 16
+
+
+Ranges = Mapping[str, Range]  # by kind, as far as known
 Open = Callable[[], Image.Image]
 
 FULL = Range(0, 65535)
@@ -51,19 +64,11 @@ def measure(name: str, examples: Sequence[Callable[[], Example]]) -> Ranges:
   file claims where none goes beyond them; where some are negative, as floats do, from
   the least to the greatest.
   """
-  ends: dict[str, list[tuple[float, float]]] = {"whole": [], "float": []}
-  claimed = 0
-  for read in examples:
-    with contextlib.suppress(Exception):  # met again, and said, when it is decoded
-      picture = read().get("image")
-      if picture is None or isinstance(picture, np.ndarray):
-        continue
-      x, bits = _look(functools.partial(open_picture, picture))
-      if x is not None and x.size:
-        kind = "float" if x.dtype.kind == "f" else "whole"
-        ends[kind].append((float(x.min()), float(x.max())))
-        claimed = max(claimed, bits)
-  ranges = {kind: _range(kind, found, claimed) for kind, found in ends.items() if found}
+  with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
+    looks = pool.map(_look, examples)
+    looks = list(tqdm(looks, f"range of {name}", len(examples), delay=2))
+  ends = {kind: [x for x in looks if x and x.kind == kind] for kind in KINDS}
+  ranges = {kind: _range(kind, found) for kind, found in ends.items() if found}
   for kind, (low, high) in ranges.items():
     if (low, high) != FULL:
       logging.warning(
@@ -74,13 +79,12 @@ def measure(name: str, examples: Sequence[Callable[[], Example]]) -> Ranges:
   return ranges
 
 
-def _range(kind: str, ends: list[tuple[float, float]], claimed: int) -> Range:
-  lows, highs = zip(*ends, strict=True)
-  low, high = min(lows), max(highs)
+def _range(kind: str, ends: Sequence[Ends]) -> Range:
+  low, high = min(x.low for x in ends), max(x.high for x in ends)
   if kind == "float" or low < 0:
     return Range(low, high)
-  bits = max(8, int(high).bit_length())
-  return Range(0, 2 ** max(bits, claimed) - 1)
+  claimed = max(x.claimed for x in ends)
+  return Range(0, 2 ** max(8, int(high).bit_length(), claimed) - 1)
 
 
 def open_picture(picture) -> Image.Image:
@@ -88,16 +92,24 @@ def open_picture(picture) -> Image.Image:
   return Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture)
 
 
-def _look(open_it: Open) -> tuple[np.ndarray | None, int]:
-  """-> the finite values, without transparency; how many bits the file claims."""
-  with open_it() as f:
-    if not is_deep(f):
-      return None, 0
-    bits = f.tag_v2.get(BITS_PER_SAMPLE, (0,)) if f.format == "TIFF" else _bits(f)
-  x = values(open_it)
-  x = x[..., :3] if x.ndim == 3 else x
-  bits = max(bits)
-  return x[np.isfinite(x)], bits if bits < 16 else 0
+def _look(read: Callable[[], Example]) -> Ends | None:
+  """None where 8 bits hold it, or where nothing in it is a number."""
+  with contextlib.suppress(Exception):  # met again, and said, when it is decoded
+    picture = read().get("image")
+    if picture is None or isinstance(picture, np.ndarray):
+      return None
+    open_it = functools.partial(open_picture, picture)
+    with open_it() as f:
+      if not is_deep(f):
+        return None
+      bits = f.tag_v2.get(BITS_PER_SAMPLE, (0,)) if f.format == "TIFF" else _bits(f)
+    x = values(open_it)
+    x = x[..., :3] if x.ndim == 3 else x  # what is transparent has a range of its own
+    kind, x = "float" if x.dtype.kind == "f" else "whole", x[np.isfinite(x)]
+    if x.size:
+      claimed = max(bits) if max(bits) < 16 else 0
+      return Ends(kind, float(x.min()), float(x.max()), claimed)
+  return None
 
 
 def _bits(image: Image.Image) -> Sequence[int]:

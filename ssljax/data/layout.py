@@ -75,7 +75,7 @@ def _check_unsplit(
   if named and others:
     logging.warning(
       "%s beside %s counts as a class; to evaluate on it: --config.data.eval_split=%s",
-      *(listed(named), listed(others), named[0]),
+      *(listed(named), listed(others), printable(named[0])),
     )
   elif len(named) > 1:
     raise ValueError(
