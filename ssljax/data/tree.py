@@ -118,8 +118,19 @@ def _read(
   owners = [_class(file) for file in files]
   if classes is None:
     classes = _classes(kind, root, owners, walk.tops)
+  elif not classes and len(set(owners)) > 1:
+    logging.warning(
+      "Folders of %s are no classes, as the training split has none",
+      printable(str(root)),
+    )
   number = {name: i for i, name in enumerate(classes)}
   if classes:
+    if not any(owners):
+      raise ValueError(
+        f"data.eval_split: all {len(files)} {kind.noun} of {str(root)!r} lie beside "
+        f"each other, and those of the training split in folders, {len(classes)} "
+        "classes; sort them into the same folders"
+      )
     files, owners = _sorted_in(kind, root, files, owners)
     strays = (name for name in owners if name not in number)
     if stray := next((name for name in strays if not _is_unlabelled(name)), None):

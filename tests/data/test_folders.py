@@ -326,3 +326,17 @@ def test_one_folder_to_train_and_to_evaluate_on_is_said(tmp_path, caplog):
   lay(tmp_path, *classes(tmp_path, "all"))
   build(tmp_path, train_split="all", eval_split="all")
   assert "Evaluated on what it is trained on" in caplog.text
+
+
+def test_a_pile_to_evaluate_classes_on_is_refused(tmp_path):
+  lay(tmp_path, *classes(tmp_path, "train"), "val/a.png", "val/b.png")
+  with pytest.raises(ValueError, match=r"all 2 pictures of .*val' lie beside each"):
+    build(tmp_path)
+
+
+def test_classes_to_evaluate_a_pile_on_have_no_labels(tmp_path, caplog):
+  lay(tmp_path, "train/a.png", "train/b.png", *classes(tmp_path, "val"))
+  splits = build(tmp_path)
+  assert splits.train.num_classes == splits.eval.num_classes == 0
+  assert set(splits.eval.labels) == {-1}
+  assert "val are no classes, as the training split has none" in caplog.text
