@@ -200,10 +200,9 @@ class Network(nn.Module):
 
 def _initial(start: str, std: float, fan_in: int) -> dict[str, Callable]:
   """The initializers of a Dense, by a name or, where that is not 0, a deviation."""
-  kernel = inits.kernel("start", start)
   if std:
     return {"kernel_init": nn.initializers.normal(std)}
-  return {"kernel_init": kernel, "bias_init": inits.bias(start, fan_in)}
+  return {"kernel_init": inits.KERNELS[start], "bias_init": inits.bias(start, fan_in)}
 
 
 def l2_normalise(x: jax.Array, axis: int) -> jax.Array:

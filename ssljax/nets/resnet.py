@@ -136,10 +136,8 @@ class ResNet(Module):
   @nn.compact
   def __call__(self, image: jax.Array, train: bool) -> jax.Array:
     """[B,H,W,C] -> features [B,D] float32."""
-    init = inits.kernel("start", self.start)
-    conv = partial(Conv, kernel_init=init, dtype=self.dtype)
-    stem_init = inits.kernel("stem_start", self.stem_start or self.start)
-    stem = partial(conv, kernel_init=stem_init)
+    conv = partial(Conv, kernel_init=inits.KERNELS[self.start], dtype=self.dtype)
+    stem = partial(conv, kernel_init=inits.KERNELS[self.stem_start or self.start])
     stem_width = self.stem_width or self.width
     norm = partial(LayerNorm, dtype=self.dtype)
     if self.norm == "batch":

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from ssljax.nets import inits
+
 MIN_HIDDEN = 32  # of the bottleneck, in the official code
 
 
@@ -31,7 +33,7 @@ class SelectiveConv(nn.Module):
     x = nn.relu(self.norm(name="bn")(x, train))
     branches = x.reshape(*x.shape[:3], 2, self.width)
     y = branches.mean((1, 2), dtype=jnp.float32).sum(1)[:, None, None]
-    init = nn.initializers.lecun_normal()
+    init = inits.KERNELS["lecun"]
     hidden = max(MIN_HIDDEN, int(self.ratio * self.width))
     y = self.conv(hidden, 1, kernel_init=init, name="fc1")(y)
     y = nn.relu(self.norm(name="bn1")(y, train))
