@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, NamedTuple, TextIO
 
 import numpy as np
+from absl import logging
 
 from ssljax.data import identity, places
 from ssljax.data.codec import Example
@@ -47,6 +48,12 @@ class Pairs(Source):
         f"{self.num_classes} labels of the training split; correct it or leave it empty"
       )
     self._number = {name: i for i, name in enumerate(self.class_names)}
+    missing = sum(not row.label for row in rows)
+    if self.class_names and missing:
+      logging.warning(
+        "Without a label, in %s: %d of %d lines; they are trained on, not judged by",
+        *(self.name, missing, len(rows)),
+      )
 
   def known_labels(self):
     """Numbers of the table's labels."""

@@ -213,12 +213,13 @@ def test_tables_are_read_as_spreadsheets_write_them(tmp_path, text, encoding):
   assert (train.class_names, train[0]["label"]) == (("0", "7"), 1)
 
 
-def test_a_class_may_be_a_number_even_0(tmp_path):
+def test_a_class_may_be_a_number_even_0(tmp_path, caplog):
   lines = [{"file": "a.png", "caption": "a cat", "label": i} for i in (0, 7, None)]
   text = "".join(json.dumps(line) + "\n" for line in lines)
   train = build(table(tmp_path, text, "Captions.JSONL")).train
   assert train.class_names == ("0", "7")
   assert [train[i]["label"] for i in range(3)] == [0, 1, -1]
+  assert "1 of 3 lines" in caplog.text
 
 
 @pytest.mark.parametrize(
