@@ -199,7 +199,8 @@ class Run:
     scores = self.judge.scores(seen, "classifier", "knn")
     scores["rankme"] = geometry.rankme(seen.test_x)
     self.writer.write(done, scores)
-    self.writer.say(f"step {done}: kNN {scores['knn']:.1f} %")
+    votes = (f"{k} {x:.1f} %" for k, x in scores.items() if k.startswith("knn"))
+    self.writer.say(f"step {done}: {', '.join(votes)}".replace("knn", "kNN"))
     return True
 
   def save(self, done: int, state: TrainState, judged: bool) -> None:
