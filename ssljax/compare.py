@@ -1,5 +1,6 @@
 """Several runs side by side: what differs in their configs, and what they reached."""
 
+import dataclasses
 import datetime
 import json
 import pathlib
@@ -20,6 +21,17 @@ ABOUT_LOSSES = (
 )
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Comparison:
+  """The fields of a comparison's config."""
+
+  evaluator: str  # "compare"
+  runs: str  # folders, with commas between
+
+
+DECLARED = fields.Group("", "the config", fields.declared(Comparison))
+
+
 class Reached(NamedTuple):
   """What runs reached under one protocol, with the same numbers on the same data."""
 
@@ -32,7 +44,7 @@ class Reached(NamedTuple):
 
 def evaluate(config: ConfigDict, out: str | pathlib.Path | None = None) -> dict:
   """`compare` of config.runs, folders with commas between; `out`: runs/compare."""
-  fields.check_names("the config", config, ("evaluator", "runs"), ("runs",))
+  fields.check(DECLARED, config)
   given = (name.strip() for name in config.runs.split(","))
   folders = list(dict.fromkeys(filter(None, given)))
   if len(folders) < 2:

@@ -128,6 +128,8 @@ def check(config: ConfigDict) -> None:
 def declare(config: ConfigDict) -> list[Group]:
   """Every group of a protocol's config with the fields that may stand there."""
   name = config.get("evaluator")
+  if name == "compare":
+    return [side_by_side.DECLARED]
   fields.check_choice("evaluator", name, PROTOCOLS)
   whole = Group("", "the config", fields.declared(Protocol))
   groups = [

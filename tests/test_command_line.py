@@ -145,6 +145,15 @@ def test_help_lists_every_recipe_and_protocol_with_its_claim():
   assert "lightly: kNN 86.8 (batch 512" in text
 
 
+def test_every_config_s_fields_can_be_listed():
+  for file in (HOME / "configs").rglob("*.py"):
+    if file.stem != "common":
+      _, config = command_line.load(str(file), HOME)
+      text = command_line.fields_text(config)
+      assert text.startswith("field "), file
+      assert "anything" not in text, file
+
+
 def test_the_list_of_fields_tells_value_range_default_and_source():
   text = command_line.fields_text(command_line.load("byol_imagenet", HOME)[1])
   lines = {line.split()[0]: " ".join(line.split()) for line in text.split("\n")}
