@@ -125,25 +125,38 @@ def read(path):
   return json.loads(path.read_text())
 
 
-def test_a_run_made_longer_is_the_longer_run(tmp_path):
-  longer, whole = tmp_path / "longer", tmp_path / "whole"
-  judged = {"at_end": ("knn",)}
-  ssljax.train_and_evaluate(short(4, evals=judged), longer)
-  reached = read(longer / "results.json")
-  ssljax.train_and_evaluate(short(8, evals=judged), longer)
-  assert read(longer / "results-step4.json") == reached
-  ssljax.train_and_evaluate(short(8, evals=judged), whole)
-  kill_and_resume.compare(longer, whole)
-  assert read(longer / "results.json") == read(whole / "results.json")
-  assert read(longer / "config.json")["steps"] == 8
-  assert read(longer / "about.json")["lengths"] == [[0, 4], [4, 8]]
-  page = (longer / "report.html").read_text()
+def judged(in_memory, steps=8):
+  """As `short`, of four steps an epoch, and judged after each."""
+  evals = {"at_end": ("knn",), "every_epochs": 1}
+  config = short(steps, batch_size=352, evals=evals)
+  config.data.update(in_memory=in_memory, workers=1)
+  return config
+
+
+@pytest.fixture(scope="module")
+def judged_whole(tmp_path_factory):
+  """The folder of such a run without a break, and what it returned."""
+  folder = tmp_path_factory.mktemp("judged")
+  return folder, ssljax.train_and_evaluate(judged(True), folder)
+
+
+def test_a_run_made_longer_is_the_longer_run(judged_whole, tmp_path):
+  whole, rows = judged_whole
+  ssljax.train_and_evaluate(judged(True, steps=4), tmp_path)
+  reached = read(tmp_path / "results.json")
+  assert ssljax.train_and_evaluate(judged(True), tmp_path) == rows
+  kill_and_resume.compare(tmp_path, whole)
+  assert read(tmp_path / "results.json") == read(whole / "results.json") != reached
+  assert read(tmp_path / "results-step4.json") == reached
+  assert read(tmp_path / "config.json")["steps"] == 8
+  assert read(tmp_path / "about.json")["lengths"] == [[0, 4], [4, 8]]
+  page = (tmp_path / "report.html").read_text()
   assert "4 steps at first, 8 from step 4 on" in page
-  before = kill_and_resume.metrics(longer)
+  before = kill_and_resume.metrics(tmp_path)
   sentence = r"has done 8 steps already, and here steps or epochs make 6; set more"
   with pytest.raises(ssljax.ConfigError, match=sentence):
-    ssljax.train_and_evaluate(short(6, evals=judged), longer)
-  assert kill_and_resume.metrics(longer) == before
+    ssljax.train_and_evaluate(judged(True, steps=6), tmp_path)
+  assert kill_and_resume.metrics(tmp_path) == before
 
 
 def test_schedules_take_the_new_length_from_where_a_longer_run_goes_on(tmp_path):
@@ -205,21 +218,6 @@ def struck_by_a_signal(monkeypatch, owner, name, at):
     return function(*arguments, **keywords)
 
   monkeypatch.setattr(owner, name, strike)
-
-
-def judged(in_memory):
-  """As `short`, of four steps an epoch, and judged after each."""
-  evals = {"at_end": ("knn",), "every_epochs": 1}
-  config = short(8, batch_size=352, evals=evals)
-  config.data.update(in_memory=in_memory, workers=1)
-  return config
-
-
-@pytest.fixture(scope="module")
-def judged_whole(tmp_path_factory):
-  """The folder of such a run without a break, and what it returned."""
-  folder = tmp_path_factory.mktemp("judged")
-  return folder, ssljax.train_and_evaluate(judged(True), folder)
 
 
 @pytest.mark.parametrize(
