@@ -203,8 +203,8 @@ class Checkpoints:
     except (KeyError, TypeError, ValueError, OSError) as error:
       line, *_ = str(error).strip().split("\n")
       raise ConfigError(
-        f"{self.folder / str(step)} is damaged, or another version of ssljax wrote it "
-        f"({type(error).__name__}: {line[:200]})"
+        f"{self.folder / str(step)} is damaged, or was written by another version of "
+        f"ssljax ({type(error).__name__}: {line[:200]})"
       ) from error
 
   def _news(self, kind: type, error: BaseException, trace: Any) -> None:

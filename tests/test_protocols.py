@@ -212,11 +212,18 @@ def test_what_is_no_checkpoint_of_ours_is_named(run, tmp_path):
     ssljax.load_encoder(tmp_path / "foreign")
 
 
-def test_a_damaged_checkpoint_is_named(run, tmp_path):
-  shutil.copytree(run, tmp_path / "run")
-  shutil.rmtree(tmp_path / "run" / "checkpoints" / "6" / "state" / "d")
-  with pytest.raises(ssljax.ConfigError, match="is damaged, or was written by another"):
-    ssljax.load_encoder(tmp_path / "run")
+def test_a_damaged_checkpoint_is_named_and_protocols_do_without(run, tmp_path, caplog):
+  broken = tmp_path / "run"
+  shutil.copytree(run, broken)
+  shutil.rmtree(broken / "checkpoints" / "6" / "state" / "d")
+  rows = ssljax.evaluate(protocol("progress", broken), tmp_path / "out")
+  assert list(rows) == ["step 3"]
+  assert "checkpoints/6 is damaged (state/d/" in caplog.text
+  with pytest.raises(ssljax.ConfigError, match=r"step=6: .* is damaged \(state/d/"):
+    ssljax.evaluate(protocol("progress", broken, step=6), tmp_path / "out")
+  shutil.rmtree(broken / "checkpoints" / "3" / "meta")
+  with pytest.raises(ssljax.ConfigError, match="no checkpoint before it is whole; put"):
+    ssljax.load_encoder(broken)
 
 
 def test_a_checkpoint_made_on_eight_devices_is_the_same_on_one(run):

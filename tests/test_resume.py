@@ -221,15 +221,15 @@ def struck_by_a_signal(monkeypatch, owner, name, at):
 
 
 @pytest.mark.parametrize(
-  ("owner", "name", "at", "saved"),
+  ("owner", "name", "at", "saved", "in_memory"),
   [
-    (loop.Run, "read", 2, 7),  # the line of step 6, when step 7 is under way
-    (data, "eval_batches", 2, 4),  # while it is judged at step 4; 1 are the views'
-    (data, "eval_batches", 7, 8),  # while it is judged at the end
+    (loop.Run, "read", 2, 7, True),  # the line of step 6, when step 7 is under way
+    (loop.Run, "read", 2, 7, False),
+    (data, "eval_batches", 2, 4, True),  # judged at step 4; the first are the views'
+    (data, "eval_batches", 7, 8, True),  # judged at the end
   ],
-  ids=["training", "judging", "end"],
+  ids=["training", "streaming", "judging", "end"],
 )
-@pytest.mark.parametrize("in_memory", [True, False])
 def test_ctrl_c_leaves_nothing_out(
   owner, name, at, saved, in_memory, judged_whole, tmp_path, monkeypatch, capsys
 ):
