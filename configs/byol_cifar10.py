@@ -42,7 +42,9 @@ def get_config(variant: str = ""):
   if variant.startswith("cpu"):
     common.cpu(c, batch_size=64, epochs=1)  # more steps: it needs no large batch
     c.augment.crop_min = 0.5
-    c.method.tau = 0.998
+    c.method.tau = 0.9  # in some hundred steps a slower target stays what it was
+    c.optimizer.learning_rate.base = 1e-3
+    c.optimizer.groups = {"^predictor/": dict(learning_rate=0.01)}
     c.method.projector.update(hidden=512, out=128, last_norm="plain")
     c.method.predictor.update(hidden=512, out=128)
   if variant.endswith("no_bn"):
