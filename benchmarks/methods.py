@@ -52,7 +52,7 @@ STEPS = {  # config -> steps of its batch
   "vicreg_cifar10": 260,
   "nnclr_cifar10": 240,
   "dcl_cifar10": 240,
-  "tico_cifar10": 400,
+  "tico_cifar10": 240,
   "wmse_cifar10": 240,
   "metric_learning_cifar10": 240,
   "supervised_cifar10": 490,
