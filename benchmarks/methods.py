@@ -42,7 +42,7 @@ STEPS = {  # config -> steps of its batch
   "simclr_v2_cifar10": 190,
   "supcon_cifar10": 240,
   "swav_cifar10": 240,
-  "byol_cifar10": 400,
+  "byol_cifar10": 700,
   "simsiam_cifar10": 900,
   "moco_v3_cifar10": 190,
   "dino_cifar10": 350,
