@@ -169,7 +169,8 @@ class Case:
 
     What is longer says what differs, or is a digest of all that is asked.
     """
-    asked = {"identity": self.identity, **asked}
+    evaluator = self.config.evaluator
+    asked = {"evaluator": evaluator, "identity": self.identity, **asked}
     names, before = [self.name], taken(self.name)
     if before is not None and (unlike := _unlike(before, asked)):
       said = "-".join(itertools.starmap(_said, unlike.items()))
@@ -199,7 +200,7 @@ def _unlike(before: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, An
 def _fields(question: Mapping[str, Any]) -> dict[str, Any]:
   """{"numbers.k": [5], ...}, without what says nothing or changes nothing."""
   data = {k: v for k, v in question.get("data", {}).items() if k not in NO_MATTER}
-  told = {"numbers": question.get("numbers", {}), "data": data}
+  told = {k: question.get(k) for k in ("evaluator", "numbers")} | {"data": data}
   told = json.loads(json.dumps(told, default=list))
   return {k: v for k, v in flat(told).items() if v not in (None, "", [], 0)}
 

@@ -140,7 +140,8 @@ def question(config: ConfigDict, checkpoint: str) -> dict[str, Any]:
   same step.
   """
   numbers = {"of_step": config.pretrained.step, "of": data.digest(checkpoint)[:6]}
-  return {"numbers": numbers, "data": config.data.to_dict()}
+  data_read = config.data.to_dict()
+  return {"evaluator": "training", "numbers": numbers, "data": data_read}
 
 
 def answered(workdir: pathlib.Path, checkpoint: str) -> dict[str, Any] | None:

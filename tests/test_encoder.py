@@ -160,6 +160,28 @@ def test_results_of_other_steps_and_data_have_names_of_their_own():
   assert name() == "knn-step30-imagenet2012_subset_1pct-train_:20%_"
 
 
+def test_the_answer_to_another_question_keeps_its_name(tmp_path):
+  config = importlib.import_module("configs.eval.knn").get_config()
+  case = Case(config, tmp_path, tmp_path, None, None)
+  case.__dict__["identity"] = {"train": {"names": "a", "times": "1"}}
+  asked = {"numbers": {"k": (5,)}, "data": {"name": "digits", "dir": "here"}}
+  assert case.result_name(asked) == "knn"
+  there = {"evaluator": "knn", "identity": case.identity, **asked}
+  (tmp_path / "knn.json").write_text(json.dumps(there))
+  moved = {**asked, "data": {"name": "digits", "dir": "there", "workers": 3}}
+  case.__dict__["identity"] = {"train": {"names": "a", "times": "2"}}
+  assert case.result_name(moved) == "knn"
+  assert case.result_name({**asked, "numbers": {"k": (5, 10)}}) == "knn-k5_10"
+  config.evaluator, config.protocol = "linear", "knn"
+  assert case.result_name(asked) == "knn-evaluator_linear"
+  config.evaluator = "knn"
+  case.__dict__["identity"] = {"train": {"names": "b", "times": "1"}}
+  other = case.result_name(asked)
+  assert other.startswith("knn-data")
+  (tmp_path / f"{other}.json").write_text(json.dumps({**there, "identity": {}}))
+  assert case.result_name(asked) not in ("knn", other)
+
+
 def test_features_are_not_taken_for_those_of_other_pictures(tmp_path):
   config = importlib.import_module("configs.eval.knn").get_config()
   config.data.update(name="folder", dir=str(tmp_path / "pile"))
