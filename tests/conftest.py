@@ -7,14 +7,18 @@ tests/x.py`, `-n0` and `--pdb` take one. XLA_FLAGS of the caller hold everywhere
 import gc
 import os
 import pathlib
+import signal
+from importlib import metadata
 
 DEVICES = "--xla_force_host_platform_device_count"
 # Programs here compile for longer than they run, and these make that three times
-# shorter. (XLA ends a process at a flag it does not know: to drop with a newer one.)
+# shorter. XLA ends a process at a flag it does not know: they are this version's.
 QUICK = (
   "--xla_cpu_use_fusion_emitters=false",
   "--xla_cpu_parallel_codegen_split_count=1",
 )
+if not metadata.version("jaxlib").startswith("0.10."):
+  QUICK = ()
 CALLERS = tuple(
   flag
   for flag in os.environ.get("XLA_FLAGS", "").split()
@@ -30,6 +34,9 @@ def xla_flags(devices: int) -> str:
 os.environ["XLA_FLAGS"] = xla_flags(8)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+# What a shell starts in the background ignores Ctrl-C, and so would all runs here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import jax
 import joblib
@@ -61,6 +68,8 @@ LONGEST = (  # first, or a core waits for one of them at the end
   "test_benchmarks",
   "test_resume",
   "test_processes",
+  "test_ten_pictures",
+  "test_transfer",
 )
 
 
