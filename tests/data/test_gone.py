@@ -3,7 +3,6 @@
 import errno
 import itertools
 import os
-import shutil
 import struct
 
 import numpy as np
@@ -104,12 +103,19 @@ def pile(root, count=12):
   return data.build(config(name="folder", dir=str(root))).train
 
 
+def vanish(root):
+  """At once, as a disk goes: files that went one by one would be unreadable ones."""
+  root.rename(root.with_name("away"))
+
+
 def unmount(root):
-  for file in root.iterdir():
-    file.unlink()
+  """Leaves an empty folder, as a place where a disk was mounted."""
+  root.with_name("empty").mkdir()
+  vanish(root)
+  root.with_name("empty").rename(root)
 
 
-GONE = [(shutil.rmtree, "No such file or directory"), (unmount, "is empty now")]
+GONE = [(vanish, "No such file"), (unmount, "(is empty now|No such file)")]
 
 
 @pytest.mark.parametrize(("go", "reason"), GONE)
