@@ -145,14 +145,10 @@ def test_info_nce_gives_mocos_official_losses():
   o = oracle("03_moco_v1_0")
   queues = [o["in_queue"], *o["out_queue"]]
   for step in range(len(o["out_loss"])):
-    loss = contrastive.info_nce(
-      jnp.asarray(o["out_q"][step], jnp.float32),
-      jnp.asarray(o["out_k"][step], jnp.float32),
-      jnp.asarray(queues[step].T, jnp.float32),
-      float(o["hp_T"]),
-    )
-    # A small loss is a difference of logits of 1 / T, which float32 rounds.
-    rounding = np.finfo(np.float32).eps / o["hp_T"]
+    arrays = o["out_q"][step], o["out_k"][step], queues[step].T
+    q, k, queue = (jnp.asarray(x, jnp.float32) for x in arrays)
+    loss = contrastive.info_nce(q, k, queue, float(o["hp_T"]))
+    rounding = np.finfo(np.float32).eps / o["hp_T"]  # of logits, whose difference it is
     assert_allclose(loss, o["out_loss"][step], rtol=1e-6, atol=rounding)
 
 
