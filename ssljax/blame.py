@@ -23,7 +23,7 @@ Steps = Iterator[tuple[int, TrainState, Metrics]]  # done so far, what they led 
 
 
 class NotANumberError(ArithmeticError):
-  """Its arguments: the step, the name of a metric, its value."""
+  """A metric is no finite number: its step, its name and its value are told."""
 
 
 def worst(metrics: Metrics) -> tuple[str, float] | None:

@@ -165,9 +165,10 @@ class Case:
     asked: Mapping[str, Any],
     taken: Callable[[str], Mapping[str, Any] | None],
   ) -> str:
-    """Likewise of what `taken` finds under a name; None: nothing. One on all processes.
+    """Names what is asked, apart from what `taken` finds under a name; None: nothing.
 
-    What is longer says what differs, or is a digest of all that is asked.
+    One name on all processes. What is longer says what differs, or is a digest of all
+    that is asked.
     """
     evaluator = self.config.evaluator
     asked = {"evaluator": evaluator, "identity": self.identity, **asked}

@@ -111,7 +111,7 @@ class Method(abc.ABC):
     return {path[-1]: layers for path, layers in shown.items()}
 
   def classify(self, state: TrainState, x: jax.Array) -> jax.Array | None:
-    """As `embed` -> scores of the classes [B,C] f32; None where it has no classes."""
+    """One view [B,...] -> scores of classes [B,C] f32; None where there are none."""
     return None
 
   def name_classes(self, state: TrainState, prompts: jax.Array) -> TrainState:

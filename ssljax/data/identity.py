@@ -58,7 +58,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def lasting(identity: Mapping[str, Any]) -> Identity:
-  """The same without the "times" of its files, which a copy does not keep."""
+  """Drops from an identity the "times" of files, which a copy does not keep."""
   return {word: value for word, value in identity.items() if word != TIMES}
 
 
