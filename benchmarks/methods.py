@@ -146,7 +146,7 @@ def spread(values):
 
 
 def table(measured, form="cpu"):
-  """Name -> figures of its seeds; as README shows it."""
+  """Name -> figures of its seeds; as docs/cifar10_on_a_cpu.md shows it."""
   head = "config", "steps x batch", "core-minutes", "kNN", "linear", "random: kNN"
   head = *head, "linear", "run on"
   lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]

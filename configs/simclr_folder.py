@@ -4,7 +4,7 @@
 
 ResNet-18 at 128 pixels; a start for a few thousand pictures on one GPU. Not from a
 paper. Folders that are classes also give a kNN accuracy on a held-out tenth.
-Ours: README's section on own pictures.
+Ours: not yet run.
 """
 
 from configs import common

@@ -11,7 +11,8 @@ with the learning rate, decay and batch of the pre-training; temperature 0.1 for
 student like its teacher, 1 for a smaller one.
 
 Paper: accuracy 73.9 from 1 % of the labels, 77.5 from 10 % (ResNet-50 taught by
-152-layer networks: 400 epochs). Ours: README's table of the three stages.
+152-layer networks: 400 epochs). Ours: docs/weights.md has the table of the
+three stages.
 """
 
 from configs import common, simclr_v2_cifar10, simclr_v2_finetune, simclr_v2_imagenet

@@ -9,8 +9,8 @@ Starts from `simclr_v2_imagenet.py:r50` (`:cpu`: `simclr_v2_cifar10.py:cpu`) in 
 default folder; another: `--config.pretrained.checkpoint=...`. The classifier stands
 on the first layer of the three-layer head, with its BatchNorm and ReLU.
 
-Paper: accuracy 57.9 with 1 %, 68.4 with 10 % (ResNet-50). Ours: README's table of the
-three stages.
+Paper: accuracy 57.9 with 1 %, 68.4 with 10 % (ResNet-50). Ours: docs/weights.md has the
+table of the three stages.
 """
 
 from configs import common, simclr_v2_cifar10, simclr_v2_imagenet

@@ -19,7 +19,8 @@ Its network too is Keras's: BatchNorm of epsilon 1e-3 and momentum 0.99, convolu
 with biases and he_normal kernels, jitter in one order; here 1e-5 and 0.9, none, normal
 by fan_out, any order. The other numbers are the example's; its predictor has ReLU
 before BatchNorm.
-Ours: linear 42.2 after two of the five epochs, a random encoder 46.7 (README).
+Ours: linear 42.2 after two of the five epochs, a random encoder 46.7
+(docs/cifar10_on_a_cpu.md).
 """
 
 from configs import common

@@ -1,4 +1,4 @@
-"""Every protocol, as README gives it, on ten pictures."""
+"""Every protocol, as docs/evaluation.md gives it, on ten pictures."""
 
 import importlib
 import json
