@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from ssljax.core import Batch, Metrics, TrainState
 from ssljax.fields import flat
-from ssljax.recipe import Recipe
+from ssljax.recipe import Parts
 
 MOST = 1000  # steps that are repeated to find it
 SMALL = 0.01  # a temperature below this magnifies what is rounded
@@ -42,7 +42,7 @@ def all_finite(tree: Any) -> jax.Array:
 
 def find(
   config: ConfigDict,
-  parts: Recipe,
+  parts: Parts,
   again: Callable[[], Steps],
   batch: Callable[[int], Batch],
   until: int,
@@ -70,7 +70,7 @@ def find(
 
 
 def _first(
-  config: ConfigDict, parts: Recipe, state: TrainState, batch: Batch
+  config: ConfigDict, parts: Parts, state: TrainState, batch: Batch
 ) -> tuple[str, str]:
   """What was no number first in the step from a whole state, and the remedy."""
   for name, x in batch.items():
@@ -95,8 +95,9 @@ def _first(
   return first, _remedy(config, largest)
 
 
-def _look(parts: Recipe, state: TrainState, batch: Batch) -> tuple:
-  (loss, _), gradients, views = parts.gradients(state, batch)
+def _look(parts: Parts, state: TrainState, batch: Batch) -> tuple:
+  (loss, _), gradients = parts.gradients(state, batch)
+  views = parts.augmented(state, batch)
   groups = {name: all_finite(tree) for name, tree in gradients.items()}
   largest = jnp.stack([jnp.abs(x).max() for x in jax.tree.leaves(state.params)]).max()
   return all_finite(views), jnp.isfinite(loss), groups, largest

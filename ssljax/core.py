@@ -4,161 +4,161 @@ Arrays are global: B is the whole batch whatever the number of devices, and the 
 reads as if there were one. `sharding.py` lays the arrays over the machine.
 """
 
-import abc
 import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Protocol
 
-import flax
 import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from ssljax import diagnostics, fields
+from ssljax import diagnostics, fields, microbatch
+from ssljax.representation import Representation
+from ssljax.state import (
+  Aux,
+  Batch,
+  Encoded,
+  Inputs,
+  Metrics,
+  Outputs,
+  TrainState,
+)
 
-Batch = dict[str, jax.Array]
-Metrics = dict[str, jax.Array]
-
-
-@flax.struct.dataclass
-class TrainState:
-  """Exactly what a checkpoint holds."""
-
-  step: jax.Array  # i32[], optimizer steps taken; the only clock
-  params: Any  # what the optimizer moves, nothing else
-  batch_stats: Any  # running statistics of the online network
-  target: Any  # what the method remembers: EMA network, queue, bank, centre
-  opt_state: Any
-
-
-class Aux(NamedTuple):
-  """What `loss_fn` hands on besides the loss."""
-
-  batch_stats: Any  # the online network's new running statistics
-  carry: Any  # what this batch leaves for `after_update`
-  outputs: dict[str, jax.Array]  # "features", "projection" [B,V,D]: watched, probed
-  metrics: Metrics  # name -> f32[]
+KNOWN = ("label", "index")  # the entries of a batch that say what examples are
+PROBE = "probe"  # the entry of `params` that the method is not shown
 
 
 @dataclasses.dataclass(frozen=True)
-class Method(abc.ABC):
-  """Pure functions around one network. Write `loss_fn`; the rest has defaults.
+class Method(Representation):
+  """How a network learns, as pure functions. Write `objective`; the rest has defaults.
 
-  A method is a frozen dataclass that owns no arrays. Its fields are the recipe's
-  numbers; `net` maps its input x, mostly pictures [B,H,W,C], to a dict of outputs:
-  "features" [B,D], "projection" [B,D], and what its other heads give ("prediction",
-  "logits"). A method whose network is none of encoder and heads types the field
-  `net` as the one it has.
+  A method is a frozen dataclass that owns no arrays; its fields are the recipe's
+  numbers. A method whose network is none of encoder and heads types the field `net` as
+  the one it has. One that cannot be parted writes `loss_fn` alone, and takes no
+  `microbatch`.
   """
 
-  net: nn.Module
-  input: ClassVar[str] = "image"  # the entry of a batch, [B,V,...], that `net` sees
   views: ClassVar[int] = 2  # V; 0: any number
   least_batch: ClassVar[int] = 2  # examples without which there is nothing to compare
+  together: ClassVar[bool] = True  # whether views share a BatchNorm (`forward_views`)
+  needs_heads: ClassVar[tuple[str, ...]] = ("projector",)  # those it cannot do without
 
   def __post_init__(self):
     """Raises ConfigError on a field outside its range."""
     fields.check_instance("method", self)
-
-  def init(self, rng: jax.Array, batch: Batch) -> tuple[Any, Any, Any]:
-    """`batch` as after augment -> params, batch_stats, target (`{}`: no memory).
-
-    A slow copy of the network stands in `target` under "params" and "batch_stats".
-    """
-    params, batch_stats = self.init_net(rng, batch[self.input][:, 0])
-    return params, batch_stats, {}
-
-  @abc.abstractmethod
-  def loss_fn(
-    self, params: Any, state: TrainState, batch: Batch, rng: jax.Array
-  ) -> tuple[jax.Array, Aux]:
-    """-> loss f32[], Aux. `state.params` is None: only `params` carry gradients."""
-
-  def after_update(self, params: Any, state: TrainState, carry: Any) -> tuple[Any, Any]:
-    """-> params, target; once a step, after the optimizer. Default: unchanged.
-
-    `params` are the new ones, `state` is the one before the step.
-    """
-    return params, state.target
-
-  def judged(self, state: TrainState, x: jax.Array) -> tuple[TrainState, Any]:
-    """Whose weights are judged, and what `net` is given of one view [B,...].
-
-    Default: both as they come.
-    """
-    return state, x
-
-  def embed(self, state: TrainState, x: jax.Array) -> jax.Array:
-    """One view [B,...] of `input`, nothing random -> features [B,D] f32, to judge."""
-    return self.apply(*self.judged(state, x))["features"].astype(jnp.float32)
 
   @property
   def needs_labels(self) -> bool:
     """Whether it learns from labels: data without any is refused."""
     return False
 
-  def layers(self, state: TrainState, x: jax.Array) -> dict[str, tuple]:
-    """One view [B,...] -> what the judged network shows of its inside, layer by layer.
+  @property
+  def undivided(self) -> str:
+    """Why a batch must be encoded as a whole, with the way out; "": it need not."""
+    if type(self).loss_fn is not Method.loss_fn:
+      return "it does not part the encoding of examples from their comparison"
+    return ""
 
-    A vision transformer gives "tokens" and "attention" (see `nets.vit.ViT`); {} where
-    there is nothing to show.
+  def init(self, rng: jax.Array, batch: Batch) -> tuple[Any, Any, Any]:
+    """`batch` as after augment -> params, batch_stats, target (`{}`: no memory).
+
+    A slow copy of the network stands in `target` under "params" and "batch_stats".
     """
-    state, x = self.judged(state, x)
-    variables = {"params": state.params, "batch_stats": state.batch_stats}
-    _, shown = self.net.apply(variables, x, train=False, mutable=["intermediates"])
-    shown = flax.traverse_util.flatten_dict(shown.get("intermediates", {}))
-    return {path[-1]: layers for path, layers in shown.items()}
+    params, batch_stats = self.init_net(rng, self.see(batch[self.input][:, 0]))
+    return params, batch_stats, {}
 
-  def classify(self, state: TrainState, x: jax.Array) -> jax.Array | None:
-    """One view [B,...] -> scores of classes [B,C] f32; None where there are none."""
-    return None
+  def encode(
+    self, params: Any, state: TrainState, batch: Batch, rng: jax.Array
+  ) -> Encoded:
+    """Passes some examples through the networks -> their rows, by nothing but them.
 
-  def name_classes(self, state: TrainState, prompts: jax.Array) -> TrainState:
-    """Prompts i32 [C,P,T] -> the state that `classify`s by them. Default: unchanged."""
-    return state
-
-  def show(self, state: TrainState, batch: Batch, rng: jax.Array) -> Metrics:
-    """Pictures that tell how it works: title -> [B,H,W,C], normalised as its views.
-
-    `batch` has one view, nothing in it random. Default: none.
+    What is random is drawn by each example's index. `state.params` is None: only
+    `params` carry gradients. Default: all views pass the network, `together` or not.
     """
-    return {}
+    views = {self.input: batch[self.input]}
+    keys = draws(rng, batch)
+    return Encoded(
+      *self.forward_views(params, state.batch_stats, views, keys, self.together)
+    )
 
-  def init_net(self, rng: jax.Array, x: Any) -> tuple[Any, Any]:
-    """Input [B,...] -> params, batch_stats (`{}` where the network keeps none)."""
+  def objective(
+    self,
+    params: Any,
+    rows: dict[str, jax.Array],
+    state: TrainState,
+    batch: Batch,
+    rng: jax.Array,
+  ) -> tuple[jax.Array, Aux]:
+    """Compares the rows [B,...] of the global batch -> loss f32[], Aux.
+
+    `batch` has no pictures here, only "label" [B] and "index" [B]; `rng` is that of
+    `encode`, of which this draws what that does not.
+    """
+    raise NotImplementedError(f"{type(self).__name__} writes no objective")
+
+  def loss_fn(
+    self, params: Any, state: TrainState, batch: Batch, rng: jax.Array
+  ) -> tuple[jax.Array, Aux]:
+    """The loss of a whole batch: `objective` after `encode` -> f32[], Aux."""
+    encoded = self.encode(params, state, batch, rng)
+    return self.compare(params, encoded, state, batch, rng)
+
+  def compare(
+    self,
+    params: Any,
+    encoded: Encoded,
+    state: TrainState,
+    batch: Batch,
+    rng: jax.Array,
+  ) -> tuple[jax.Array, Aux]:
+    """`objective` of encoded examples -> loss f32[], the whole Aux."""
+    known = {name: batch[name] for name in KNOWN if name in batch}
+    loss, aux = self.objective(params, encoded.rows, state, known, rng)
+    carry = {**aux.carry, "target_stats": encoded.target_stats}
+    outputs = {**encoded.rows, **aux.outputs}
+    batch_stats = encoded.batch_stats
+    return loss, aux.replace(carry=carry, outputs=outputs, batch_stats=batch_stats)
+
+  def after_update(
+    self, params: Any, state: TrainState, carry: dict[str, Any]
+  ) -> tuple[Any, Any]:
+    """-> params, target; once a step, after the optimizer. Default: unchanged.
+
+    `params` are the new ones, `state` is the one before the step; `carry` is the
+    objective's, with the "target_stats" that were encoded.
+    """
+    return params, state.target
+
+  def init_net(self, rng: jax.Array, x: Inputs) -> tuple[Any, Any]:
+    """Inputs [B,...] -> params, batch_stats (`{}` where the network keeps none)."""
     variables = self.net.init({"params": rng}, x, train=False)
     return variables["params"], variables.get("batch_stats", {})
 
-  def apply(self, state: TrainState, x: Any) -> dict[str, jax.Array]:
-    """The network as it is judged: input [B,...] -> outputs, nothing random."""
-    variables = {"params": state.params, "batch_stats": state.batch_stats}
-    return self.net.apply(variables, x, train=False)
-
-  def output_shapes(self, params: Any, batch_stats: Any, x: Any) -> Any:
-    """Shapes of the network's outputs for input [B,...], without computing them."""
+  def output_shapes(self, params: Any, batch_stats: Any, batch: Batch) -> Outputs:
+    """Shapes of the network's outputs for one view of `batch`, without computing."""
     variables = {"params": params, "batch_stats": batch_stats}
+    x = self.see(batch[self.input][:, 0])
     return jax.eval_shape(lambda x: self.net.apply(variables, x, train=False), x)
 
   def forward(
     self,
     params: Any,
     batch_stats: Any,
-    x: Any,
-    rng: jax.Array | None = None,
+    x: Inputs,
+    keys: jax.Array | None = None,
     net: nn.Module | None = None,
-  ) -> tuple[dict[str, jax.Array], Any]:
-    """The training pass: input [B,...] -> outputs, new batch_stats.
+  ) -> tuple[Outputs, Any]:
+    """The training pass: inputs [B,...] -> outputs [B,...], new batch_stats.
 
-    A target network is the same pass on other weights. `rng` feeds drop path;
-    without one the pass is deterministic. `net` replaces `self.net` by a variant
-    that shares its parameters.
+    A target network is the same pass on other weights. `keys` [B], one an example,
+    feed drop path; without them the pass is deterministic. `net` replaces `self.net`
+    by a variant that shares its parameters.
     """
     outputs, new = (net or self.net).apply(
       {"params": params, "batch_stats": batch_stats},
-      x,
+      x if keys is None else {**x, "keys": keys},
       train=True,
-      rngs=None if rng is None else {"drop_path": rng},
       mutable=["batch_stats"],
     )
     return outputs, new.get("batch_stats", {})
@@ -167,26 +167,28 @@ class Method(abc.ABC):
     self,
     params: Any,
     batch_stats: Any,
-    x: jax.Array,
-    rng: jax.Array | None = None,
+    x: Inputs,
+    keys: jax.Array | None = None,
     together: bool = True,
-  ) -> tuple[dict[str, jax.Array], Any]:
-    """The training pass of all views: [B,V,...] -> outputs [B,V,...], batch_stats.
+  ) -> tuple[Outputs, Any]:
+    """The training pass of all views: inputs [B,V,...] -> outputs [B,V,...], stats.
 
     `together` gives the views one BatchNorm, as SimCLR's code does; without, each
     passes alone and in turn, as in BYOL, SimSiam and Barlow Twins. Views are merged
     by reshape, never concatenated on the batch: an example's stay on its device.
     """
-    b, v = x.shape[:2]
+    b, v = jax.tree.leaves(x)[0].shape[:2]
+    if keys is not None:
+      x = {**x, "keys": jax.vmap(lambda key: jax.random.split(key, v))(keys)}
     if together:
-      merged = x.reshape(b * v, *x.shape[2:])
-      outputs, batch_stats = self.forward(params, batch_stats, merged, rng)
+      merged = jax.tree.map(lambda x: x.reshape(b * v, *x.shape[2:]), x)
+      outputs, batch_stats = self.forward(params, batch_stats, merged)
       split = jax.tree.map(lambda x: x.reshape(b, v, *x.shape[1:]), outputs)
       return split, batch_stats
     each = []
     for i in range(v):
-      own = None if rng is None else jax.random.fold_in(rng, i)
-      outputs, batch_stats = self.forward(params, batch_stats, x[:, i], own)
+      view = jax.tree.map(lambda x: x[:, i], x)  # noqa: B023
+      outputs, batch_stats = self.forward(params, batch_stats, view)
       each.append(outputs)
     return jax.tree.map(lambda *x: jnp.stack(x, 1), *each), batch_stats
 
@@ -199,8 +201,25 @@ def keys(rng: jax.Array, index: jax.Array) -> jax.Array:
   return jax.vmap(lambda i: jax.random.fold_in(rng, i))(index)
 
 
+def draws(rng: jax.Array | None, batch: Batch) -> jax.Array | None:
+  """The keys by which networks draw for the examples of a batch; None: they do not."""
+  return None if rng is None or "index" not in batch else keys(rng, batch["index"])
+
+
 Views = Callable[[jax.Array, Batch], Batch]
 Watch = Callable[[Any], Metrics]  # gradients -> what a recipe wants logged of them
+
+
+class Probe(Protocol):
+  """A classifier that learns beside a method, of rows that carry no gradient."""
+
+  def init(self, dim: int) -> Any:
+    """Size of a row -> its parameters, kept in `params` under PROBE."""
+
+  def loss(
+    self, params: Any, rows: jax.Array, label: jax.Array
+  ) -> tuple[jax.Array, Metrics]:
+    """Rows [B,D], label i32 [B] -> loss f32[], metrics."""
 
 
 def init_state(
@@ -209,28 +228,65 @@ def init_state(
   views: Views,
   seed: int,
   batch: Batch,
+  probe: Probe | None = None,
 ) -> TrainState:
   """The state at step 0; `batch` gives the shapes, its pictures do not matter."""
   rng_views, rng_net = jax.random.split(jax.random.key(seed))
-  params, batch_stats, target = method.init(rng_net, views(rng_views, batch))
+  batch = views(rng_views, batch)
+  params, batch_stats, target = method.init(rng_net, batch)
   step = jnp.zeros((), jnp.int32)
+  if probe is not None:
+    state = TrainState(step, None, batch_stats, target, None)
+    _, aux = jax.eval_shape(method.loss_fn, params, state, batch, rng_net)
+    params = {**params, PROBE: probe.init(aux.outputs["features"].shape[-1])}
   return TrainState(step, params, batch_stats, target, tx.init(params))
 
 
-def gradients(
-  method: Method, views: Views, seed: int, state: TrainState, batch: Batch
-) -> tuple[tuple[jax.Array, Aux], Any, Batch]:
-  """(Loss f32[], Aux), the parameters' gradients and the views, of a step's examples.
+def step_keys(seed: int, step: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """The keys of a step's views and of all else that it draws."""
+  return tuple(jax.random.split(jax.random.fold_in(jax.random.key(seed), step)))
 
-  Randomness is a function of (seed, step), then of each example's index.
+
+def gradients(
+  method: Method,
+  views: Views,
+  seed: int,
+  state: TrainState,
+  batch: Batch,
+  probe: Probe | None = None,
+  part: int = 0,
+) -> tuple[tuple[jax.Array, Aux], Any]:
+  """(Objective f32[], Aux) of a step's examples, the parameters' gradients.
+
+  Randomness is a function of (seed, step), then of each example's index. With `part`
+  that many examples at once are encoded, and encoded again for the gradient.
   """
-  rng_views, rng_loss = jax.random.split(
-    jax.random.fold_in(jax.random.key(seed), state.step)
-  )
-  batch = views(rng_views, batch)
-  grad_fn = jax.value_and_grad(method.loss_fn, has_aux=True)
-  rest = state.replace(params=None)  # `loss_fn` cannot read the wrong params
-  return *grad_fn(state.params, rest, batch, rng_loss), batch
+  rng_views, rng = step_keys(seed, state.step)
+  rest = state.replace(params=None)  # a method cannot read the wrong params
+
+  def objective(params):  # what is minimised
+    own = without_probe(params)
+
+    def encode(examples):
+      return method.encode(own, rest, views(rng_views, examples), rng)
+
+    if part:
+      encoded = Encoded(*microbatch.encode(encode, batch, part))
+      loss, aux = method.compare(own, encoded, rest, batch, rng)
+    else:
+      loss, aux = method.loss_fn(own, rest, views(rng_views, batch), rng)
+    total, metrics = loss, aux.metrics
+    if probe is not None:
+      rows = jax.lax.stop_gradient(aux.outputs["features"][:, 0])
+      probe_loss, accuracy = probe.loss(params[PROBE], rows, batch["label"])
+      total, metrics = loss + probe_loss, metrics | accuracy
+    if aux.loss is not None:
+      loss = aux.loss
+    if loss is not total:
+      metrics = {**metrics, "objective": total}
+    return total, aux.replace(loss=loss, metrics=metrics)
+
+  return jax.value_and_grad(objective, has_aux=True)(state.params)
 
 
 def train_step(
@@ -241,23 +297,35 @@ def train_step(
   state: TrainState,
   batch: Batch,
   watch: Watch = lambda grads: {},
+  probe: Probe | None = None,
+  part: int = 0,
 ) -> tuple[TrainState, Metrics]:
   """One optimizer step from examples to new state.
 
   `batch` as it left the host: "image" [B,H,W,C] uint8, "label" [B], "index" [B].
+  ValueError where the method's metrics take a name of the step's own.
   """
-  (loss, aux), grads, _ = gradients(method, views, seed, state, batch)
+  (_, aux), grads = gradients(method, views, seed, state, batch, probe, part)
   updates, opt_state = tx.update(grads, state.opt_state, state.params, step=state.step)
   params = optax.apply_updates(state.params, updates)
-  params, target = method.after_update(params, state, aux.carry)
+  own, target = method.after_update(without_probe(params), state, aux.carry)
+  params = {**own, PROBE: params[PROBE]} if probe is not None else own
   metrics = {
-    "loss": loss,
+    "loss": aux.loss,
     "grad_norm": optax.tree.norm(grads),
     **watch(grads),
     **diagnostics.spread(aux.outputs["projection"]),
-    **aux.metrics,
   }
-  return (
-    TrainState(state.step + 1, params, aux.batch_stats, target, opt_state),
-    metrics,
-  )
+  if taken := metrics.keys() & aux.metrics.keys():
+    raise ValueError(
+      f"{type(method).__name__} logs {sorted(taken)}, which the step does itself"
+    )
+  state = TrainState(state.step + 1, params, aux.batch_stats, target, opt_state)
+  return state, {**metrics, **aux.metrics}
+
+
+def without_probe(params: Any) -> Any:
+  """The parameters that the method knows."""
+  if not isinstance(params, dict) or PROBE not in params:
+    return params
+  return {name: value for name, value in params.items() if name != PROBE}

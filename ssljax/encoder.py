@@ -13,7 +13,7 @@ from ssljax import data, provenance, recipe, schedules, sharding
 from ssljax.checkpoint import Checkpoints
 from ssljax.core import TrainState
 from ssljax.fields import ConfigError, as_path
-from ssljax.recipe import Recipe
+from ssljax.recipe import Parts
 
 
 def load_encoder(
@@ -56,7 +56,7 @@ class Trained(NamedTuple):
   """A run as it was left, or as it was at an earlier checkpoint."""
 
   config: ConfigDict
-  parts: Recipe
+  parts: Parts
   state: TrainState
   spec: data.Spec  # of the batches that it saw
   plan: schedules.Plan
@@ -66,8 +66,7 @@ class Trained(NamedTuple):
   @property
   def judged(self) -> TrainState:
     """The state with the weights that are judged: of DINO the teacher's."""
-    x = self.parts.seen(data.zeros(self.spec, 1))
-    return self.parts.method.judged(self.state, x)[0]
+    return self.state.replace(**self.parts.method.weights(self.state))
 
 
 def restore(workdir: str | pathlib.Path, mesh: Mesh, step: int = 0) -> Trained:

@@ -18,7 +18,7 @@ from ssljax.data.source import Subset
 from ssljax.evals import features
 from ssljax.evals.features import Change, FeatureSet
 from ssljax.fields import ConfigError
-from ssljax.recipe import Recipe
+from ssljax.recipe import Parts
 
 Scores = dict[str, float]
 Rows = Sequence[int] | None
@@ -42,7 +42,7 @@ class Judge:
   def __init__(
     self,
     config: ConfigDict,
-    parts: Recipe,
+    parts: Parts,
     splits: Splits,
     mesh: Mesh,
     keep: Keep = lambda row, make: make(),
@@ -152,7 +152,7 @@ class Judge:
 
     @jax.jit
     def best(state, batch):
-      outputs = self.method.apply(*self.method.judged(state, self.parts.seen(batch)))
+      outputs = self.method.apply(state, self.parts.seen(batch))
       return outputs["logits"].argmax(1)
 
     chosen, _ = self.extract(functools.partial(best, state))

@@ -16,7 +16,7 @@ from ssljax.core import Metrics, TrainState
 from ssljax.evals import geometry
 from ssljax.fields import config_errors
 from ssljax.judge import Judge
-from ssljax.recipe import Recipe
+from ssljax.recipe import Parts
 from ssljax.schedules import Plan
 from ssljax.writer import Writer
 
@@ -29,7 +29,7 @@ class Run:
   def __init__(
     self,
     config: ConfigDict,
-    parts: Recipe,
+    parts: Parts,
     plan: Plan,
     mesh: Mesh,
     judge: Judge,

@@ -14,6 +14,17 @@ def ema(new, old, decay: jax.Array | float):
   return optax.incremental_update(new, old, 1 - decay)
 
 
+def slow(params, batch_stats) -> dict:
+  """The slow copy of a network, as a `target` holds it: {"params", "batch_stats"}."""
+  return {"params": params, "batch_stats": batch_stats}
+
+
+def follow(target: dict, params, batch_stats, decay: jax.Array | float) -> dict:
+  """`target` whose slow copy moved towards `params`; its statistics are the given."""
+  moved = ema(params, target["params"], decay)
+  return {**target, **slow(moved, batch_stats)}
+
+
 def unit_rows(rng: jax.Array, rows: int, dim: int) -> jax.Array:
   """[rows, dim] f32 of random directions: how MoCo's queue starts."""
   x = jax.random.normal(rng, (rows, dim))

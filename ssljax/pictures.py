@@ -128,9 +128,10 @@ def _inside(
   layers = jax.jit(judge.method.layers)(state, x)
   found = {}
   if "attention" in layers:
-    found["attention"] = layers["attention"][-1][:, :, 0, 1:]
-    found["tokens"] = layers["tokens"][-1][:, 1:]
-  weights = judge.method.judged(state, x)[0].params
+    patches = layers["tokens"][-1]["patches"]
+    found["attention"] = layers["attention"][-1][:, :, 0, -patches.shape[1] :]
+    found["tokens"] = patches
+  weights = judge.method.weights(state)["params"]
   for path, leaf in jax.tree_util.tree_leaves_with_path(weights):
     if re.search(FIRST_LAYER, paths.name(path)):
       found["filters"] = leaf

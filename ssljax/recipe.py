@@ -26,7 +26,7 @@ from ssljax import (
 )
 from ssljax.core import Method, TrainState, Views
 from ssljax.fields import ConfigError, Group, config_errors
-from ssljax.methods.probe import Probed
+from ssljax.methods.probe import OnlineProbe
 from ssljax.ranges import Count, NotNegative, Number, OneOf, Positive, Range, Seed
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
@@ -48,6 +48,7 @@ class Run:
   steps: Annotated[int, Range(1, MOST_STEPS)] | None  # when set, wins over epochs
   dtype: Annotated[str, OneOf(DTYPES)]  # of compute
   steps_per_dispatch: Count
+  microbatch: Number = 0  # examples that pass the networks at once; 0: the batch
   log_every: Count  # steps
   watch: tuple[str, ...]  # paths of parameters whose gradient's norm is logged
 
@@ -81,14 +82,14 @@ class Evals:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class OnlineProbe:
+class Probing:
   """The group `evals.probe`."""
 
   learning_rate: NotNegative  # 0: no online probe
 
 
-class Recipe(NamedTuple):
-  """The parts of a run that a config determines."""
+class Parts(NamedTuple):
+  """What a config builds: the parts of a run."""
 
   method: Method
   tx: optax.GradientTransformationExtraArgs
@@ -97,22 +98,41 @@ class Recipe(NamedTuple):
   rates: Callable[[jax.Array], core.Metrics]  # step -> learning rate, weight decay
   watch: core.Watch
   seed: int
+  probe: core.Probe | None = None
+  microbatch: int = 0  # examples that pass the networks at once; 0: the whole batch
 
   def init(self, batch: core.Batch) -> TrainState:
     """The state at step 0, shaped by one batch as the host gives it."""
-    return core.init_state(self.method, self.tx, self.views, self.seed, batch)
+    return core.init_state(
+      self.method, self.tx, self.views, self.seed, batch, self.probe
+    )
 
   def step(self, state: TrainState, batch: core.Batch):
-    """`core.train_step` with this recipe, and its learning rate among the metrics."""
+    """`core.train_step` with these parts, and the learning rate among its metrics."""
     rates = self.rates(state.step)
     state, metrics = core.train_step(
-      self.method, self.tx, self.views, self.seed, state, batch, self.watch
+      self.method,
+      self.tx,
+      self.views,
+      self.seed,
+      state,
+      batch,
+      self.watch,
+      self.probe,
+      self.microbatch,
     )
     return state, {**metrics, **rates}
 
   def gradients(self, state: TrainState, batch: core.Batch):
-    """`core.gradients` with this recipe."""
-    return core.gradients(self.method, self.views, self.seed, state, batch)
+    """`core.gradients` of a step with these parts."""
+    method, views, seed = self.method, self.views, self.seed
+    return core.gradients(
+      method, views, seed, state, batch, self.probe, self.microbatch
+    )
+
+  def augmented(self, state: TrainState, batch: core.Batch) -> core.Batch:
+    """The views that the next step takes of these examples."""
+    return self.views(core.step_keys(self.seed, state.step)[0], batch)
 
   def seen(self, batch: core.Batch) -> jax.Array:
     """Examples as the host gives them -> the view [B,...] by which they are judged."""
@@ -149,6 +169,12 @@ def check(config: ConfigDict) -> None:
     fields.check(group, fields.at(config, group.path))
   optim.check(config.optimizer)
   augment.configure(config.augment)
+  part = config.get("microbatch", 0)
+  if part and config.batch_size % part:
+    raise ConfigError(
+      f"microbatch={part} must divide batch_size={config.batch_size}; try "
+      f"{math.gcd(part, config.batch_size)}"
+    )
   least = methods.KNOWN[config.method.name].least_batch
   if config.batch_size < least:
     raise ConfigError(
@@ -177,7 +203,7 @@ def declare_training(config: ConfigDict) -> list[Group]:
     Group("pretrained", "pretrained", fields.declared(Pretrained)),
     Group("checkpoint", "checkpoint", fields.declared(Saving)),
     fields.with_groups(evaluated, numbers, SOURCE),
-    Group("evals.probe", "evals.probe", fields.declared(OnlineProbe)),
+    Group("evals.probe", "evals.probe", fields.declared(Probing)),
     *(
       Group(f"evals.{name}", f"evals.{name}", fields.declared(own[name]))
       for name in own
@@ -211,11 +237,13 @@ def make_plan(
 
 def check_devices(config: ConfigDict, count: int) -> None:
   """ConfigError unless the batch divides over `count` devices."""
-  if config.batch_size % count:
-    raise ConfigError(
-      f"batch_size={config.batch_size} must be a multiple of the {count} devices; try "
-      f"{max(1, config.batch_size // count) * count}"
-    )
+  for field in ("batch_size", "microbatch"):
+    size = config.get(field, 0)
+    if size % count:
+      raise ConfigError(
+        f"{field}={size} must be a multiple of the {count} devices; try "
+        f"{max(1, size // count) * count}"
+      )
 
 
 def open_data(config: ConfigDict, run: pathlib.Path | None = None) -> data.Splits:
@@ -227,7 +255,7 @@ def open_data(config: ConfigDict, run: pathlib.Path | None = None) -> data.Split
     return data.build(config.data, run)
 
 
-def build(config: ConfigDict, plan: schedules.Plan) -> Recipe:
+def build(config: ConfigDict, plan: schedules.Plan) -> Parts:
   """A checked config and the facts of its data -> the parts of the run."""
   dtype = DTYPES[config.dtype]
   if jax.default_backend() == "cpu":  # has no bfloat16 products that sum in float32
@@ -242,12 +270,19 @@ def build(config: ConfigDict, plan: schedules.Plan) -> Recipe:
     rates = optim.rates(config.optimizer, plan)
   watch = diagnostics.watch(config.watch)
   _check_views(config, method)
-  rate = config.evals.probe.learning_rate
+  probe, rate = None, config.evals.probe.learning_rate
   if rate and plan.num_classes:
-    method = Probed(method.net, method, plan.num_classes)
+    probe = OnlineProbe(plan.num_classes)
     adam = optim.build({"name": "adamw", "learning_rate": rate}, plan)
     tx = optim.partition({"^probe/": adam}, tx)
-  return Recipe(method, tx, views, eval_views, rates, watch, config.seed)
+  part = config.get("microbatch", 0)
+  seed, part = config.seed, 0 if part == config.batch_size else part
+  if part and method.undivided:
+    raise ConfigError(
+      f"microbatch={part}: method {config.method.name!r} cannot be encoded in parts: "
+      f"{method.undivided}, or set microbatch=0"
+    )
+  return Parts(method, tx, views, eval_views, rates, watch, seed, probe, part)
 
 
 def _check_views(config: ConfigDict, method: Method) -> None:
@@ -261,12 +296,12 @@ def _check_views(config: ConfigDict, method: Method) -> None:
     )
 
 
-def trace(recipe: Recipe, batch: core.Batch) -> TrainState:
+def trace(parts: Parts, batch: core.Batch) -> TrainState:
   """Shapes of the state; finds what does not fit together without compiling."""
   try:
     with config_errors():
-      state = jax.eval_shape(recipe.init, batch)
-      jax.eval_shape(recipe.step, state, batch)
+      state = jax.eval_shape(parts.init, batch)
+      jax.eval_shape(parts.step, state, batch)
   except KeyError as error:
     raise ConfigError(
       f"the method uses {error}, which the network or the batch does not give; heads "

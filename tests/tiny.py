@@ -34,7 +34,7 @@ def configs() -> dict:
 
 
 @functools.cache
-def parts(name: str) -> recipe.Recipe:
+def parts(name: str) -> recipe.Parts:
   """The method of this name, for what `batch` holds: one residual block, SGD.
 
   SGD's momentum is the gradient itself after the first step, so that comparing
@@ -55,7 +55,7 @@ def parts(name: str) -> recipe.Recipe:
   return with_encoder(built, stage_sizes=(1,), zero_init_gamma=False)
 
 
-def with_encoder(built: recipe.Recipe, **fields) -> recipe.Recipe:
+def with_encoder(built: recipe.Parts, **fields) -> recipe.Parts:
   """The same around another form of its encoder, where that has such fields."""
   encoder = built.method.net.encoder
   fields = {k: v for k, v in fields.items() if hasattr(encoder, k)}
@@ -88,12 +88,12 @@ def batch(input: str = "image") -> dict[str, np.ndarray]:
 
 
 @functools.cache
-def first_state(built: recipe.Recipe):
+def first_state(built: recipe.Parts):
   """The state at step 0, in NumPy."""
   return jax.device_get(jax.jit(built.init)(batch(built.method.input)))
 
 
-def shapes(built: recipe.Recipe):
+def shapes(built: recipe.Parts):
   """What `first_state` holds, by shape and dtype alone."""
   return jax.tree.map(_shape, first_state(built))
 
@@ -103,7 +103,7 @@ def _shape(x: np.ndarray) -> jax.ShapeDtypeStruct:
 
 
 @functools.cache
-def program(built: recipe.Recipe, devices: int):
+def program(built: recipe.Parts, devices: int):
   """The step as `train` runs it -> compiled, its layout, its mesh."""
   mesh = sharding.make_mesh(jax.devices()[:devices])
   examples = batch(built.method.input)
@@ -115,7 +115,7 @@ def program(built: recipe.Recipe, devices: int):
   return steps.lower(state, stacked, count).compile(), layout, mesh
 
 
-def step(built: recipe.Recipe, state, devices: int, examples=None):
+def step(built: recipe.Parts, state, devices: int, examples=None):
   """One step from and to NumPy -> state, metrics."""
   compiled, layout, mesh = program(built, devices)
   stacked = jax.tree.map(lambda x: x[None], examples or batch(built.method.input))
@@ -145,13 +145,14 @@ class Encoder(nn.Module):
   bn_strided: bool = False
 
   @nn.compact
-  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+  def __call__(self, x: dict[str, jax.Array], train: bool) -> dict[str, jax.Array]:
+    x = x["image"]
     if not self.width:
-      return x
+      return {"features": x}
     x = nn.Dense(self.width, name="body")(x)
     if self.bn_group_size is not None:
       x = BatchNorm(group_size=self.bn_group_size, strided=self.bn_strided)(x, train)
-    return nn.tanh(x)
+    return {"features": nn.tanh(x)}
 
 
 def linear(dim: int) -> tuple[nets.Network, dict]:

@@ -38,10 +38,23 @@ def masked_mse(
   is hidden, 0 where it was seen. With `norm_pix` the pixels of a target patch are
   normalised by their mean and deviation.
   """
+  mask = mask.astype(jnp.float32)
+  error = masked_error(prediction, target, mask, norm_pix)
+  count = mask.sum(1)
+  return (error * count).sum() / count.sum()
+
+
+def masked_error(
+  prediction: jax.Array, target: jax.Array, mask: jax.Array, norm_pix: bool
+) -> jax.Array:
+  """Each picture's mean squared error [B] over its hidden patches, as `masked_mse`.
+
+  Where every picture hides as many, their mean is `masked_mse`; 0 where none is hidden.
+  """
   target = target.astype(jnp.float32)
   if norm_pix:
     mean, deviation = moments(target)
     target = (target - mean) / deviation
   error = jnp.square(prediction.astype(jnp.float32) - target).mean(-1)
   mask = mask.astype(jnp.float32)
-  return (error * mask).sum() / mask.sum()
+  return (error * mask).sum(1) / jnp.maximum(mask.sum(1), 1)

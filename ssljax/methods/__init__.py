@@ -126,6 +126,12 @@ def build(config: Mapping, encoder, plan: schedules.Plan, dtype) -> Method:
       own = dict(value)
       second = nets.build(own.pop("encoder", {}), dtype)
       spec[name] = _assemble(nets.Network, second, own, plan, dtype)
+  for role in cls.needs_heads:
+    if role not in heads:
+      raise ConfigError(
+        f"method {config['name']!r} needs the head method.{role}; {nets.SOURCE} lists "
+        "heads and their fields"
+      )
   net = _assemble(_network(cls), encoder, heads, plan, dtype)
   method = cls(net=net, **spec, **_known(cls, plan))
   if method.needs_labels and not plan.num_classes:

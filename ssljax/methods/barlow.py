@@ -1,6 +1,7 @@
 """Barlow Twins (Zbontar et al. 2021): a dimension agrees with itself alone."""
 
 import dataclasses
+from typing import ClassVar
 
 from ssljax.core import Aux, Method
 from ssljax.losses import redundancy
@@ -20,11 +21,9 @@ class BarlowTwins(Method):
 
   off_diagonal: NotNegative
   world_size: Count = 1
+  together: ClassVar[bool] = False
 
-  def loss_fn(self, params, state, batch, rng):
-    """Eq. 1 over the two views in batch["image"] [B,2,H,W,C]."""
-    online, stats = self.forward_views(
-      params, state.batch_stats, batch["image"], rng, together=False
-    )
-    loss = redundancy.barlow_twins(online["projection"], self.off_diagonal)
-    return loss / self.world_size, Aux(stats, (), online, {"loss": loss})
+  def objective(self, params, rows, state, batch, rng):
+    """Eq. 1 over the projections of two views [B,2,D]."""
+    loss = redundancy.barlow_twins(rows["projection"], self.off_diagonal)
+    return loss / self.world_size, Aux(loss=loss)

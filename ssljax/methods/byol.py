@@ -1,11 +1,12 @@
 """BYOL (Grill et al. 2020): predict a slow copy of yourself on another view."""
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 
 from ssljax import memory
-from ssljax.core import Aux, Method
+from ssljax.core import Aux, Encoded, Method
 from ssljax.losses import predictive
 from ssljax.schedules import ShareSchedule
 
@@ -20,29 +21,35 @@ class BYOL(Method):
   """
 
   tau: ShareSchedule
+  needs_heads: ClassVar[tuple[str, ...]] = ("projector", "predictor")
+  together: ClassVar[bool] = False
 
   def init(self, rng, batch):
     """-> params, batch_stats, target {"params", "batch_stats"}."""
     online, target = jax.random.split(rng)
-    params, stats = self.init_net(online, batch["image"][:, 0])
-    target_params, target_stats = self.init_net(target, batch["image"][:, 0])
-    return params, stats, {"params": target_params, "batch_stats": target_stats}
+    x = self.see(batch["image"][:, 0])
+    return *self.init_net(online, x), memory.slow(*self.init_net(target, x))
 
-  def loss_fn(self, params, state, batch, rng):
-    """Eq. 2, symmetrised, over the two views in batch["image"] [B,2,H,W,C]."""
-    image, slow = batch["image"], state.target
-    online, stats = self.forward_views(
-      params, state.batch_stats, image, rng, together=False
+  def encode(self, params, state, batch, rng):
+    """Both networks' outputs of both views; "target" [B,2,D] carries no gradient."""
+    online, stats, _ = super().encode(params, state, batch, rng)
+    target, target_stats = self.forward_views(
+      state.target["params"],
+      state.target["batch_stats"],
+      {"image": batch["image"]},
+      together=False,
     )
-    target, kept = self.forward_views(
-      slow["params"], slow["batch_stats"], image, together=False
-    )
-    p, z = online["prediction"], jax.lax.stop_gradient(target["projection"])
+    rows = {**online, "target": jax.lax.stop_gradient(target["projection"])}
+    return Encoded(rows, stats, target_stats)
+
+  def objective(self, params, rows, state, batch, rng):
+    """Eq. 2, symmetrised, over predictions and targets of two views [B,2,D]."""
+    p, z = rows["prediction"], rows["target"]
     loss = predictive.regression(p[:, 0], z[:, 1])
     loss += predictive.regression(p[:, 1], z[:, 0])
-    return loss, Aux(stats, kept, online, {"tau": self.tau(state.step)})
+    return loss, Aux(metrics={"tau": self.tau(state.step)})
 
   def after_update(self, params, state, carry):
     """The target moves towards the new weights (eq. 1)."""
-    ema = memory.ema(params, state.target["params"], self.tau(state.step))
-    return params, {"params": ema, "batch_stats": carry}
+    tau, stats = self.tau(state.step), carry["target_stats"]
+    return params, memory.follow(state.target, params, stats, tau)

@@ -7,7 +7,8 @@ from typing import Annotated, ClassVar
 import jax
 import jax.numpy as jnp
 
-from ssljax.core import Aux, Method
+from ssljax import core
+from ssljax.core import Aux, Encoded, Method
 from ssljax.losses import paired
 from ssljax.losses.contrastive import unit
 from ssljax.nets import TwoTowers
@@ -32,6 +33,7 @@ class CLIP(Method):
   net: TwoTowers
   loss: Annotated[str, OneOf(STARTS)] = "softmax"
   views: ClassVar[int] = 1
+  needs_heads: ClassVar[tuple[str, ...]] = ("projector", "text")
 
   def init(self, rng, batch):
     """-> params with the loss's own scalars, batch_stats, {}."""
@@ -39,10 +41,19 @@ class CLIP(Method):
     learned = {k: jnp.float32(start) for k, start in STARTS[self.loss].items()}
     return {**params, **learned}, stats, {}
 
-  def loss_fn(self, params, state, batch, rng):
-    """Over view 0 of batch["image"] [B,1,H,W,C] and batch["text"] i32 [B,T]."""
-    online, stats = self.forward(params, state.batch_stats, _pair(batch), rng)
-    image, text = online["projection"], online["text"]
+  def encode(self, params, state, batch, rng):
+    """Projections [B,2,D] of view 0 and of its caption."""
+    keys = core.draws(rng, batch)
+    online, stats = self.forward(params, state.batch_stats, _pair(batch), keys)
+    rows = {
+      "features": online["features"][:, None],
+      "projection": jnp.stack([online["projection"], online["text"]], 1),
+    }
+    return Encoded(rows, stats)
+
+  def objective(self, params, rows, state, batch, rng):
+    """The loss over the projections of pictures and captions [B,2,D]."""
+    image, text = rows["projection"][:, 0], rows["projection"][:, 1]
     scale = jnp.exp(params["logit_scale"])
     similar = paired.cosines(image, text)
     metrics = {"logit_scale": scale, "pair_accuracy": paired.matched(similar)}
@@ -51,20 +62,12 @@ class CLIP(Method):
     else:
       metrics["logit_bias"] = params["logit_bias"]
       loss = paired.siglip(similar, scale, params["logit_bias"])
-    outputs = {
-      "features": online["features"][:, None],
-      "projection": jnp.stack([image, text], 1),
-    }
-    return loss, Aux(stats, (), outputs, metrics)
+    return loss, Aux(metrics=metrics)
 
   def after_update(self, params, state, carry):
     """The scale is projected back into its bounds."""
     scale = jnp.clip(params["logit_scale"], 0.0, MOST)
     return {**params, "logit_scale": scale}, state.target
-
-  def judged(self, state, image):
-    """The tower of pictures; its features are those before the projection."""
-    return state, {"image": image}
 
   def name_classes(self, state, prompts):
     """Zero-shot, section 3.1: prompts i32 [C,P,T] -> the state that can classify.
@@ -74,16 +77,20 @@ class CLIP(Method):
     """
 
     def name(ways):
-      return unit(unit(self.apply(state, {"text": ways})["text"]).mean(0))
+      return unit(unit(self.read(state, ways)).mean(0))
 
     classes = jax.lax.map(name, prompts, batch_size=AT_ONCE)
     return state.replace(target={"classes": classes})
+
+  def read(self, state, text):
+    """Texts i32 [P,T] -> their projections [P,D]."""
+    return self.net.apply(self.weights(state), {"text": text}, train=False)["text"]
 
   def classify(self, state, image):
     """Pictures [B,H,W,C] -> logits [B,C] f32; None until the classes have names."""
     if "classes" not in state.target:
       return None
-    image = self.apply(state, {"image": image})["projection"]
+    image = self.apply(state, image)["projection"]
     logits = jnp.exp(state.params["logit_scale"]) * paired.cosines(
       image, state.target["classes"]
     )

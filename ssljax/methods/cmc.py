@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssljax import core, memory
-from ssljax.core import Aux, Method
+from ssljax.core import Aux, Encoded, Method
 from ssljax.fields import ConfigError
 from ssljax.losses import contrastive
 from ssljax.nets import MultiView
@@ -67,10 +67,6 @@ class CMC(Method):
       )
     return jnp.split(image, np.cumsum(self.channels)[:-1], axis=-1)
 
-  def init_net(self, rng, image):
-    """Picture [B,H,W,C] -> params, batch_stats."""
-    return super().init_net(rng, self.split(image))
-
   def init(self, rng, batch):
     """-> params, batch_stats, target "memory" [N,V,D] and, under NCE, "z" [ways].
 
@@ -79,8 +75,7 @@ class CMC(Method):
     """
     rng_net, rng_bank = jax.random.split(rng)
     params, stats, _ = super().init(rng_net, batch)
-    views = self.split(batch["image"][:, 0])
-    _, count, dim = self.output_shapes(params, stats, views)["projection"].shape
+    _, count, dim = self.output_shapes(params, stats, batch)["projection"].shape
     banks = [
       memory.init_bank(key, self.num_examples, dim)
       for key in jax.random.split(rng_bank, count)
@@ -90,35 +85,39 @@ class CMC(Method):
       target["z"] = jnp.zeros(len(self.ways))
     return params, stats, target
 
-  def loss_fn(self, params, state, batch, rng):
-    """The sum over `ways`, for view 0 of batch["image"], by batch["index"] [B]."""
-    online, stats = self.forward(
-      params, state.batch_stats, self.split(batch["image"][:, 0])
-    )
-    z = contrastive.unit(online["projection"])
-    rows = self.rows(state.target["memory"], batch["index"], rng)
+  def encode(self, params, state, batch, rng):
+    """Features and unit embeddings of each network's channels: [B,V,...]."""
+    x = self.see(batch["image"][:, 0])
+    online, stats = self.forward(params, state.batch_stats, x)
+    unit = contrastive.unit(online["projection"])
+    return Encoded({"features": online["features"], "projection": unit}, stats)
+
+  def objective(self, params, rows, state, batch, rng):
+    """The sum over `ways` of the embeddings [B,V,D], by batch["index"] [B]."""
+    z = rows["projection"]
+    drawn = self.draw_rows(state.target["memory"], batch["index"], rng)
     carry, metrics = {"index": batch["index"], "embedding": z}, {}
     if self.softmax:
       loss = sum(
-        contrastive.sampled_softmax(z[:, i], rows[:, :, j], self.temperature)
+        contrastive.sampled_softmax(z[:, i], drawn[:, :, j], self.temperature)
         for i, j in self.ways
       )
     else:
       numbers = self.temperature, self.num_examples
       first = [
-        contrastive.nce_constant(z[:, i], rows[:, :, j], *numbers) for i, j in self.ways
+        contrastive.nce_constant(z[:, i], drawn[:, :, j], *numbers)
+        for i, j in self.ways
       ]
       first = jax.lax.stop_gradient(jnp.stack(first))
       constants = jnp.where(state.step == 0, first, state.target["z"])
       loss = sum(
-        contrastive.nce(z[:, i], rows[:, :, j], *numbers, constants[n])
+        contrastive.nce(z[:, i], drawn[:, :, j], *numbers, constants[n])
         for n, (i, j) in enumerate(self.ways)
       )
       carry["z"], metrics["nce_z"] = constants, constants.mean()
-    outputs = {"features": online["features"], "projection": z}
-    return loss, Aux(stats, jax.lax.stop_gradient(carry), outputs, metrics)
+    return loss, Aux(jax.lax.stop_gradient(carry), metrics)
 
-  def rows(self, banks, index, rng):
+  def draw_rows(self, banks, index, rng):
     """Each example's own row of banks [N,V,D], then its `negatives`: [B,1+K,V,D]."""
     keys = core.keys(rng, index)
     draw = functools.partial(
@@ -136,9 +135,9 @@ class CMC(Method):
       target["z"] = carry["z"]
     return params, target
 
-  def judged(self, state, image):
-    """All networks, each on its channels of the picture [B,H,W,C]."""
-    return state, self.split(image)
+  def see(self, image):
+    """Pictures [B,H,W,C] -> each network's channels, {"view0": [B,H,W,C_0], ...}."""
+    return {f"view{i}": x for i, x in enumerate(self.split(image))}
 
   def embed(self, state, image):
     """The features of the views, side by side: [B,V D'] f32."""

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssljax import core
-from ssljax.core import Aux, Method
+from ssljax.core import Aux, Encoded, Method
 from ssljax.fields import ConfigError
 from ssljax.losses import sequence
 from ssljax.nets import Contextual
@@ -27,27 +27,36 @@ class CPC(Method):
   net: Contextual
   negatives: Number = 0  # 0: all
   views: ClassVar[int] = 1
+  needs_heads: ClassVar[tuple[str, ...]] = ("forecast",)
   features: ClassVar[str] = "latents"  # the output whose mean is judged
 
-  def loss_fn(self, params, state, batch, rng):
-    """InfoNCE (eq. 4) of every step ahead, over one view of each example."""
-    rng_cut, rng_negatives = jax.random.split(rng)
+  def encode(self, params, state, batch, rng):
+    """Latents, their predictions and features of one view of each example."""
+    rng_cut, _ = jax.random.split(rng)
     x = self.cut(batch[self.input][:, 0], core.keys(rng_cut, batch["index"]))
-    outputs, stats = self.forward(params, state.batch_stats, x)
-    latents, negatives = outputs["latents"], None
+    outputs, stats = self.forward(params, state.batch_stats, {self.input: x})
+    latents = outputs["latents"]
+    rows = {  # the latents are what the loss compares, each as if it were a view
+      "features": self.pool(outputs)[:, None],
+      "projection": latents.reshape(latents.shape[0], -1, latents.shape[-1]),
+      "latents": latents,
+      "predictions": outputs["predictions"],
+    }
+    return Encoded(rows, stats)
+
+  def objective(self, params, rows, state, batch, rng):
+    """InfoNCE (eq. 4) of every step ahead, over all latents of the batch."""
+    _, rng_negatives = jax.random.split(rng)
+    latents, negatives = rows["latents"], None
     if self.negatives:
       positions = latents[0, ..., 0].size
       negatives = draw(rng_negatives, batch["index"], positions, self.negatives)
-    losses = sequence.cpc(outputs["predictions"], latents, negatives)
-    seen = {  # the latents are what the loss compares, each as if it were a view
-      "features": self.pool(outputs)[:, None],
-      "projection": latents.reshape(latents.shape[0], -1, latents.shape[-1]),
-    }
+    losses = sequence.cpc(rows["predictions"], latents, negatives)
     metrics = {"loss_next": losses[0], "loss_farthest": losses[-1]}
-    return losses.mean(), Aux(stats, (), seen, metrics)
+    return losses.mean(), Aux(metrics=metrics)
 
   def cut(self, x, keys=None):
-    """Input [B,...] -> what the network sees; `keys` [B] for what is random."""
+    """Input [B,...] -> the pieces that the network sees; `keys` [B] draw them."""
     return x
 
   def pool(self, outputs):
@@ -55,17 +64,13 @@ class CPC(Method):
     x = outputs[self.features]
     return x.mean(tuple(range(1, x.ndim - 1)))
 
-  def init_net(self, rng, x):
-    """Input [B,...] -> params, batch_stats."""
-    return super().init_net(rng, self.cut(x))
-
-  def judged(self, state, x):
-    """Input [B,...] -> the pieces that the encoder sees."""
-    return state, self.cut(x)
+  def see(self, x):
+    """Input [B,...] -> the pieces that the encoder sees, none of them drawn."""
+    return {self.input: self.cut(x)}
 
   def embed(self, state, x):
-    """Input [B,...] -> features [B,D] f32, nothing random."""
-    return self.pool(self.apply(*self.judged(state, x)))
+    """Input [B,...] -> features [B,D] f32: the mean over positions."""
+    return self.pool(self.apply(state, x))
 
 
 @dataclasses.dataclass(frozen=True)

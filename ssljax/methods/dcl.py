@@ -14,8 +14,6 @@ class DCL(Method):
   temperature: Positive
   sigma: NotNegative = 0.0
 
-  def loss_fn(self, params, state, batch, rng):
-    """Eq. 6 over the two views in batch["image"] [B,2,H,W,C]."""
-    online, stats = self.forward_views(params, state.batch_stats, batch["image"], rng)
-    loss = contrastive.dcl(online["projection"], self.temperature, self.sigma)
-    return loss, Aux(stats, (), online, {})
+  def objective(self, params, rows, state, batch, rng):
+    """Eq. 6 over the projections of two views [B,2,D]."""
+    return contrastive.dcl(rows["projection"], self.temperature, self.sigma), Aux()

@@ -1,12 +1,13 @@
 """DINO (Caron et al. 2021): self-distillation of a centred, sharpened teacher."""
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
-from ssljax import memory
-from ssljax.core import Aux, Method
+from ssljax import core, memory
+from ssljax.core import Aux, Encoded, Method
 from ssljax.losses import clustering
 from ssljax.ranges import Positive, Share
 from ssljax.schedules import PositiveSchedule, ShareSchedule
@@ -26,35 +27,47 @@ class DINO(Method):
   centre_momentum: Share
   tau: ShareSchedule
   fresh_heads: bool = False  # lightly's
+  needs_heads: ClassVar[tuple[str, ...]] = ("projector", "prototypes")
 
   def init(self, rng, batch):
     """-> params, batch_stats, target with "centre" [1,K] of zeros."""
     params, stats, _ = super().init(rng, batch)
-    logits = self.output_shapes(params, stats, batch["image"][:, 0])["logits"]
+    logits = self.output_shapes(params, stats, batch)["logits"]
     centre = jnp.zeros((1, logits.shape[-1]))
     slow = params
     if self.fresh_heads:
       apart, _, _ = super().init(jax.random.fold_in(rng, 1), batch)
       slow = {**apart, "encoder": params["encoder"]}
-    return params, stats, {"params": slow, "batch_stats": stats, "centre": centre}
+    return params, stats, {**memory.slow(slow, stats), "centre": centre}
 
-  def loss_fn(self, params, state, batch, rng):
-    """Eq. 3 over batch["image"] [B,2,H,W,C] and batch["local"] [B,L,h,w,C]."""
+  def encode(self, params, state, batch, rng):
+    """Student logits of all crops [B,2+L,K], teacher logits of the global ones."""
     rng_global, rng_local = jax.random.split(rng)
-    wide, local = batch["image"], batch.get("local")
-    student, stats = self.forward_views(params, state.batch_stats, wide, rng_global)
+    crops, slow = {"image": batch["image"]}, state.target
+    student, stats = self.forward_views(
+      params, state.batch_stats, crops, core.draws(rng_global, batch)
+    )
     logits = student["logits"]
-    if local is not None:
-      narrow, stats = self.forward_views(params, stats, local, rng_local)
-      logits = jnp.concatenate([logits, narrow["logits"]], 1)
-    slow = state.target
-    teacher, kept = self.forward_views(slow["params"], slow["batch_stats"], wide)
-    seen = jax.lax.stop_gradient(teacher["logits"])
+    if "local" in batch:
+      local, stats = self.forward_views(
+        params, stats, {"image": batch["local"]}, core.draws(rng_local, batch)
+      )
+      logits = jnp.concatenate([logits, local["logits"]], 1)
+    teacher, target_stats = self.forward_views(
+      slow["params"], slow["batch_stats"], crops
+    )
+    teacher_logits = jax.lax.stop_gradient(teacher["logits"])
+    rows = {**student, "logits": logits, "teacher_logits": teacher_logits}
+    return Encoded(rows, stats, target_stats)
+
+  def objective(self, params, rows, state, batch, rng):
+    """Eq. 3 over the logits of student [B,2+L,K] and teacher [B,2,K]."""
+    teacher_logits, centre = rows["teacher_logits"], state.target["centre"]
     temperature = self.teacher_temperature(state.step)
     loss = clustering.dino(
-      logits, seen, slow["centre"], self.student_temperature, temperature
+      rows["logits"], teacher_logits, centre, self.student_temperature, temperature
     )
-    assignment = clustering.teacher_distribution(seen, slow["centre"], temperature)
+    assignment = clustering.teacher_distribution(teacher_logits, centre, temperature)
     entropy = clustering.entropy(assignment)
     metrics = {
       "tau": self.tau(state.step),
@@ -64,19 +77,17 @@ class DINO(Method):
       # Eq. 5: the loss is the teacher's entropy and this.
       "teacher_student_kl": loss - entropy * jnp.log(float(assignment.shape[-1])),
     }
-    return loss, Aux(stats, (seen.mean((0, 1))[None], kept), student, metrics)
+    return loss, Aux({"batch_mean": teacher_logits.mean((0, 1))[None]}, metrics)
 
   def after_update(self, params, state, carry):
     """Teacher and centre (eq. 4) follow; both by moving averages."""
-    batch_mean, kept = carry
-    target = state.target
-    return params, {
-      "params": memory.ema(params, target["params"], self.tau(state.step)),
-      "batch_stats": kept,
-      "centre": memory.move_centre(target["centre"], batch_mean, self.centre_momentum),
-    }
+    tau, stats = self.tau(state.step), carry["target_stats"]
+    target = memory.follow(state.target, params, stats, tau)
+    centre = memory.move_centre(
+      target["centre"], carry["batch_mean"], self.centre_momentum
+    )
+    return params, {**target, "centre": centre}
 
-  def judged(self, state, image):
-    """The teacher, which the paper evaluates."""
-    teacher = {k: state.target[k] for k in ("params", "batch_stats")}
-    return state.replace(**teacher), image
+  def weights(self, state):
+    """The teacher's, which the paper evaluates."""
+    return {k: state.target[k] for k in ("params", "batch_stats")}

@@ -28,16 +28,23 @@ class Distill(Supervised):
     """-> params, batch_stats, target {"teacher": {"params", "batch_stats"}}."""
     rng_student, rng_teacher = jax.random.split(rng)
     params, stats, _ = super().init(rng_student, batch)
-    teacher = self.teacher.init(rng_teacher, batch["image"][:, 0], train=False)
+    x = self.see(batch["image"][:, 0])
+    teacher = self.teacher.init(rng_teacher, x, train=False)
     return params, stats, {"teacher": {"batch_stats": {}, **teacher}}
 
-  def loss_fn(self, params, state, batch, rng):
-    """Eq. 2 on view 0; how often the two agree is logged."""
-    image = batch["image"][:, 0]
-    out, stats = self.forward(params, state.batch_stats, image, rng)
-    seen = self.teacher.apply(state.target["teacher"], image, train=False)["logits"]
-    logits, seen = out["logits"], jax.lax.stop_gradient(seen)
-    loss = classification.distillation(logits, seen, self.temperature)
-    metrics = {"agreement": classification.accuracy(logits, seen.argmax(1))}
-    features = out["features"][:, None]
-    return loss, Aux(stats, (), {"features": features, "projection": features}, metrics)
+  def encode(self, params, state, batch, rng):
+    """The student's outputs of view 0, and the teacher's logits of it."""
+    encoded, x = (
+      super().encode(params, state, batch, rng),
+      self.see(batch["image"][:, 0]),
+    )
+    teacher = self.teacher.apply(state.target["teacher"], x, train=False)
+    teacher_logits = jax.lax.stop_gradient(teacher["logits"])
+    return encoded._replace(rows={**encoded.rows, "teacher_logits": teacher_logits})
+
+  def objective(self, params, rows, state, batch, rng):
+    """Eq. 2 over the logits of both [B,C]; how often they agree is logged."""
+    logits, teacher_logits = rows["logits"], rows["teacher_logits"]
+    loss = classification.distillation(logits, teacher_logits, self.temperature)
+    agreement = classification.accuracy(logits, teacher_logits.argmax(1))
+    return loss, Aux(metrics={"agreement": agreement})

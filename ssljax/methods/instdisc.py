@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ssljax import memory
-from ssljax.core import Aux, Method
+from ssljax.core import Aux, Encoded, Method
 from ssljax.losses import contrastive
 from ssljax.ranges import NotNegative, Number, Positive, Share
 
@@ -33,27 +33,33 @@ class InstDisc(Method):
     """-> params, batch_stats, target with "bank" [N,D] and, under NCE, "z" f32[]."""
     rng_net, rng_bank = jax.random.split(rng)
     params, stats, _ = super().init(rng_net, batch)
-    row = self.output_shapes(params, stats, batch["image"][:, 0])["projection"]
+    row = self.output_shapes(params, stats, batch)["projection"]
     target = {"bank": memory.init_bank(rng_bank, self.num_examples, row.shape[-1])}
     if self.negatives:
       target["z"] = jnp.zeros(())
     return params, stats, target
 
-  def loss_fn(self, params, state, batch, rng):
-    """Eq. 2 or eq. 7 for view 0 of batch["image"], by batch["index"] [B]."""
-    online, stats = self.forward(params, state.batch_stats, batch["image"][:, 0])
-    embedding = contrastive.unit(online["projection"])
+  def encode(self, params, state, batch, rng):
+    """Features [B,1,D'] and unit embeddings [B,1,D] of view 0."""
+    x = {"image": batch["image"][:, 0]}
+    online, stats = self.forward(params, state.batch_stats, x)
+    embedding = contrastive.unit(online["projection"])[:, None]
+    rows = {"features": online["features"][:, None], "projection": embedding}
+    return Encoded(rows, stats)
+
+  def objective(self, params, rows, state, batch, rng):
+    """Eq. 2 or eq. 7 over the embeddings, by batch["index"] [B]."""
+    embedding = rows["projection"][:, 0]
     bank, index = state.target["bank"], batch["index"]
     carry, metrics = {"index": index, "embedding": embedding}, {}
     if self.negatives:
       shape = (index.shape[0], self.negatives)
       noise = jax.random.randint(rng, shape, 0, self.num_examples)
-      rows = bank[jnp.concatenate([index[:, None], noise], 1)]
-      first = contrastive.nce_constant(
-        embedding, rows, self.temperature, self.num_examples
-      )
+      drawn = bank[jnp.concatenate([index[:, None], noise], 1)]
+      numbers = self.temperature, self.num_examples
+      first = contrastive.nce_constant(embedding, drawn, *numbers)
       z = jnp.where(state.step == 0, jax.lax.stop_gradient(first), state.target["z"])
-      loss = contrastive.nce(embedding, rows, self.temperature, self.num_examples, z)
+      loss = contrastive.nce(embedding, drawn, *numbers, z)
       carry["z"] = metrics["nce_z"] = z
     else:
       loss = contrastive.instance_softmax(
@@ -61,11 +67,8 @@ class InstDisc(Method):
       )
     if self.proximal:
       loss += self.proximal * contrastive.proximal(embedding, bank[index])
-    outputs = {
-      "features": online["features"][:, None],
-      "projection": jnp.stack([embedding, bank[index]], 1),
-    }
-    return loss, Aux(stats, jax.lax.stop_gradient(carry), outputs, metrics)
+    outputs = {"projection": jnp.stack([embedding, bank[index]], 1)}
+    return loss, Aux(jax.lax.stop_gradient(carry), metrics, outputs)
 
   def after_update(self, params, state, carry):
     """The batch's rows of the bank move towards its embeddings."""

@@ -16,8 +16,6 @@ class InvaSpread(Method):
 
   temperature: Positive
 
-  def loss_fn(self, params, state, batch, rng):
-    """The official criterion over the two views in batch["image"] [B,2,H,W,C]."""
-    online, stats = self.forward_views(params, state.batch_stats, batch["image"], rng)
-    loss = contrastive.invariant_spread(online["projection"], self.temperature)
-    return loss, Aux(stats, (), online, {})
+  def objective(self, params, rows, state, batch, rng):
+    """The official criterion over the projections of two views [B,2,D]."""
+    return contrastive.invariant_spread(rows["projection"], self.temperature), Aux()

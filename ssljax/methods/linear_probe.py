@@ -6,7 +6,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from ssljax.core import Aux, Method, TrainState
+from ssljax.core import Aux, Encoded, Method, TrainState
 from ssljax.fields import ConfigError
 from ssljax.losses import classification
 from ssljax.nets.vit import readouts
@@ -35,6 +35,7 @@ class LinearProbe(Method):
   inputs: tuple[tuple[str, tuple[int, ...], str], ...] = ()
   views: ClassVar[int] = 1
   least_batch: ClassVar[int] = 1
+  needs_heads: ClassVar[tuple[str, ...]] = ()
 
   @property
   def input(self):
@@ -85,12 +86,20 @@ class LinearProbe(Method):
       for name, head in params.items()
     }
 
-  def loss_fn(self, params, state, batch, rng):
-    """The sum of every head's cross-entropy times its rate."""
-    base, label = state.target["base"], batch["label"]
-    features = self.readouts(base, batch[self.input][:, 0])
-    features = jax.lax.stop_gradient(features)
-    logits = self.logits(params, features)
+  def encode(self, params, state, batch, rng):
+    """Every readout of one view; the encoder carries no gradient and does not move."""
+    readouts = self.readouts(state.target["base"], batch[self.input][:, 0])
+    readouts = jax.lax.stop_gradient(readouts)
+    x = next(iter(readouts.values()))[:, None]
+    return Encoded({"features": x, "projection": x, "readouts": readouts}, {})
+
+  def objective(self, params, rows, state, batch, rng):
+    """The sum of every head's cross-entropy times its rate.
+
+    What is logged is the loss of the head that fits best: the sum is that of the worst.
+    """
+    label = batch["label"]
+    logits = self.logits(params, rows["readouts"])
     rates = jnp.asarray(self.rates)
     losses = {
       name: jax.vmap(classification.cross_entropy, (0, None))(x, label)
@@ -98,10 +107,7 @@ class LinearProbe(Method):
     }
     best = jnp.min(jnp.stack([x.min() for x in losses.values()]))
     loss = sum(jnp.sum(rates * x) for x in losses.values())
-    x = next(iter(features.values()))[:, None]
-    outputs = {"features": x, "projection": x}
-    metrics = {"loss": best}  # of the head that fits best: the sum is that of the worst
-    return loss, Aux({}, (), outputs, metrics)
+    return loss, Aux(loss=best)
 
   def embed(self, state, x):
     """The base's features."""

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ssljax import core
-from ssljax.core import Aux, Method
+from ssljax.core import Aux, Encoded, Method
 from ssljax.losses import masked
 from ssljax.nets import MaskedAutoencoder
 from ssljax.ranges import Range
@@ -26,17 +26,25 @@ class MAE(Method):
   norm_pix: bool
   views: ClassVar[int] = 1
   least_batch: ClassVar[int] = 1
+  needs_heads: ClassVar[tuple[str, ...]] = ("decoder",)
 
-  def loss_fn(self, params, state, batch, rng):
-    """Squared error of the hidden patches of batch["image"] [B,1,H,W,C]."""
+  def encode(self, params, state, batch, rng):
+    """Features of what is seen of view 0, and the "error" [B] of what is painted."""
     rng_mask, rng_net = jax.random.split(rng)
     image = batch["image"][:, 0]
     patches = masked.patchify(image, self.net.encoder.patch_size)
     keep, mask = self.draw(rng_mask, batch["index"], patches.shape[1])
-    outputs, stats = self.forward(params, state.batch_stats, (image, keep), rng_net)
-    loss = masked.masked_mse(outputs["pixels"], patches, mask, self.norm_pix)
+    x = {"image": image, "keep": keep}
+    keys = core.draws(rng_net, batch)
+    outputs, stats = self.forward(params, state.batch_stats, x, keys)
+    error = masked.masked_error(outputs["pixels"], patches, mask, self.norm_pix)
     features = outputs["features"][:, None]
-    return loss, Aux(stats, (), {"features": features, "projection": features}, {})
+    rows = {"features": features, "projection": features, "error": error}
+    return Encoded(rows, stats)
+
+  def objective(self, params, rows, state, batch, rng):
+    """The mean squared error of the hidden patches, of every picture alike."""
+    return rows["error"].mean(), Aux()
 
   def draw(self, rng, index, count):
     """For examples `index` [B] the patches to be seen, i32 [B,n], and hidden, [B,N].
@@ -61,10 +69,12 @@ class MAE(Method):
     image, size = batch["image"][:, 0], self.net.encoder.patch_size
     patches = masked.patchify(image, size)
     keep, mask = self.draw(rng, batch["index"], patches.shape[1])
-    painted = self.apply(state, (image, keep))["pixels"]
+    x = {"image": image, "keep": keep}
+    painted = self.net.apply(self.weights(state), x, train=False)["pixels"]
     if self.norm_pix:
       mean, deviation = masked.moments(patches)
-      painted = painted * deviation + mean
+      x = {"image": image, "keep": keep}
+    painted = painted * deviation + mean
     hidden = mask[..., None]
     shown = {
       "picture": patches,

@@ -40,11 +40,9 @@ class MetricLearning(Method):
     """Unless its positives are other views alone."""
     return self.labels
 
-  def loss_fn(self, params, state, batch, rng):
-    """The loss over batch["image"] [B,V,H,W,C] and batch["label"] [B]."""
-    online, stats = self.forward_views(params, state.batch_stats, batch["image"], rng)
-    z = online["projection"]
+  def objective(self, params, rows, state, batch, rng):
+    """The loss over the projections of all views [B,V,D] and batch["label"] [B]."""
+    z = rows["projection"]
     b, v, dim = z.shape
-    positive = metric.of_views(positives(batch, self.labels), v)
-    loss = LOSSES[self.loss](self, z.reshape(b * v, dim), positive)
-    return loss, Aux(stats, (), online, {})
+    positive = metric.of_views(positives(batch["label"], v, self.labels), v)
+    return LOSSES[self.loss](self, z.reshape(b * v, dim), positive), Aux()

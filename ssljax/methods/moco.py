@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ssljax import memory
-from ssljax.core import Aux, Method
+from ssljax.core import Aux, Encoded, Method
 from ssljax.losses import contrastive
 from ssljax.ranges import Count, OneOf, Positive, Share
 
@@ -36,51 +36,55 @@ class MoCo(Method):
     """-> params, batch_stats, target with "queue" [K,D] of random directions."""
     rng_net, rng_queue = jax.random.split(rng)
     params, stats, _ = super().init(rng_net, batch)
-    key = self.output_shapes(params, stats, batch["image"][:, 0])["projection"]
+    key = self.output_shapes(params, stats, batch)["projection"]
     target = {
-      "params": params,
-      "batch_stats": stats,
+      **memory.slow(params, stats),
       "queue": memory.unit_rows(rng_queue, self.queue_size, key.shape[-1]),
       "pointer": jnp.zeros((), jnp.int32),
     }
     return params, stats, target
 
-  def loss_fn(self, params, state, batch, rng):
-    """InfoNCE (eq. 1) of queries on view 0 against keys on view 1 and the queue."""
-    query, stats = self.forward(params, state.batch_stats, batch["image"][:, 0])
-    key, kept = self.key_pass(state.target, batch["image"][:, 1], rng)
-    queue = state.target["queue"]
-    loss = contrastive.info_nce(query["projection"], key, queue, self.temperature)
-    turnover = queue.shape[0] // key.shape[0]
-    outputs = {
-      "features": query["features"][:, None],
-      "projection": jnp.stack([query["projection"], key], 1),
-    }
-    metrics = {"queue_age": jnp.minimum(state.step, turnover).astype(jnp.float32)}
-    return loss, Aux(stats, (key, kept), outputs, metrics)
-
-  def key_pass(self, target, image, rng):
-    """Image [B,H,W,C] -> unit keys [B,D] without gradient, the target's new stats."""
+  @property
+  def undivided(self):
+    """The published permutation is of the whole batch."""
     if self.bn_shuffle == "permute":
-      order = jax.random.permutation(rng, image.shape[0])
-      out, kept = self.forward(target["params"], target["batch_stats"], image[order])
-      key = out["projection"][jnp.argsort(order)]
+      return "method.bn_shuffle='permute' deals the whole batch; set it to 'strided'"
+    return super().undivided
+
+  def encode(self, params, state, batch, rng):
+    """Queries of view 0 and unit keys of view 1, side by side [B,2,D]."""
+    query, key = ({"image": batch["image"][:, i]} for i in (0, 1))
+    online, stats = self.forward(params, state.batch_stats, query)
+    keys, target_stats = self.key_pass(state.target, key, rng)
+    rows = {
+      "features": online["features"][:, None],
+      "projection": jnp.stack([online["projection"], keys], 1),
+    }
+    return Encoded(rows, stats, target_stats)
+
+  def key_pass(self, target, x, rng):
+    """Inputs [B,...] -> unit keys [B,D] without gradient, the target's new stats."""
+    weights = target["params"], target["batch_stats"]
+    if self.bn_shuffle == "permute":
+      order = jax.random.permutation(rng, x["image"].shape[0])
+      outputs, stats = self.forward(*weights, {"image": x["image"][order]})
+      keys = outputs["projection"][jnp.argsort(order)]
     else:
-      strided = self.net.strided()
-      out, kept = self.forward(
-        target["params"], target["batch_stats"], image, net=strided
-      )
-      key = out["projection"]
-    return jax.lax.stop_gradient(contrastive.unit(key)), kept
+      outputs, stats = self.forward(*weights, x, net=self.net.strided())
+      keys = outputs["projection"]
+    return jax.lax.stop_gradient(contrastive.unit(keys)), stats
+
+  def objective(self, params, rows, state, batch, rng):
+    """InfoNCE (eq. 1) of queries against their keys and the queue."""
+    query, key = rows["projection"][:, 0], rows["projection"][:, 1]
+    queue = state.target["queue"]
+    loss = contrastive.info_nce(query, key, queue, self.temperature)
+    turnover = queue.shape[0] // key.shape[0]
+    age = jnp.minimum(state.step, turnover).astype(jnp.float32)
+    return loss, Aux({"keys": key}, {"queue_age": age})
 
   def after_update(self, params, state, carry):
     """The key encoder follows the new weights (eq. 2); the queue takes the keys."""
-    key, kept = carry
-    target = state.target
-    queue, pointer = memory.enqueue(target["queue"], target["pointer"], key)
-    return params, {
-      "params": memory.ema(params, target["params"], self.momentum),
-      "batch_stats": kept,
-      "queue": queue,
-      "pointer": pointer,
-    }
+    target = memory.follow(state.target, params, carry["target_stats"], self.momentum)
+    queue, pointer = memory.enqueue(target["queue"], target["pointer"], carry["keys"])
+    return params, {**target, "queue": queue, "pointer": pointer}

@@ -1,11 +1,12 @@
 """MoCo v3 (Chen et al. 2021): BYOL's networks, and the batch's keys for a queue."""
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 
 from ssljax import memory
-from ssljax.core import Aux, Method
+from ssljax.core import Aux, Encoded, Method
 from ssljax.losses import contrastive
 from ssljax.ranges import Positive
 from ssljax.schedules import ShareSchedule
@@ -25,29 +26,35 @@ class MoCoV3(Method):
 
   temperature: Positive
   momentum: ShareSchedule
+  needs_heads: ClassVar[tuple[str, ...]] = ("projector", "predictor")
+  together: ClassVar[bool] = False
 
   def init(self, rng, batch):
     """-> params, batch_stats, target {"params", "batch_stats"}, a copy of both."""
     params, stats, _ = super().init(rng, batch)
-    return params, stats, {"params": params, "batch_stats": stats}
+    return params, stats, memory.slow(params, stats)
 
-  def loss_fn(self, params, state, batch, rng):
-    """Eq. 1 times 2 tau, symmetrised, over the two views in batch["image"]."""
-    image, slow = batch["image"], state.target
-    query, stats = self.forward_views(
-      params, state.batch_stats, image, rng, together=False
+  def encode(self, params, state, batch, rng):
+    """Both networks' outputs of both views; "keys" [B,2,D] carry no gradient."""
+    query, stats, _ = super().encode(params, state, batch, rng)
+    key, target_stats = self.forward_views(
+      state.target["params"],
+      state.target["batch_stats"],
+      {"image": batch["image"]},
+      together=False,
     )
-    key, kept = self.forward_views(
-      slow["params"], slow["batch_stats"], image, together=False
-    )
-    q, k = query["prediction"], jax.lax.stop_gradient(key["projection"])
+    rows = {**query, "keys": jax.lax.stop_gradient(key["projection"])}
+    return Encoded(rows, stats, target_stats)
+
+  def objective(self, params, rows, state, batch, rng):
+    """Eq. 1 times 2 tau, symmetrised, over predictions and keys of two views."""
+    q, k = rows["prediction"], rows["keys"]
     loss = contrastive.info_nce_in_batch(q[:, 0], k[:, 1], self.temperature)
     loss += contrastive.info_nce_in_batch(q[:, 1], k[:, 0], self.temperature)
     metrics = {"momentum": self.momentum(state.step)}
-    return 2 * self.temperature * loss, Aux(stats, kept, query, metrics)
+    return 2 * self.temperature * loss, Aux(metrics=metrics)
 
   def after_update(self, params, state, carry):
     """The key encoder follows the new weights, by the next step's decay."""
-    decay = self.momentum(state.step + 1)
-    ema = memory.ema(params, state.target["params"], decay)
-    return params, {"params": ema, "batch_stats": carry}
+    decay, stats = self.momentum(state.step + 1), carry["target_stats"]
+    return params, memory.follow(state.target, params, stats, decay)

@@ -1,6 +1,7 @@
 """NNCLR (Dwibedi et al. 2021): the positive is your nearest neighbour in a queue."""
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -22,30 +23,29 @@ class NNCLR(Method):
 
   temperature: Positive
   queue_size: Count
+  needs_heads: ClassVar[tuple[str, ...]] = ("projector", "predictor")
+  together: ClassVar[bool] = False
 
   def init(self, rng, batch):
     """-> params, batch_stats, target with "queue" [K,D] of random directions."""
     rng_net, rng_queue = jax.random.split(rng)
     params, stats, _ = super().init(rng_net, batch)
-    row = self.output_shapes(params, stats, batch["image"][:, 0])["projection"]
+    row = self.output_shapes(params, stats, batch)["projection"]
     queue = memory.unit_rows(rng_queue, self.queue_size, row.shape[-1])
     return params, stats, {"queue": queue, "pointer": jnp.zeros((), jnp.int32)}
 
-  def loss_fn(self, params, state, batch, rng):
-    """The mean of both directions over batch["image"] [B,2,H,W,C]."""
-    online, stats = self.forward_views(
-      params, state.batch_stats, batch["image"], rng, together=False
-    )
-    p, z = online["prediction"], jax.lax.stop_gradient(online["projection"])
+  def objective(self, params, rows, state, batch, rng):
+    """The mean of both directions over predictions and projections [B,2,D]."""
+    p, z = rows["prediction"], jax.lax.stop_gradient(rows["projection"])
     first, second = (memory.nearest(state.target["queue"], z[:, i]) for i in (0, 1))
     loss = contrastive.info_nce_in_batch(first, p[:, 1], self.temperature)
     loss += contrastive.info_nce_in_batch(second, p[:, 0], self.temperature)
     key = contrastive.unit(z[:, 0])
     metrics = {"neighbour_similarity": (key * first).sum(1).mean()}
-    return loss / 2, Aux(stats, key, online, metrics)
+    return loss / 2, Aux({"keys": key}, metrics)
 
   def after_update(self, params, state, carry):
     """The queue takes the first view's projections."""
     target = state.target
-    queue, pointer = memory.enqueue(target["queue"], target["pointer"], carry)
+    queue, pointer = memory.enqueue(target["queue"], target["pointer"], carry["keys"])
     return params, {"queue": queue, "pointer": pointer}

@@ -17,8 +17,6 @@ class SimCLR(Method):
 
   temperature: Positive
 
-  def loss_fn(self, params, state, batch, rng):
-    """NT-Xent (eq. 1) over batch["image"] [B,V,H,W,C]."""
-    online, stats = self.forward_views(params, state.batch_stats, batch["image"], rng)
-    loss = 2 * contrastive.nt_xent(online["projection"], self.temperature)
-    return loss, Aux(stats, (), online, {})
+  def objective(self, params, rows, state, batch, rng):
+    """NT-Xent (eq. 1) over the projections of all views [B,V,D]."""
+    return 2 * contrastive.nt_xent(rows["projection"], self.temperature), Aux()

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from ssljax import memory
-from ssljax.core import Aux, Method
+from ssljax.core import Aux, Encoded, Method
 from ssljax.losses import contrastive
 from ssljax.ranges import Count, Positive, Share
 
@@ -30,35 +30,31 @@ class SimCLRV2(Method):
     """-> params, batch_stats, target with "queue" [K,D] of random directions."""
     rng_net, rng_queue = jax.random.split(rng)
     params, stats, _ = super().init(rng_net, batch)
-    key = self.output_shapes(params, stats, batch["image"][:, 0])["projection"]
+    key = self.output_shapes(params, stats, batch)["projection"]
     target = {
-      "params": params,
-      "batch_stats": stats,
+      **memory.slow(params, stats),
       "queue": memory.unit_rows(rng_queue, self.queue_size, key.shape[-1]),
       "pointer": jnp.zeros((), jnp.int32),
     }
     return params, stats, target
 
-  def loss_fn(self, params, state, batch, rng):
+  def encode(self, params, state, batch, rng):
+    """Both networks' outputs of all views; "keys" [B,V,D] carry no gradient."""
+    online, stats, _ = super().encode(params, state, batch, rng)
+    slow, views = state.target, {"image": batch["image"]}
+    key, target_stats = self.forward_views(slow["params"], slow["batch_stats"], views)
+    rows = {**online, "keys": jax.lax.stop_gradient(key["projection"])}
+    return Encoded(rows, stats, target_stats)
+
+  def objective(self, params, rows, state, batch, rng):
     """NT-Xent of the views against the target's keys of both views and the queue."""
-    image, slow = batch["image"], state.target
-    online, stats = self.forward_views(params, state.batch_stats, image, rng)
-    target, kept = self.forward_views(slow["params"], slow["batch_stats"], image)
-    key = jax.lax.stop_gradient(target["projection"])
-    loss = contrastive.nt_xent_queue(
-      online["projection"], key, slow["queue"], self.temperature
-    )
-    return 2 * loss, Aux(stats, (key, kept), online, {})
+    keys, queue = rows["keys"], state.target["queue"]
+    loss = contrastive.nt_xent_queue(rows["projection"], keys, queue, self.temperature)
+    return 2 * loss, Aux({"keys": keys})
 
   def after_update(self, params, state, carry):
     """The averaged network follows the new weights; the queue takes the keys."""
-    key, kept = carry
-    target = state.target
-    rows = contrastive.unit(key).reshape(-1, key.shape[-1])
-    queue, pointer = memory.enqueue(target["queue"], target["pointer"], rows)
-    return params, {
-      "params": memory.ema(params, target["params"], self.momentum),
-      "batch_stats": kept,
-      "queue": queue,
-      "pointer": pointer,
-    }
+    target = memory.follow(state.target, params, carry["target_stats"], self.momentum)
+    keys = contrastive.unit(carry["keys"]).reshape(-1, carry["keys"].shape[-1])
+    queue, pointer = memory.enqueue(target["queue"], target["pointer"], keys)
+    return params, {**target, "queue": queue, "pointer": pointer}

@@ -1,6 +1,7 @@
 """SimSiam (Chen & He 2021): no negatives, no momentum, a stopped gradient."""
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 
@@ -19,16 +20,15 @@ class SimSiam(Method):
 
   stop_gradient: bool = True
   predict: bool = True  # False: the predictor, where there is one, learns nothing
+  needs_heads: ClassVar[tuple[str, ...]] = ("projector", "predictor")
+  together: ClassVar[bool] = False
 
-  def loss_fn(self, params, state, batch, rng):
-    """Eq. 4 over the two views in batch["image"] [B,2,H,W,C]; -1 to 1."""
-    online, stats = self.forward_views(
-      params, state.batch_stats, batch["image"], rng, together=False
-    )
-    z = online["projection"]
-    p = online["prediction"] if self.predict else z
+  def objective(self, params, rows, state, batch, rng):
+    """Eq. 4 over predictions and projections of two views [B,2,D]; -1 to 1."""
+    z = rows["projection"]
+    p = rows["prediction"] if self.predict else z
     if self.stop_gradient:
       z = jax.lax.stop_gradient(z)
     loss = predictive.negative_cosine(p[:, 0], z[:, 1]) / 2
     loss += predictive.negative_cosine(p[:, 1], z[:, 0]) / 2
-    return loss, Aux(stats, (), online, {})
+    return loss, Aux()

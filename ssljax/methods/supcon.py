@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from ssljax import memory
 from ssljax.core import Aux, Method
+from ssljax.fields import ConfigError
 from ssljax.losses import supervised
 from ssljax.methods.moco import MoCo
 from ssljax.ranges import OneOf, Positive
@@ -33,18 +34,17 @@ class SupCon(Method):
     """Unless its positives are other views alone."""
     return self.labels
 
-  def loss_fn(self, params, state, batch, rng):
-    """L_out over batch["image"] [B,V,H,W,C] and batch["label"] [B]."""
-    online, stats = self.forward_views(params, state.batch_stats, batch["image"], rng)
-    z = online["projection"]
+  def objective(self, params, rows, state, batch, rng):
+    """L_out over the projections of all views [B,V,D] and batch["label"] [B]."""
+    z = rows["projection"]
     loss = supervised.sup_con(
       z,
-      positives(batch, self.labels),
+      positives(batch["label"], z.shape[1], self.labels),
       self.temperature,
       self.base_temperature,
       self.contrast_mode,
     )
-    return loss, Aux(stats, (), online, {})
+    return loss, Aux()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,44 +69,39 @@ class SupConMoCo(MoCo):
     unknown = jnp.full(self.queue_size, -1, jnp.int32)
     return params, stats, {**target, "queue_label": unknown}
 
-  def loss_fn(self, params, state, batch, rng):
+  def objective(self, params, rows, state, batch, rng):
     """L_out of queries on view 0 against keys on view 1 and the queue."""
-    image, label, target = batch["image"], batch["label"], state.target
-    query, stats = self.forward(params, state.batch_stats, image[:, 0])
-    key, kept = self.key_pass(target, image[:, 1], rng)
-    positive = supervised.same_label(label, target["queue_label"])
+    query, key = rows["projection"][:, 0], rows["projection"][:, 1]
+    label, queue = batch["label"], state.target["queue"]
+    positive = supervised.same_label(label, state.target["queue_label"])
     loss = supervised.sup_con_queue(
-      query["projection"],
+      query,
       key,
-      target["queue"],
+      queue,
       positive,
       self.temperature,
       self.base_temperature,
     )
-    outputs = {
-      "features": query["features"][:, None],
-      "projection": jnp.stack([query["projection"], key], 1),
-    }
     metrics = {"positives": positive.sum(1).astype(jnp.float32).mean()}
-    return loss, Aux(stats, (key, kept, label), outputs, metrics)
+    return loss, Aux({"keys": key, "labels": label}, metrics)
 
   def after_update(self, params, state, carry):
     """The queue takes the keys and, in the same rows, their labels."""
-    key, kept, label = carry
-    params, target = super().after_update(params, state, (key, kept))
+    params, target = super().after_update(params, state, carry)
     queue_label, _ = memory.enqueue(
-      state.target["queue_label"], state.target["pointer"], label
+      state.target["queue_label"], state.target["pointer"], carry["labels"]
     )
     return params, {**target, "queue_label": queue_label}
 
 
-def positives(batch: dict[str, jax.Array], labels: bool) -> jax.Array:
-  """Which pictures belong together, bool [B,B]: a picture and itself, that is its
-  views, and with `labels` pictures of one label. ValueError if that leaves none.
+def positives(label: jax.Array, views: int, labels: bool) -> jax.Array:
+  """Which pictures belong together, bool [B,B], of label i32 [B].
+
+  A picture and itself, that is its `views`, and with `labels` pictures of one label.
+  ConfigError if that leaves none.
   """
-  label, views = batch["label"], batch["image"].shape[1]
   if views == 1 and not labels:
-    raise ValueError(
+    raise ConfigError(
       "method.labels=False takes other views of a picture as positives, and there is "
       "one view; set method.labels=True or an augment.recipe of two views"
     )

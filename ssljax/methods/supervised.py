@@ -3,7 +3,8 @@
 import dataclasses
 from typing import ClassVar
 
-from ssljax.core import Aux, Method
+from ssljax import core
+from ssljax.core import Aux, Encoded, Method
 from ssljax.losses import classification
 
 
@@ -17,16 +18,22 @@ class Supervised(Method):
 
   views: ClassVar[int] = 1
   least_batch: ClassVar[int] = 1
+  needs_heads: ClassVar[tuple[str, ...]] = ("classifier",)
 
-  def loss_fn(self, params, state, batch, rng):
-    """Mean cross-entropy of view 0 over batch["label"] [B]."""
-    out, stats = self.forward(params, state.batch_stats, batch["image"][:, 0], rng)
-    logits, label = out["logits"], batch["label"]
+  def encode(self, params, state, batch, rng):
+    """The network's outputs of view 0."""
+    x, keys = {"image": batch["image"][:, 0]}, core.draws(rng, batch)
+    outputs, stats = self.forward(params, state.batch_stats, x, keys)
+    features = outputs["features"][:, None]
+    rows = {"features": features, "projection": features, "logits": outputs["logits"]}
+    return Encoded(rows, stats)
+
+  def objective(self, params, rows, state, batch, rng):
+    """Mean cross-entropy of the logits [B,C] over batch["label"] [B]."""
+    logits, label = rows["logits"], batch["label"]
     loss = classification.cross_entropy(logits, label)
-    metrics = {"train_accuracy": classification.accuracy(logits, label)}
-    features = out["features"][:, None]
-    return loss, Aux(stats, (), {"features": features, "projection": features}, metrics)
+    return loss, Aux(metrics={"train_accuracy": classification.accuracy(logits, label)})
 
   def classify(self, state, x):
-    """Logits [B,C]."""
+    """Logits [B,C] of its classifier."""
     return self.apply(state, x)["logits"]

@@ -2,12 +2,13 @@
 
 import dataclasses
 import functools
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
-from ssljax import memory
-from ssljax.core import Aux, Method
+from ssljax import core, memory
+from ssljax.core import Aux, Encoded, Method
 from ssljax.losses import clustering, contrastive
 from ssljax.nets.heads import l2_normalise
 from ssljax.nets.multicrop import MultiCrop
@@ -33,34 +34,43 @@ class SwAV(Method):
   queue_size: Number = 0
   queue_epoch: NotNegative = 0.0
   iterations: Count = 3  # of Sinkhorn and Knopp
+  needs_heads: ClassVar[tuple[str, ...]] = ("projector", "prototypes")
 
   def init(self, rng, batch):
     """-> params, batch_stats, target: empty, or "queue" [K,V,D] and "pointer" i32[]."""
     params, stats, _ = super().init(rng, batch)
-    image, target = batch["image"], {}
+    target = {}
     if self.queue_size:
-      row = self.output_shapes(params, stats, image[:, 0])["projection"]
-      queue = jnp.zeros((self.queue_size, image.shape[1], row.shape[-1]))
+      row = self.output_shapes(params, stats, batch)["projection"]
+      views = batch["image"].shape[1]
+      queue = jnp.zeros((self.queue_size, views, row.shape[-1]))
       target = {"queue": queue, "pointer": jnp.zeros((), jnp.int32)}
     return with_unit_prototypes(params), stats, target
 
-  def loss_fn(self, params, state, batch, rng):
-    """Eq. 2 over batch["image"] [B,2,H,W,C] and batch["local"] [B,L,h,w,C]."""
-    crops = [batch[name] for name in ("image", "local") if name in batch]
+  def encode(self, params, state, batch, rng):
+    """Outputs of the global crops [B,V,...] and the logits of all [B,V+L,K]."""
+    crops = {name: batch[name] for name in ("image", "local") if name in batch}
     net = self.net.clone(encoder=MultiCrop(self.net.encoder))
-    rows, stats = self.forward(params, state.batch_stats, crops, rng, net)
+    merged, stats = self.forward(
+      params, state.batch_stats, crops, core.draws(rng, batch), net
+    )
     b, v = batch["image"].shape[:2]
-    online = jax.tree.map(lambda x: x.reshape(b, -1, *x.shape[1:]), rows)
-    wide = jax.lax.stop_gradient(jax.tree.map(lambda x: x[:, :v], online))
-    embedding = contrastive.unit(wide["projection"])
+    online = jax.tree.map(lambda x: x.reshape(b, -1, *x.shape[1:]), merged)
+    rows = jax.lax.stop_gradient(jax.tree.map(lambda x: x[:, :v], online))
+    return Encoded({**rows, "logits": online["logits"]}, stats)
+
+  def objective(self, params, rows, state, batch, rng):
+    """Eq. 2 over the logits of all crops [B,V+L,K], the first V of them global."""
+    embedding = contrastive.unit(rows["projection"])
+    scores = jax.lax.stop_gradient(rows["logits"][:, : embedding.shape[1]])
     prototypes = jax.lax.stop_gradient(params["prototypes"])
-    assignment = self.assign(wide["logits"], prototypes, state)
-    loss = clustering.swav(online["logits"], assignment, self.temperature)
+    assignment = self.assign(scores, prototypes, state)
+    loss = clustering.swav(rows["logits"], assignment, self.temperature)
     metrics = {
       "assignment_entropy": clustering.entropy(assignment),
       "prototype_usage": clustering.usage(assignment),
     }
-    return loss, Aux(stats, embedding, wide, metrics)
+    return loss, Aux({"embedding": embedding}, metrics)
 
   def assign(self, scores, prototypes, state):
     """Scores [B,V,K] by prototypes {"kernel" [D,K]} -> assignments [B,V,K]."""
@@ -89,7 +99,9 @@ class SwAV(Method):
     """The prototypes return to the sphere; the queue takes the embeddings."""
     target = state.target
     if self.queue_size:
-      queue, pointer = memory.enqueue(target["queue"], target["pointer"], carry)
+      queue, pointer = memory.enqueue(
+        target["queue"], target["pointer"], carry["embedding"]
+      )
       target = {"queue": queue, "pointer": pointer}
     return with_unit_prototypes(params), target
 

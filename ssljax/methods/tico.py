@@ -5,8 +5,8 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from ssljax import memory
-from ssljax.core import Aux, Method
+from ssljax import core, memory
+from ssljax.core import Aux, Encoded, Method
 from ssljax.losses import redundancy
 from ssljax.ranges import NotNegative, Share
 from ssljax.schedules import ShareSchedule
@@ -30,38 +30,36 @@ class TiCo(Method):
   def init(self, rng, batch):
     """-> params, batch_stats, target with "covariance" [D,D] of zeros."""
     params, stats, _ = super().init(rng, batch)
-    dim = self.output_shapes(params, stats, batch["image"][:, 0])["projection"].shape[1]
+    dim = self.output_shapes(params, stats, batch)["projection"].shape[1]
     covariance = jnp.zeros((dim, dim))
-    return (
-      params,
-      stats,
-      {
-        "params": params,
-        "batch_stats": stats,
-        "covariance": covariance,
-      },
-    )
+    return params, stats, {**memory.slow(params, stats), "covariance": covariance}
 
-  def loss_fn(self, params, state, batch, rng):
-    """Over the two views in batch["image"] [B,2,H,W,C]."""
-    image, slow = batch["image"], state.target
-    online, stats = self.forward(params, state.batch_stats, image[:, 0], rng)
-    target, kept = self.forward(slow["params"], slow["batch_stats"], image[:, 1])
-    z, other = online["projection"], jax.lax.stop_gradient(target["projection"])
+  def encode(self, params, state, batch, rng):
+    """View 0 by the network and, without gradient, view 1 by the slow copy: [B,2,D]."""
+    own, other = ({"image": batch["image"][:, i]} for i in (0, 1))
+    slow, keys = state.target, core.draws(rng, batch)
+    online, stats = self.forward(params, state.batch_stats, own, keys)
+    target, target_stats = self.forward(slow["params"], slow["batch_stats"], other)
+    aim = jax.lax.stop_gradient(target["projection"])
+    rows = {
+      "features": online["features"][:, None],
+      "projection": jnp.stack([online["projection"], aim], 1),
+    }
+    return Encoded(rows, stats, target_stats)
+
+  def objective(self, params, rows, state, batch, rng):
+    """Algorithm 1's loss over the two projections of each picture."""
+    z, other = rows["projection"][:, 0], rows["projection"][:, 1]
+    previous = state.target["covariance"]
     moment = redundancy.second_moment(z)
     if not self.covariance_gradient:
       moment = jax.lax.stop_gradient(moment)
-    covariance = memory.ema(moment, slow["covariance"], self.covariance_momentum)
+    covariance = memory.ema(moment, previous, self.covariance_momentum)
     loss = redundancy.tico(z, other, covariance, self.rho)
-    outputs = {
-      "features": online["features"][:, None],
-      "projection": jnp.stack([z, other], 1),
-    }
-    metrics = {"tau": self.tau(state.step)}
-    return loss, Aux(stats, (kept, covariance), outputs, metrics)
+    return loss, Aux({"covariance": covariance}, {"tau": self.tau(state.step)})
 
   def after_update(self, params, state, carry):
     """The slow copy moves towards the new weights; the covariance is kept."""
-    kept, covariance = carry
-    ema = memory.ema(params, state.target["params"], self.tau(state.step))
-    return params, {"params": ema, "batch_stats": kept, "covariance": covariance}
+    tau, stats = self.tau(state.step), carry["target_stats"]
+    target = memory.follow(state.target, params, stats, tau)
+    return params, {**target, "covariance": carry["covariance"]}

@@ -1,6 +1,7 @@
 """VICReg (Bardes et al. 2022): views agree, two penalties prevent collapse."""
 
 import dataclasses
+from typing import ClassVar
 
 from ssljax.core import Aux, Method
 from ssljax.losses import redundancy
@@ -17,13 +18,9 @@ class VICReg(Method):
   invariance: NotNegative
   variance: NotNegative
   covariance: NotNegative
+  together: ClassVar[bool] = False
 
-  def loss_fn(self, params, state, batch, rng):
-    """Eq. 6 over the two views in batch["image"] [B,2,H,W,C]."""
-    online, stats = self.forward_views(
-      params, state.batch_stats, batch["image"], rng, together=False
-    )
-    loss = redundancy.vicreg(
-      online["projection"], self.invariance, self.variance, self.covariance
-    )
-    return loss, Aux(stats, (), online, {})
+  def objective(self, params, rows, state, batch, rng):
+    """Eq. 6 over the projections of two views [B,2,D]."""
+    weights = self.invariance, self.variance, self.covariance
+    return redundancy.vicreg(rows["projection"], *weights), Aux()

@@ -1,7 +1,7 @@
 """W-MSE (Ermolov et al. 2021): whitened embeddings of two views agree."""
 
 import dataclasses
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -24,15 +24,13 @@ class WMSE(Method):
 
   sub_batch: Annotated[int, Range(2)]
   iterations: Count
+  together: ClassVar[bool] = False
 
-  def loss_fn(self, params, state, batch, rng):
-    """Over the two views in batch["image"] [B,2,H,W,C]."""
-    rng_net, rng_deal = jax.random.split(rng)
-    online, stats = self.forward_views(
-      params, state.batch_stats, batch["image"], rng_net, together=False
-    )
+  def objective(self, params, rows, state, batch, rng):
+    """The loss over the projections of two views [B,2,D], dealt by index."""
+    _, rng_deal = jax.random.split(rng)
     keys = core.keys(rng_deal, batch["index"])
     places = jax.vmap(lambda key: jax.random.uniform(key, (self.iterations,)))(keys)
     order = jnp.argsort(places, axis=0).T
-    loss = redundancy.w_mse(online["projection"], order, self.sub_batch)
-    return loss, Aux(stats, (), online, {})
+    loss = redundancy.w_mse(rows["projection"], order, self.sub_batch)
+    return loss, Aux()

@@ -31,9 +31,9 @@ class Waveform(Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, audio: jax.Array, train: bool) -> jax.Array:
-    """[B,L] in [-1,1] -> latents [B,N,width] float32, N = L / 160."""
-    x = audio[:, :, None]
+  def __call__(self, x: dict[str, jax.Array], train: bool) -> dict[str, jax.Array]:
+    """{"audio" [B,L] in [-1,1]} -> {"latents" [B,N,width]} float32, N = L / 160."""
+    x = x["audio"][:, :, None]
     layers = zip(self.kernels, self.strides, strict=True)
     for i, (kernel, stride) in enumerate(layers, 1):
       padding = (kernel - stride + 1) // 2
@@ -49,4 +49,4 @@ class Waveform(Module):
       if self.norm == "channel":
         x = ChannelNorm(epsilon=1e-5, name=f"norm{i}")(x.astype(jnp.float32))
       x = nn.relu(x)
-    return x.astype(jnp.float32)
+    return {"latents": x.astype(jnp.float32)}

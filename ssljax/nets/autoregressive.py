@@ -78,9 +78,9 @@ class Forecast(Module):
 class Contextual(nn.Module):
   """CPC's network (van den Oord et al. 2018): latents, their context, its forecast.
 
-  The encoder sees a waveform [B,L] as a whole, each sentence of [B,N,T] and each patch
-  of a grid [B,R,S,h,w,C] by itself. One of `gru`, for sequences, and `pixelcnn`, for
-  grids, is the context.
+  The encoder sees "audio" [B,L] as a whole, each sentence of "text" [B,N,T] and each
+  patch of a grid, "image" [B,R,S,h,w,C], by itself. One of `gru`, for sequences, and
+  `pixelcnn`, for grids, is the context.
   """
 
   encoder: nn.Module
@@ -88,16 +88,22 @@ class Contextual(nn.Module):
   gru: nn.Module | None = None
   pixelcnn: nn.Module | None = None
 
-  def __call__(self, x: jax.Array, train: bool) -> dict[str, jax.Array]:
-    """-> "latents" [B,N,...,D], "context" [B,N,...,C], "predictions" [B,N,...,K,D]."""
+  def __call__(self, x: dict[str, jax.Array], train: bool) -> dict[str, jax.Array]:
+    """One input -> "latents" [B,N,...,D], "context" [B,N,...,C], "predictions".
+
+    The last are [B,N,...,K,D], of the next K positions.
+    """
     if (self.gru is None) == (self.pixelcnn is None):
       raise ValueError(
         f"gru={self.gru} and pixelcnn={self.pixelcnn}: one of them must be the context"
       )
-    grid = x.shape[:3] if x.ndim == 6 else ()
-    latents = self.encoder(x.reshape(-1, *x.shape[len(grid) :]) if grid else x, train)
-    if grid:
-      latents = latents.reshape(*grid, -1)
+    if "image" in x:
+      patches = x["image"]
+      merged = patches.reshape(-1, *patches.shape[3:])
+      latents = self.encoder({"image": merged}, train)["features"]
+      latents = latents.reshape(*patches.shape[:3], -1)
+    else:
+      latents = self.encoder(x, train)["latents"]
     context = (self.gru or self.pixelcnn)(latents)
     predictions = self.forecast(context, latents.shape[-1])
     outputs = {"latents": latents, "context": context, "predictions": predictions}

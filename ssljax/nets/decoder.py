@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from ssljax.fields import ConfigError
 from ssljax.nets import positions
 from ssljax.nets.module import Module
 from ssljax.nets.vit import Block, layer_norm
@@ -65,22 +66,25 @@ class MaskedAutoencoder(nn.Module):
   encoder: nn.Module
   decoder: nn.Module
 
-  def __call__(
-    self, x: jax.Array | tuple[jax.Array, jax.Array], train: bool
-  ) -> dict[str, jax.Array]:
-    """Pictures [B,H,W,C], or those and the patches to be seen, i32 [B,n].
+  def __call__(self, x: dict[str, jax.Array], train: bool) -> dict[str, jax.Array]:
+    """{"image" [B,H,W,C], "keep" i32 [B,n] or absent} -> the encoder's and "pixels".
 
-    -> "features" [B,D], "pixels" [B,N,P] with P = size * size * C, float32.
+    Those are [B,N,P] float32 with P = size * size * C. ConfigError where the encoder
+    has no patches that could be hidden.
     """
-    image, keep = x if isinstance(x, tuple) else (x, None)
-    if not hasattr(self.encoder, "tokens"):
-      raise ValueError(
+    outputs = self.encoder(x, train)
+    if "patches" not in outputs:
+      raise ConfigError(
         "encoder.name must be a vision transformer, whose patches can be hidden; try "
         "vit_b"
       )
-    size = self.encoder.patch_size
-    grid = image.shape[1] // size, image.shape[2] // size
-    tokens = self.encoder.tokens(image, train, keep)
-    pixels = self.decoder(tokens, keep, grid, size * size * image.shape[3], train)
-    features = self.encoder.pooled(tokens)
-    return {"features": features, "pixels": pixels.astype(jnp.float32)}
+    size, (_, height, width, channels) = self.encoder.patch_size, x["image"].shape
+    tokens = jnp.concatenate([outputs["cls"][:, None], outputs["patches"]], axis=1)
+    pixels = self.decoder(
+      tokens,
+      x.get("keep"),
+      (height // size, width // size),
+      size * size * channels,
+      train,
+    )
+    return {**outputs, "pixels": pixels.astype(jnp.float32)}

@@ -70,7 +70,7 @@ class MLP(Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-    """[B,D] -> [B,out] in `dtype`."""
+    """[...,D] -> [...,out] in `dtype`."""
     for i in range(1, self.layers):
       x = self._dense(x, self.hidden, self.hidden_bias, f"fc{i}")
       if self.norm:
@@ -113,8 +113,8 @@ class Classifier(Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, x: jax.Array) -> jax.Array:
-    """[B,D] -> logits [B,num_classes] in `dtype`."""
+  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    """[...,D] -> logits [...,num_classes] in `dtype`."""
     if self.norm:
       x = ChannelNorm(epsilon=1e-6, name="norm")(x.astype(jnp.float32))
     initial = _initial(self.start, self.init_std, x.shape[-1])
@@ -137,31 +137,44 @@ class Prototypes(Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, x: jax.Array) -> jax.Array:
-    """[B,D] -> logits [B,num] in `dtype`."""
+  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    """[...,D] -> logits [...,num] float32."""
     initial = _initial("torch", 0.0, x.shape[-1])
     kernel = self.param("kernel", initial["kernel_init"], (x.shape[-1], self.num))
     if self.weight_norm:
       kernel = l2_normalise(kernel, axis=0)
-    x = l2_normalise(x.astype(jnp.float32), axis=1)
+    x = l2_normalise(x.astype(jnp.float32), axis=-1)
     y = jnp.matmul(
       x.astype(self.dtype),
       kernel.astype(self.dtype),
       preferred_element_type=jnp.float32,  # logits are divided by as little as 0.04
     )
+    like = (1,) * (y.ndim - 1) + (self.num,)
     if self.gain:  # of two axes, as PyTorch's: DINO decays it
-      y = y * self.param("gain", nn.initializers.ones, (1, self.num))
+      gain = self.param("gain", nn.initializers.ones, (1, self.num))
+      y = y * gain.reshape(like)
     if self.use_bias:
-      y = y + self.param("bias", initial["bias_init"], (self.num,))[None]
+      y = y + self.param("bias", initial["bias_init"], (self.num,)).reshape(like)
     return y
 
 
-class Network(nn.Module):
-  """An encoder and the heads a method needs; absent heads leave no key.
+# head -> what it reads, the first of these that there is, and what it gives
+WIRES = {
+  "projector": (("features",), "projection"),
+  "predictor": (("projection", "features"), "prediction"),
+  "prototypes": (("projection", "features"), "logits"),
+  "classifier": (("projection", "features"), "logits"),
+  "patch_projector": (("patches",), "patch_projection"),
+  "patch_prototypes": (("patch_projection",), "patch_logits"),
+}
 
-  "features" [B,D] come from the encoder, "projection" from the projector on them,
-  "prediction" from the predictor and "logits" [B,K] from the prototypes or the
-  classifier, both on the projection. Without a projector these work on the features.
+
+class Network(nn.Module):
+  """An encoder and the heads a method needs, wired as WIRES says.
+
+  Outputs are the encoder's, "features" [B,D] and what else it gives, and those of the
+  heads; absent heads leave no key. A head that is the name of another one is that
+  head, with its parameters, on its own input.
   """
 
   encoder: nn.Module
@@ -169,26 +182,24 @@ class Network(nn.Module):
   predictor: nn.Module | None = None
   prototypes: nn.Module | None = None
   classifier: nn.Module | None = None
+  patch_projector: nn.Module | str | None = None
+  patch_prototypes: nn.Module | str | None = None
 
-  def __call__(self, x: jax.Array, train: bool) -> dict[str, jax.Array]:
-    """Input of the encoder, pictures [B,H,W,C] -> outputs by name, float32."""
-    outputs = {"features": self.encoder(x, train)}
-    x = outputs["features"]
-    if self.projector is not None:
-      x = outputs["projection"] = self.projector(x, train)
-    if self.predictor is not None:
-      outputs["prediction"] = self.predictor(x, train)
-    if self.prototypes is not None:
-      outputs["logits"] = self.prototypes(x)
-    if self.classifier is not None:
-      outputs["logits"] = self.classifier(x)
+  def __call__(self, x: dict[str, jax.Array], train: bool) -> dict[str, jax.Array]:
+    """Inputs of the encoder, {"image" [B,H,W,C]} -> outputs by name, float32."""
+    outputs = dict(self.encoder(x, train))
+    for role, (sources, name) in WIRES.items():
+      head = getattr(self, role)
+      if isinstance(head, str):
+        head = getattr(self, head)
+      if head is not None:
+        source = next(source for source in sources if source in outputs)
+        outputs[name] = head(outputs[source], train)
     return {name: value.astype(jnp.float32) for name, value in outputs.items()}
 
   def strided(self) -> "Network":
     """The same parameters with strided BatchNorm groups, in each part that has any."""
-    parts = {
-      name: getattr(self, name) for name in ("encoder", "projector", "predictor")
-    }
+    parts = {name: getattr(self, name) for name in ("encoder", *WIRES)}
     return self.clone(
       **{
         name: part.clone(bn_strided=True)

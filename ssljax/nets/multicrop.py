@@ -1,7 +1,5 @@
 """One encoder for crops of several resolutions."""
 
-from collections.abc import Sequence
-
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -21,11 +19,22 @@ class MultiCrop(nn.Module):
     """Makes this module's parameters the encoder's."""
     nn.share_scope(self, self.encoder)
 
-  def __call__(self, crops: Sequence[jax.Array], train: bool) -> jax.Array:
-    """[B,V,H,W,C], [B,L,h,w,C], ... -> features [B (V + L + ...),D]."""
-    features = []
-    for x in crops:
-      rows = self.encoder(x.reshape(-1, *x.shape[2:]), train)
-      features.append(rows.reshape(*x.shape[:2], -1))
+  def __call__(self, x: dict[str, jax.Array], train: bool) -> dict[str, jax.Array]:
+    """{"image" [B,V,H,W,C], "local" [B,L,h,w,C]} -> {"features" [B (V + L),D]}."""
+    x, features = dict(x), []
+    keys = x.pop("keys", None)  # [B], for what the encoder draws
+    for number, crops in enumerate(x.values()):
+      b, v = crops.shape[:2]
+      inputs = {"image": crops.reshape(b * v, *crops.shape[2:])}
+      if keys is not None:
+        inputs["keys"] = _split(keys, number, v).reshape(b * v)
+      rows = self.encoder(inputs, train)["features"]
+      features.append(rows.reshape(b, v, -1))
     merged = jnp.concatenate(features, 1)
-    return merged.reshape(-1, merged.shape[-1])
+    return {"features": merged.reshape(-1, merged.shape[-1])}
+
+
+def _split(keys: jax.Array, number: int, count: int) -> jax.Array:
+  """Keys [B] -> [B,count] of the crops of resolution `number`."""
+  one = lambda key: jax.random.split(jax.random.fold_in(key, number), count)  # noqa: E731
+  return jax.vmap(one)(keys)

@@ -1,7 +1,5 @@
 """One network for each view of an example."""
 
-from collections.abc import Sequence
-
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -20,8 +18,8 @@ class MultiView(nn.Module):
   projector: nn.Module | None = None
 
   @nn.compact
-  def __call__(self, views: Sequence[jax.Array], train: bool) -> dict[str, jax.Array]:
-    """Views [B,H,W,C_v] -> "features" [B,V,D'], "projection" [B,V,D] float32."""
+  def __call__(self, x: dict[str, jax.Array], train: bool) -> dict[str, jax.Array]:
+    """{"view0" [B,H,W,C_0], ...} -> "features" [B,V,D'], "projection" [B,V,D]."""
     model = Network(self.encoder, self.projector, parent=None)
-    each = [model.copy(name=f"view{i}")(x, train) for i, x in enumerate(views)]
+    each = [model.copy(name=name)({"image": view}, train) for name, view in x.items()]
     return jax.tree.map(lambda *x: jnp.stack(x, 1), *each)

@@ -53,11 +53,11 @@ class PreActResNet(Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, image: jax.Array, train: bool) -> jax.Array:
-    """[B,H,W,C] -> features [B,D] float32."""
+  def __call__(self, x: dict[str, jax.Array], train: bool) -> dict[str, jax.Array]:
+    """{"image" [B,H,W,C]} -> {"features" [B,D] float32, "map" [B,h,w,D]}."""
     conv = partial(Conv, dtype=self.dtype)
     norm = partial(BatchNorm, dtype=self.dtype)
-    x = conv(self.width, 3, name="conv1")(image)
+    x = conv(self.width, 3, name="conv1")(x["image"])
     x = nn.relu(norm(name="bn1")(x, train))
     for i, size in enumerate(self.stage_sizes):
       out = 4 * self.width * 2**i
@@ -72,7 +72,7 @@ class PreActResNet(Module):
         )
         x = block(x, train)
     x = nn.relu(norm(name="bn_last")(x, train))
-    return x.mean((1, 2), dtype=jnp.float32)
+    return {"features": x.mean((1, 2), dtype=jnp.float32), "map": x}
 
 
 ResNet20v2 = partial(PreActResNet, stage_sizes=(2, 2, 2))

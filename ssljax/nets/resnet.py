@@ -105,7 +105,7 @@ def _mean_2x2(x: jax.Array, stride: int) -> jax.Array:
 
 
 class ResNet(Module):
-  """ResNet v1.5 up to its global mean pooling.
+  """ResNet v1.5 up to its global mean pooling, "features", and what is pooled, "map".
 
   It gives 8 `width` features with basic blocks, 32 `width` with bottlenecks;
   width=128 is the papers' "2x". The "imagenet" stem is a 7x7 convolution of stride
@@ -134,8 +134,8 @@ class ResNet(Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, image: jax.Array, train: bool) -> jax.Array:
-    """[B,H,W,C] -> features [B,D] float32."""
+  def __call__(self, x: dict[str, jax.Array], train: bool) -> dict[str, jax.Array]:
+    """{"image" [B,H,W,C]} -> {"features" [B,D] float32, "map" [B,h,w,D]}."""
     conv = partial(Conv, kernel_init=inits.KERNELS[self.start], dtype=self.dtype)
     stem = partial(conv, kernel_init=inits.KERNELS[self.stem_start or self.start])
     stem_width = self.stem_width or self.width
@@ -147,7 +147,7 @@ class ResNet(Module):
         strided=self.bn_strided,
         dtype=self.dtype,
       )
-    x, (kernel, stride) = image, (7, 2) if self.stem == "imagenet" else (3, 1)
+    x, (kernel, stride) = x["image"], (7, 2) if self.stem == "imagenet" else (3, 1)
     if self.stem == "imagenet" and self.sk_ratio:
       x = stem(stem_width // 2, 3, 2, name="stem_conv1")(x)
       x = nn.relu(norm(name="stem_bn1")(x, train))
@@ -172,7 +172,7 @@ class ResNet(Module):
           name=f"layer{i + 1}_{j}",
         )
         x = block(x, train)
-    return x.mean((1, 2), dtype=jnp.float32)
+    return {"features": x.mean((1, 2), dtype=jnp.float32), "map": x}
 
 
 ResNet18 = partial(ResNet, stage_sizes=(2, 2, 2, 2), block=BasicBlock)

@@ -27,15 +27,17 @@ class Sentence(Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, text: jax.Array, train: bool) -> jax.Array:
-    """Ids [...,T] i32 -> [...,width] float32."""
+  def __call__(self, x: dict[str, jax.Array], train: bool) -> dict[str, jax.Array]:
+    """{"text" ids [B,N,T] i32} of N sentences -> {"latents" [B,N,width]} float32."""
+    text = x["text"]
     real = (text > 0)[..., None]
     x = nn.Embed(self.vocabulary, self.embedding, dtype=self.dtype, name="embed")(text)
     x = jnp.where(real, x, 0)
     x = nn.Conv(self.width, (self.kernel_size,), dtype=self.dtype, name="conv")(x)
     x = nn.relu(x).astype(jnp.float32)
     total = jnp.where(real, x, 0).sum(-2)
-    return total / jnp.maximum(real.sum(-2), 1).astype(jnp.float32)
+    mean = total / jnp.maximum(real.sum(-2), 1).astype(jnp.float32)
+    return {"latents": mean}
 
 
 class TextTransformer(Module):
@@ -105,7 +107,7 @@ class TwoTowers(nn.Module):
     """{"image" [B,H,W,C], "text" i32 [B,T]} -> outputs by name, float32."""
     outputs = {}
     if "image" in x:
-      outputs["features"] = self.encoder(x["image"], train)
+      outputs |= self.encoder(x, train)
       outputs["projection"] = self.projector(outputs["features"], train)
     if "text" in x:
       outputs["text"] = self.text(x["text"], train)

@@ -8,12 +8,13 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from ssljax.fields import ConfigError
 from ssljax.nets import positions
 from ssljax.nets.conv import Conv
 from ssljax.nets.heads import ACTIVATIONS
 from ssljax.nets.module import Module
 from ssljax.nets.norm import ChannelNorm
-from ssljax.ranges import Count, OneOf, Positive, Range
+from ssljax.ranges import Count, Number, OneOf, Positive, Range
 
 POSITIONS = ("sincos", "sincos_columns", "learned")
 POOLS = ("cls", "mean", "raw_mean")
@@ -76,26 +77,29 @@ class Block(nn.Module):
   causal: bool = False
 
   @nn.compact
-  def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-    """[B,N,D] -> [B,N,D], attention [B,heads,N,N]."""
+  def __call__(
+    self, x: jax.Array, train: bool, keys: jax.Array | None = None
+  ) -> tuple[jax.Array, jax.Array]:
+    """[B,N,D] -> [B,N,D], attention [B,heads,N,N]; `keys` [B] feed drop path."""
     dim = x.shape[-1]
     out_init = self.out_init or self.dense_init
     dense = partial(nn.Dense, dtype=self.dtype)
     y, attention = Attention(
       self.heads, self.qkv_init, out_init, self.dtype, self.causal, name="attn"
     )(layer_norm(x, "norm1"))
-    x = x + self._drop_path(y, train)
+    x = x + self._drop_path(y, train, keys, 0)
     hidden = dense(int(dim * self.mlp_ratio), kernel_init=self.dense_init, name="fc1")
     y = ACTIVATIONS[self.activation](hidden(layer_norm(x, "norm2")))
     y = dense(dim, kernel_init=out_init, name="fc2")(y)
-    return x + self._drop_path(y, train), attention
+    return x + self._drop_path(y, train, keys, 1), attention
 
-  def _drop_path(self, y: jax.Array, train: bool) -> jax.Array:
-    """Leaves the residual out for some examples (Huang et al. 2016)."""
-    if not (train and self.drop_path and self.has_rng("drop_path")):
+  def _drop_path(self, y: jax.Array, train: bool, keys, number: int) -> jax.Array:
+    """Leaves the residual out for some examples (Huang et al. 2016), by their keys."""
+    if not (train and self.drop_path) or keys is None:
       return y
     keep = 1 - self.drop_path
-    mask = jax.random.bernoulli(self.make_rng("drop_path"), keep, (y.shape[0], 1, 1))
+    draw = lambda key: jax.random.bernoulli(jax.random.fold_in(key, number), keep)  # noqa: E731
+    mask = jax.vmap(draw)(keys)[:, None, None]
     return y * (mask.astype(y.dtype) / keep)
 
 
@@ -108,13 +112,17 @@ class ViT(Module):
   and normal(0.02) kernels. "sincos_columns" is MAE's (He et al. 2022): a fixed table
   that starts with the columns, and Xavier kernels, those of q, k and v as one. With
   `stop_grad_patch` the patch projection stays at its random start (MoCo v3, section
-  4.2). `drop_path` grows linearly over the blocks to its value and needs an rng named
-  "drop_path". pool="raw_mean" is the mean of patches that no final norm has seen: MAE's
+  4.2). `drop_path` grows linearly over the blocks to its value and needs "keys" among
+  the inputs. pool="raw_mean" is the mean of patches that no final norm has seen: MAE's
   fine-tuning, whose classifier brings one. Parameters are float32.
 
-  The collection "intermediates" gives, block by block, "tokens" [B,1+N,D] (class
-  token first, rows of the grid next, all after the final norm) and "attention"
-  [B,heads,1+N,1+N]. ValueError if patches do not tile the image.
+  Tokens are the class token, `registers` (Darcet et al. 2024) and the patches in the
+  rows of their grid. With `mask_token` hidden patches are replaced by a learned one
+  (SimMIM, iBOT).
+
+  The collection "intermediates" gives, block by block, "tokens" as the outputs name
+  them, after the final norm, and "attention" [B,heads,T,T] of all T tokens, patches
+  last. ConfigError if patches do not tile the image.
   """
 
   width: Count
@@ -125,30 +133,25 @@ class ViT(Module):
   position: Annotated[str, OneOf(POSITIONS)] = "sincos"
   image_size: Count = 224  # pixels; where the learned positions live
   pool: Annotated[str, OneOf(POOLS)] = "cls"
+  registers: Number = 0
+  mask_token: bool = False
   drop_path: Annotated[float, Range(0, below=1)] = 0.0
   stop_grad_patch: bool = False
   dtype: Any = jnp.float32
 
-  def __call__(self, image: jax.Array, train: bool) -> jax.Array:
-    """[B,H,W,C] -> features [B,D] float32."""
-    return self.pooled(self.tokens(image, train))
-
-  def pooled(self, tokens: jax.Array) -> jax.Array:
-    """[B,1+N,D] -> features [B,D]: the class token, or a mean of the others."""
-    return tokens[:, 0] if self.pool == "cls" else tokens[:, 1:].mean(axis=1)
-
   @nn.compact
-  def tokens(
-    self, image: jax.Array, train: bool, keep: jax.Array | None = None
-  ) -> jax.Array:
-    """[B,H,W,C] -> tokens after the final norm [B,1+N,D] float32, class token first.
+  def __call__(self, x: dict[str, jax.Array], train: bool) -> dict[str, jax.Array]:
+    """Some patches of pictures -> what they are as a whole, and each for itself.
 
-    Of the patches only those `keep` i32 [B,n] are seen, by their number in the rows of
-    the grid, where that is given.
+    Inputs are "image" [B,H,W,C]; "keep" i32 [B,n], the patches seen, by their number in
+    the rows of the grid, else all; "mask" bool [B,N], those hidden by the mask token;
+    "keys" [B] for drop path. Outputs, float32: "features" [B,D], "cls" [B,D],
+    "registers" [B,R,D] where it has any, "patches" [B,N or n,D].
     """
+    image, keys = x["image"], x.get("keys")
     self._validate(image.shape)
     qkv_init, dense_init, patch_init = self._initializers(image.shape[-1])
-    x = Conv(
+    patches = Conv(
       self.width,
       self.patch_size,
       stride=self.patch_size,
@@ -159,23 +162,32 @@ class ViT(Module):
       name="patch",
     )(image)
     if self.stop_grad_patch:
-      x = jax.lax.stop_gradient(x)
-    batch, height, width, _ = x.shape
+      patches = jax.lax.stop_gradient(patches)
+    batch, height, width, _ = patches.shape
+    patches = patches.reshape(batch, height * width, self.width)
+    if self.mask_token:
+      token = self.param("mask", nn.initializers.normal(0.02), (1, 1, self.width))
+      if "mask" in x:
+        hidden = x["mask"][:, :, None]
+        patches = jnp.where(hidden, token.astype(patches.dtype), patches)
     cls_init = nn.initializers.normal(1e-6 if self.position == "sincos" else 0.02)
     cls = self.param("cls", cls_init, (1, 1, self.width))
-    x = jnp.concatenate(
-      [
-        jnp.broadcast_to(cls, (batch, 1, self.width)).astype(x.dtype),
-        x.reshape(batch, height * width, self.width),
-      ],
-      axis=1,
-    )
-    x = x + self._position(height, width).astype(x.dtype)
-    if keep is not None:
-      seen = jnp.take_along_axis(x[:, 1:], keep[..., None], axis=1)
-      x = jnp.concatenate([x[:, :1], seen], axis=1)
+    table = self._position(height, width)
+    patches = patches + table[:, 1:].astype(patches.dtype)
+    if "keep" in x:
+      patches = jnp.take_along_axis(patches, x["keep"][..., None], axis=1)
+    first = [(cls.astype(patches.dtype) + table[:, :1].astype(patches.dtype))]
+    if self.registers:
+      shape = (1, self.registers, self.width)
+      first.append(self.param("registers", nn.initializers.normal(1e-6), shape))
+    first = jnp.concatenate([t.astype(patches.dtype) for t in first], axis=1)
+    first = jnp.broadcast_to(first, (batch, *first.shape[1:]))
+    x = jnp.concatenate([first, patches], axis=1)
     norm = ChannelNorm(epsilon=1e-6, name="norm")
     for i in range(self.depth):
+      own = None
+      if keys is not None:
+        own = jax.vmap(jax.random.fold_in, (0, None))(keys, i)
       x, attention = Block(
         self.heads,
         self.mlp_ratio,
@@ -184,14 +196,23 @@ class ViT(Module):
         self.drop_path * i / max(1, self.depth - 1),
         self.dtype,
         name=f"block{i}",
-      )(x, train)
+      )(x, train, own)
       # All but the last are dead code unless somebody asks.
       tokens = x.astype(jnp.float32)
       if self.pool != "raw_mean":
         tokens = norm(tokens)
+      tokens = self._named(tokens)
       self.sow("intermediates", "tokens", tokens)
       self.sow("intermediates", "attention", attention)
-    return tokens
+    pooled = tokens["cls"] if self.pool == "cls" else tokens["patches"].mean(axis=1)
+    return {"features": pooled, **tokens}
+
+  def _named(self, tokens: jax.Array) -> dict[str, jax.Array]:
+    """Tokens [B,1+R+N,D] by their names."""
+    named = {"cls": tokens[:, 0], "patches": tokens[:, 1 + self.registers :]}
+    if self.registers:
+      named["registers"] = tokens[:, 1 : 1 + self.registers]
+    return named
 
   def _position(self, height: int, width: int) -> jax.Array:
     """Position embeddings [1,1+N,D] for a grid of height x width patches."""
@@ -228,23 +249,22 @@ class ViT(Module):
     size = self.image_size if self.position == "learned" else self.patch_size
     for pixels in (*shape[1:3], size):
       if pixels % self.patch_size:
-        raise ValueError(
-          f"patch_size={self.patch_size} must divide the image's {pixels} pixels; "
-          f"try images of {max(1, pixels // self.patch_size) * self.patch_size}"
+        raise ConfigError(
+          f"encoder.patch_size={self.patch_size} must divide the image's {pixels} "
+          f"pixels; try images of {max(1, pixels // self.patch_size) * self.patch_size}"
         )
 
 
-def readouts(tokens: Sequence[jax.Array]) -> dict[str, jax.Array]:
-  """Every block's tokens [B,1+N,D], the last one's last -> features that probes choose.
+def readouts(blocks: Sequence[dict[str, jax.Array]]) -> dict[str, jax.Array]:
+  """Every block's tokens by name, the last one's last -> features that probes choose.
 
-  As in DINOv2 (Oquab et al. 2023): the class token of the last block or of the last
-  four side by side, each alone or beside the mean of the last block's patches.
+  As in DINOv2 (Oquab et al. 2023): the class token [B,D] of the last block or of the
+  last four side by side, each alone or beside the mean of the last block's patches.
   """
-  last, four = tokens[-1:], tokens[-4:]
-  mean = tokens[-1][:, 1:].mean(axis=1)
+  mean = blocks[-1]["patches"].mean(axis=1)
   found = {}
-  for name, blocks in (("cls", last), ("cls4", four)):
-    x = jnp.concatenate([block[:, 0] for block in blocks], axis=1)
+  for name, chosen in (("cls", blocks[-1:]), ("cls4", blocks[-4:])):
+    x = jnp.concatenate([block["cls"] for block in chosen], axis=1)
     found |= {name: x, f"{name}_mean": jnp.concatenate([x, mean], axis=1)}
   return found
 

@@ -8,7 +8,7 @@ from oracle_file import oracle
 
 from ssljax import core, nets, optim, schedules
 from ssljax.methods.byol import BYOL
-from ssljax.methods.probe import Probed
+from ssljax.methods.probe import OnlineProbe
 from ssljax.nets.heads import MLP
 
 PLAN = schedules.Plan(
@@ -53,7 +53,7 @@ def test_every_step_has_the_official_losses_online_network_target_and_probe():
     predictor=MLP(2, out=5, hidden=6, out_bias=False),
   )
   tau = {"kind": "cosine", "base": float(o["hp_base_target_ema"]), "end": 1.0}
-  method = Probed(net, BYOL(net, schedules.build(tau, PLAN)), num_classes=6)
+  method = BYOL(net, schedules.build(tau, PLAN))
   rate = {"kind": "cosine", "base": float(o["hp_base_learning_rate"])}
   config = {
     "name": "lars",
@@ -63,7 +63,7 @@ def test_every_step_has_the_official_losses_online_network_target_and_probe():
   }
   tx, rates = optim.build(config, PLAN), optim.rates(config, PLAN)
   params = params_of(o, "in_online.")
-  _, stats = method.init_net(jax.random.key(0), jnp.zeros((1, 4)))
+  _, stats = method.init_net(jax.random.key(0), {"image": jnp.zeros((1, 4))})
   slow = without_probe(params_of(o, "in_target."))
   state = core.TrainState(
     jnp.int32(o["hp_first_global_step"]),
@@ -75,7 +75,9 @@ def test_every_step_has_the_official_losses_online_network_target_and_probe():
 
   @jax.jit
   def step(state, batch):
-    new, metrics = core.train_step(method, tx, lambda rng, b: b, 0, state, batch)
+    new, metrics = core.train_step(
+      method, tx, lambda rng, b: b, 0, state, batch, probe=OnlineProbe(6)
+    )
     return new, {**metrics, **rates(state.step)}
 
   for i in range(len(o["out_loss"])):

@@ -7,7 +7,7 @@ import tiny
 from numpy.testing import assert_allclose, assert_array_equal
 
 from ssljax import core, nets, optim
-from ssljax.methods.probe import Probed
+from ssljax.methods.probe import OnlineProbe
 from ssljax.methods.simclr import SimCLR
 from ssljax.nets.heads import MLP
 
@@ -15,8 +15,7 @@ B, CLASSES = 8, 3
 NET = nets.Network(
   tiny.Encoder(6, bn_group_size=0), projector=MLP(2, out=5, hidden=7, norm=False)
 )
-PLAIN = SimCLR(NET, temperature=0.5)
-PROBED = Probed(NET, PLAIN, CLASSES)
+METHOD = SimCLR(NET, temperature=0.5)
 LABEL = np.array([0, 2, -1, 1, -1, 2, 0, 1], np.int32)
 
 
@@ -25,52 +24,59 @@ def batch(label=LABEL):
   return {"image": image, "label": label}
 
 
+def as_they_are(rng, batch):
+  return batch
+
+
 @functools.cache
-def states():
-  """The same method's state without and with a probe, which has learned something."""
+def runs():
+  """Of the same method without and with a probe, which has learned something."""
   sgd, adam = (
     optim.build({"name": name, "learning_rate": 0.1}, tiny.PLAN)
     for name in ("sgd", "adamw")
   )
   made = []
-  for method, tx in ((PLAIN, sgd), (PROBED, optim.partition({"^probe/": adam}, sgd))):
-    params, stats, target = jax.jit(method.init)(jax.random.key(0), batch())
-    if "probe" in params:
+  both = (None, sgd), (OnlineProbe(CLASSES), optim.partition({"^probe/": adam}, sgd))
+  for probe, tx in both:
+    init = functools.partial(core.init_state, METHOD, tx, as_they_are, 0, probe=probe)
+    state = jax.jit(init)(batch())
+    if probe:
+      assert not state.params["probe"]["kernel"].any()
       kernel = jax.random.normal(jax.random.key(1), (6, CLASSES))
-      params["probe"] = {"kernel": kernel, "bias": jnp.arange(3.0)}
-    state = core.TrainState(jnp.int32(0), params, stats, target, tx.init(params))
-    made.append((method, tx, state))
+      learned = {"kernel": kernel, "bias": jnp.arange(3.0)}
+      state = state.replace(params={**state.params, "probe": learned})
+    made.append((probe, tx, state))
   return made
 
 
-def take_step(method, tx, state):
-  step = functools.partial(core.train_step, method, tx, lambda rng, b: b, 0)
-  return jax.device_get(jax.jit(step)(state, batch()))
+def take_step(probe, tx, state, examples=None):
+  step = functools.partial(core.train_step, METHOD, tx, as_they_are, 0, probe=probe)
+  return jax.device_get(jax.jit(step)(state, examples or batch()))
 
 
 def test_the_method_trains_bitwise_as_without_a_probe():
-  plain, probed = (take_step(*each)[0] for each in states())
+  plain, probed = (take_step(*each)[0] for each in runs())
   rest = dict(probed.params)
   moved = rest.pop("probe")
   jax.tree.map(assert_array_equal, rest, plain.params)
   jax.tree.map(assert_array_equal, probed.batch_stats, plain.batch_stats)
-  before = states()[1][2].params["probe"]
+  before = runs()[1][2].params["probe"]
   assert all(np.abs(moved[k] - before[k]).max() > 0.01 for k in moved)
 
 
 def test_loss_and_accuracy_are_means_over_labelled_examples():
-  method, tx, state = states()[1]
+  probe, tx, state = runs()[1]
   rest = dict(state.params)
-  probe = jax.device_get(rest.pop("probe"))
-  _, metrics = take_step(method, tx, state)
+  learned = jax.device_get(rest.pop("probe"))
+  _, metrics = take_step(probe, tx, state)
   both = batch()["image"].reshape(2 * B, 4)
   features = NET.apply(
     {"params": rest, "batch_stats": state.batch_stats},
-    both,
+    {"image": both},
     train=True,
     mutable=["batch_stats"],
   )[0]["features"].reshape(B, 2, 6)[:, 0]
-  logits = np.float64(features) @ probe["kernel"] + probe["bias"]
+  logits = np.float64(features) @ learned["kernel"] + learned["bias"]
   known = LABEL >= 0
   p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
   loss = -np.log(p[np.arange(B), LABEL])[known].mean()
@@ -79,17 +85,24 @@ def test_loss_and_accuracy_are_means_over_labelled_examples():
   assert_allclose(metrics["probe_accuracy"], accuracy, rtol=1e-6)
 
 
+def test_what_is_minimised_is_logged_beside_the_method_s_loss():
+  (_, plain), (_, probed) = (take_step(*each) for each in runs())
+  assert "objective" not in plain
+  assert_allclose(probed["loss"], plain["loss"], rtol=1e-6)
+  assert_allclose(
+    probed["objective"], probed["loss"] + probed["probe_loss"], rtol=1e-6
+  )
+
+
 def test_without_any_label_the_probe_rests():
-  method, _, state = states()[1]
+  probe, tx, state = runs()[1]
   unlabelled = batch(np.full(B, -1, np.int32))
-  rest = state.replace(params=None)
-  grad_fn = jax.jit(jax.grad(method.loss_fn, has_aux=True))
-  grads, aux = grad_fn(state.params, rest, unlabelled, jax.random.key(0))
-  assert aux.metrics["probe_loss"] == 0
-  assert_array_equal(grads["probe"]["kernel"], 0)
+  after, metrics = take_step(probe, tx, state, unlabelled)
+  assert metrics["probe_loss"] == 0
+  jax.tree.map(assert_array_equal, after.params["probe"], state.params["probe"])
 
 
-def test_it_embeds_as_the_method_does():
-  (plain, _, bare), (probed, _, state) = states()
+def test_the_method_embeds_as_without_a_probe():
+  (_, _, bare), (_, _, state) = runs()
   image = batch()["image"][:, 0]
-  assert_array_equal(probed.embed(state, image), plain.embed(bare, image))
+  assert_array_equal(METHOD.embed(state, image), METHOD.embed(bare, image))

@@ -7,8 +7,12 @@ from ssljax.nets.text import Sentence
 
 MODULE = Sentence(vocabulary=11, width=6, embedding=5)
 TEXT = np.array([[3, 7, 1, 10, 0, 0], [5, 0, 0, 0, 0, 0]], np.int32)
-WEIGHTS = MODULE.init(jax.random.key(0), TEXT, False)
-apply = jax.jit(lambda weights, text: MODULE.apply(weights, text, True))
+WEIGHTS = MODULE.init(jax.random.key(0), {"text": TEXT}, False)
+
+
+@jax.jit
+def apply(weights, text):
+  return MODULE.apply(weights, {"text": text}, True)["latents"]
 
 
 def test_a_sentence_is_its_convolution_written_out():

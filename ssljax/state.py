@@ -1,0 +1,45 @@
+"""What changes while a run trains, and what passes through a network."""
+
+from typing import Any, NamedTuple
+
+import flax
+import jax
+
+Batch = dict[str, jax.Array]  # entry -> [B,...]
+Inputs = dict[str, jax.Array]  # of a network: entry -> [B,...]
+Outputs = dict[str, jax.Array]  # of a network: name -> [B,...], float32
+Metrics = dict[str, jax.Array]  # name -> f32[]
+
+
+@flax.struct.dataclass
+class TrainState:
+  """Everything that changes while a run trains: exactly what a checkpoint holds."""
+
+  step: jax.Array  # i32[], optimizer steps taken; the only clock
+  params: Any  # what the optimizer moves, nothing else
+  batch_stats: Any  # running statistics of the online network
+  target: Any  # what the method remembers: EMA network, queue, bank, centre
+  opt_state: Any
+
+
+def _empty() -> Any:
+  return flax.struct.field(default_factory=dict)
+
+
+class Encoded(NamedTuple):
+  """Some examples as the networks see them: rows to compare, running statistics."""
+
+  rows: dict[str, jax.Array]  # [b,...], an example a row: all that is compared
+  batch_stats: Any  # the online network's new running statistics
+  target_stats: Any = ()  # those of the target's own passes, for `after_update`
+
+
+@flax.struct.dataclass
+class Aux:
+  """What comes of a batch besides its loss; `objective` gives the first four."""
+
+  carry: dict[str, Any] = _empty()  # what this batch leaves for `after_update`
+  metrics: Metrics = _empty()  # name -> f32[]
+  outputs: dict[str, jax.Array] = _empty()  # rows [B,V,...] beside those of `encode`
+  loss: jax.Array | None = None  # what is logged as such, where another is minimised
+  batch_stats: Any = ()  # the online network's new running statistics
