@@ -25,7 +25,8 @@ def encode(encoder: Callable[[Any], tuple], batch: Any, part: int) -> tuple:
   """
   parts = jax.tree.leaves(batch)[0].shape[0] // part
   hand = size_of_hands(encoder, batch, part)
-  rows, *stats = jax.lax.map(jax.checkpoint(encoder), deal(batch, parts, hand))
+  again = jax.checkpoint(encoder, prevent_cse=False)  # the loop prevents it
+  rows, *stats = jax.lax.map(again, deal(batch, parts, hand))
   return gather(rows, hand), *jax.tree.map(lambda x: x.mean(0), stats)
 
 
@@ -55,24 +56,27 @@ def size_of_hands(encoder: Callable[[Any], tuple], batch: Any, part: int) -> int
 
   ConfigError where groups are the whole batch, or do not fit into `part` examples.
   """
-  groups = _groups(encoder, jax.tree.map(lambda x: x[:part], batch))
-  apart = {part // group.rows for group in groups if group.strided}
-  neighbours = [group.examples for group in groups if not group.strided]
-  hand = apart.pop() if len(apart) == 1 else math.lcm(*neighbours)
+  groups = _groups(encoder, jax.tree.map(lambda x: _first(x, part), batch))
   for group in groups:
     if not group.rows:
       raise ConfigError(
         f"microbatch={part} needs BatchNorm in groups, and {group.path} takes the "
-        f"statistics of the whole batch; set {group.field}=32, or another divisor of "
-        f"{part}"
+        f"statistics of the whole batch; set {group.field} to a divisor of {part}"
       )
-  if apart or part % hand or any(hand % n for n in neighbours):
+  apart = {part // group.rows for group in groups if group.strided}
+  neighbours = [group.examples for group in groups if not group.strided]
+  hand = apart.pop() if len(apart) == 1 else math.lcm(*neighbours)
+  if apart or not hand or part % hand or any(hand % n for n in neighbours):
     sizes = sorted({group.rows for group in groups})
     raise ConfigError(
       f"microbatch={part} does not hold BatchNorm groups of {sizes} whole; set it to a "
-      "multiple of them, or where keys have strided groups to one of their square"
+      "multiple of them or, where keys have strided groups, of their square"
     )
   return hand
+
+
+def _first(x: jax.Array, count: int) -> jax.ShapeDtypeStruct:
+  return jax.ShapeDtypeStruct((count, *x.shape[1:]), x.dtype)
 
 
 class Group(NamedTuple):
@@ -103,6 +107,9 @@ def _groups(encoder: Callable[[Any], tuple], batch: Any) -> list[Group]:
       path = "/".join(norm.path)
       if train:
         found.append(Group(path, norm.group_size, together or 1, norm.strided))
+        return x.astype(
+          norm.dtype
+        )  # groups that do not fit are told by `size_of_hands`
     return call(*args, **kwargs)
 
   with nn.intercept_methods(look):

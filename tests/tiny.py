@@ -34,15 +34,19 @@ def configs() -> dict:
 
 
 @functools.cache
-def parts(name: str) -> recipe.Parts:
+def parts(name: str, size: int = BATCH, group: int = 0) -> recipe.Parts:
   """The method of this name, for what `batch` holds: one residual block, SGD.
 
   SGD's momentum is the gradient itself after the first step, so that comparing
   states compares gradients too. Crops are wide, and the block does not start as the
-  identity: in twenty steps nobody learns more.
+  identity: in twenty steps nobody learns more. BatchNorm has groups of `group`.
   """
   config = next(c for c in configs().values() if c.method.name == name)
   config = config.copy_and_resolve_references()
+  if group:
+    grouped(config, group)
+  if "queue_size" in config.method:
+    config.method.queue_size = max(config.method.queue_size, 2 * size)
   mild = {
     "image": {"size": SIZE, "crop_min": 0.7, "flip": 0.0},
     "audio": {"size": SOUND},
@@ -51,8 +55,19 @@ def parts(name: str) -> recipe.Parts:
   config.augment.update(mild[methods.METHODS[name].input])
   config.optimizer = {"name": "sgd", "learning_rate": 0.03}
   config.evals.probe.learning_rate = 0.0
-  built = recipe.build(config, PLAN)
+  built = recipe.build(config, PLAN._replace(batch_size=size, num_examples=size))
   return with_encoder(built, stage_sizes=(1,), zero_init_gamma=False)
+
+
+def grouped(config, group: int) -> None:
+  """Every BatchNorm of a config in groups of so many rows."""
+  heads = [config.method.get(role) for role in ("projector", "predictor")]
+  resnet = config.encoder.name.startswith("resnet")
+  if "bn_shuffle" in config.method:
+    config.method.bn_shuffle = "strided"
+  for part in [config.encoder if resnet else None, *heads]:
+    if part is not None:
+      part.bn_group_size = group
 
 
 def with_encoder(built: recipe.Parts, **fields) -> recipe.Parts:
@@ -64,26 +79,26 @@ def with_encoder(built: recipe.Parts, **fields) -> recipe.Parts:
 
 
 @functools.cache
-def batch(input: str = "image") -> dict[str, np.ndarray]:
-  """Sixteen examples as the host hands them over: named digits, tones or passages."""
+def batch(input: str = "image", size: int = BATCH) -> dict[str, np.ndarray]:
+  """Examples as the host hands them over: named digits, tones or passages."""
   grey, label = load_digits(return_X_y=True)
-  image = np.uint8(grey[:BATCH] * (255 / 16)).reshape(BATCH, SIZE, SIZE, 1)
-  word = label[:BATCH, None, None]
+  image = np.uint8(grey[:size] * (255 / 16)).reshape(size, SIZE, SIZE, 1)
+  word = label[:size, None, None]
   passage = [[[1, 3, 13, 2, 0], [1, 14, 3, 15, 2], [1, 3, 2, 0, 0], [1, 16, 3, 3, 2]]]
   inputs = {
     "image": {
       "image": np.repeat(image, 3, axis=3),
-      "aspect": np.ones(BATCH, np.float32),
-      "text": np.int32([[1, 3 + n, 2, 0] for n in label[:BATCH]]),
+      "aspect": np.ones(size, np.float32),
+      "text": np.int32([[1, 3 + n, 2, 0] for n in label[:size]]),
     },
     "audio": {
-      "audio": np.stack([tones.Tones(0, BATCH)[i]["audio"] for i in range(BATCH)])
+      "audio": np.stack([tones.Tones(0, size)[i]["audio"] for i in range(size)])
     },
     "text": {"text": np.int32(np.where(np.equal(passage, 3), 3 + word, passage))},
   }
   return inputs[input] | {
-    "label": np.int32(label[:BATCH]),
-    "index": np.int32(3 * np.arange(BATCH) % BATCH),
+    "label": np.int32(label[:size]),
+    "index": np.int32(3 * np.arange(size) % size),
   }
 
 

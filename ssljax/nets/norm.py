@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from ssljax.fields import ConfigError
+
 
 class BatchNorm(nn.Module):
   """Batch normalisation over groups of examples (Ioffe & Szegedy 2015).
@@ -68,7 +70,7 @@ class BatchNorm(nn.Module):
       return x, tuple(range(x.ndim - 1))
     if batch % n:
       fits = max(d for d in range(1, batch + 1) if batch % d == 0 and d <= n)
-      raise ValueError(
+      raise ConfigError(
         f"group_size={n} must divide the batch of {batch}; try {fits}, or 0 for "
         "the statistics of the whole batch"
       )

@@ -89,9 +89,7 @@ def test_what_is_minimised_is_logged_beside_the_method_s_loss():
   (_, plain), (_, probed) = (take_step(*each) for each in runs())
   assert "objective" not in plain
   assert_allclose(probed["loss"], plain["loss"], rtol=1e-6)
-  assert_allclose(
-    probed["objective"], probed["loss"] + probed["probe_loss"], rtol=1e-6
-  )
+  assert_allclose(probed["objective"], probed["loss"] + probed["probe_loss"], rtol=1e-6)
 
 
 def test_without_any_label_the_probe_rests():
