@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssljax import core, fields
+from ssljax import core, fields, masks
 from ssljax import image as ops
 from ssljax.ranges import Number, OneOf, Positive
 from ssljax.views import CentreView, Text, View, Window
@@ -39,6 +39,7 @@ class Recipe:
   views: tuple[View | CentreView | Window | Text, ...]
   local: View | None = None
   local_views: Number = 0
+  mask: masks.Blocks | None = None  # of the patches of each view, not the local ones
   colour: Annotated[str, OneOf(ops.COLOURS)] = "rgb"  # as the network sees the picture
   mean: tuple[float, ...] = IMAGENET_MEAN
   std: tuple[Positive, ...] = IMAGENET_STD
@@ -103,6 +104,10 @@ _DINO_LOCAL = dataclasses.replace(
   _BYOL, **_SMALL, crop_min=0.05, crop_max=0.4, blur_p=0.5
 )
 
+_IBOT = dataclasses.replace(_DINO, crop_min=0.25)
+_IBOT_2 = dataclasses.replace(_DINO_2, crop_min=0.25)
+_IBOT_LOCAL = dataclasses.replace(_DINO_LOCAL, crop_max=0.25)
+
 _SUPERVISED = View(jitter_p=0.0, gray_p=0.0)
 _CMC = dataclasses.replace(_SUPERVISED, crop_min=0.2)
 _MAE = dataclasses.replace(_CMC, interpolation="bicubic")
@@ -132,6 +137,9 @@ RECIPES = {
     (_SWAV, _SWAV), _SWAV_LOCAL, 6, std=(0.228, 0.224, 0.225)
   ),
   "dino": Recipe((_DINO, _DINO_2), _DINO_LOCAL, 8),  # Caron et al. 2021
+  "ibot": Recipe(  # Zhou et al. 2022
+    (_IBOT, _IBOT_2), _IBOT_LOCAL, 10, mask=masks.Blocks()
+  ),
   "mae": Recipe((_MAE,)),  # He et al. 2021
   "clip": Recipe(  # Radford et al. 2021, with open_clip's crop
     (_CLIP,), mean=(0.48145, 0.45783, 0.40821), std=(0.26863, 0.26130, 0.27578)
@@ -162,6 +170,8 @@ def declare(config: Mapping) -> fields.Group:
     local = fields.defaults_of(recipe.local)
     numbers |= {f"local_{name}": local[name] for name in _OWN}
     whole.append("local_views")
+  if recipe.mask:
+    numbers |= fields.defaults_of(recipe.mask)
   shared = fields.defaults_of(recipe)
   picked = fields.Field(Annotated[str, OneOf(RECIPES)], fields.MISSING, SOURCE)
   every = {"recipe": picked, **numbers, **{name: shared[name] for name in whole}}
@@ -199,6 +209,9 @@ def configure(config: Mapping) -> Recipe:
   recipe = RECIPES[config["recipe"]]
   overrides = {k: v for k, v in config.items() if k != "recipe"}
   whole = {k: overrides.pop(k) for k in _WHOLE if k in overrides}
+  if recipe.mask:
+    numbers = {k: overrides.pop(k) for k in vars(recipe.mask) if k in overrides}
+    whole["mask"] = dataclasses.replace(recipe.mask, **numbers)
   own = {k: overrides.pop(f"local_{k}") for k in _OWN if f"local_{k}" in overrides}
   views = tuple(dataclasses.replace(view, **overrides) for view in recipe.views)
   if recipe.local:
@@ -213,10 +226,11 @@ def build(config: Mapping, normalise: bool = True) -> Callable:
   In: "image" uint8 [B,H,W,C], "index" i32 [B]; where pictures do not fill that canvas
   "extent" i32 [B,2], its rows and columns in use; where they were squeezed onto it
   "aspect" f32 [B], their true width / height. Out: "image" f32
-  [B,V,size,size,C] normalised, with local views "local" f32 [B,L,size,size,C],
-  the other keys as they came. Each view depends on `rng`, its example's index and its
-  number alone: not on the batch around it, nor on the devices (save for the last
-  bit, which XLA rounds by the shape of the batch).
+  [B,V,size,size,C] normalised and "place" f32 [B,V,5], of the picture (see `View`);
+  with local views "local" f32 [B,L,size,size,C] and "local_place"; with a mask "mask"
+  bool [B,V,N]; the other keys as they came. Each view depends on `rng`, its example's
+  index and its number alone: not on the batch around it, nor on the devices (save for
+  the last bit, which XLA rounds by the shape of the batch).
 
   Recordings are "audio" int16 [B,L] with "length" i32 [B] -> f32 [B,V,size]; texts
   "text" i32 [B,...] -> [B,1,...].
@@ -224,6 +238,7 @@ def build(config: Mapping, normalise: bool = True) -> Callable:
   recipe = configure(config)
 
   def stack(views, first, *examples):
+    """Views of all examples, {entry: [B,V,...]}, numbered from `first`."""
     parts = []
     for view, run in itertools.groupby(views):
       count = len(list(run))
@@ -231,16 +246,22 @@ def build(config: Mapping, normalise: bool = True) -> Callable:
       draw = jax.vmap(draw, (None, 0, 0, 0))  # over examples
       parts.append(draw(first + jnp.arange(count), *examples))
       first += count
-    return recipe.finish(jnp.concatenate(parts, axis=1), normalise)
+    stacked = jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), *parts)
+    finished = recipe.finish(stacked[recipe.input], normalise)
+    return {**stacked, recipe.input: finished}
 
   def views(rng, batch):
     if recipe.input == "image":
       recipe.check_channels(batch["image"].shape[-1])
-    example = core.keys(rng, batch["index"]), *recipe.views[0].read(batch)
-    out = {**batch, recipe.input: stack(recipe.views, 0, *example)}
+    keys = core.keys(rng, batch["index"])
+    example = keys, *recipe.views[0].read(batch)
+    out = {**batch, **stack(recipe.views, 0, *example)}
     if recipe.local_views:
-      local = recipe.local_views * (recipe.local,)
-      out["local"] = stack(local, len(recipe.views), *example)
+      local = stack(recipe.local_views * (recipe.local,), len(recipe.views), *example)
+      out |= {"local": local["image"], "local_place": local["place"]}
+    if recipe.mask:
+      side = recipe.views[0].size // recipe.mask.patch_size
+      out["mask"] = recipe.mask.draw(keys, len(recipe.views), side, side)
     return out
 
   return views

@@ -286,7 +286,13 @@ def build(config: ConfigDict, plan: schedules.Plan) -> Parts:
 
 
 def _check_views(config: ConfigDict, method: Method) -> None:
-  given = len(augment.configure(config.augment).views)
+  augmentation = augment.configure(config.augment)
+  mask, patch_size = augmentation.mask, config.encoder.get("patch_size", 16)
+  if mask and mask.patch_size != patch_size:
+    raise ConfigError(
+      f"augment.patch_size={mask.patch_size} must be that of the encoder, {patch_size}"
+    )
+  given = len(augmentation.views)
   if method.views and given != method.views:
     fitting = [k for k, r in augment.RECIPES.items() if len(r.views) == method.views]
     raise ConfigError(

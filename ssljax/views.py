@@ -1,6 +1,8 @@
 """One view of one example: of a picture, a recording or a text. `vmap` does the rest.
 
-A view's `read` takes from a batch what its `draw` needs besides a key: two arrays.
+A view's `read` takes from a batch what its `draw` needs besides a key: two arrays. What
+it gives is a dict: its `input`, of a picture in 0 to 1, and its "place" f32 [5]: top,
+left, height and width in shares of the picture, and 1 where it is mirrored, else 0.
 """
 
 import dataclasses
@@ -85,8 +87,10 @@ class View:
   input: ClassVar[str] = "image"
   read: ClassVar = staticmethod(_pictures)
 
-  def draw(self, key: jax.Array, image: jax.Array, extent: jax.Array) -> jax.Array:
-    """uint8 [H,W,C], f32 [3] as `_pictures` -> [C,size,size] in [0,1]."""
+  def draw(
+    self, key: jax.Array, image: jax.Array, extent: jax.Array
+  ) -> dict[str, jax.Array]:
+    """uint8 [H,W,C], f32 [3] as `_pictures` -> "image" [C,size,size], "place"."""
     u = jax.random.uniform(key, (ops.BOX_DRAWS + 11,))  # one draw is the fast way
     u_box, u = u[: ops.BOX_DRAWS], u[ops.BOX_DRAWS :]
     u_flip, u_jitter, u_order, u_gray, u_blur, u_sigma, u_solarize = u[:7]
@@ -97,9 +101,8 @@ class View:
     library = LIBRARIES[self.ops]
     scale = (self.crop_min, self.crop_max)
     box = ops.crop_box(u_box, scale, *extent)
-    x = ops.crop_resize(
-      image, box, u_flip < self.flip, self.size, self.interpolation, library
-    )
+    mirrored = u_flip < self.flip
+    x = ops.crop_resize(image, box, mirrored, self.size, self.interpolation, library)
     if self.gray_p and self.gray_first:
       x = grayed(x)
     if self.jitter_p:
@@ -121,7 +124,7 @@ class View:
       noise = jax.random.normal(key_noise, x.shape)
       erased = ops.erase(x, jnp.stack(u_box), noise)
       x = jnp.where(u_erase < self.erase_p, erased, x)
-    return x
+    return {"image": x, "place": _place(box, extent, mirrored)}
 
   def jitter_amounts(self, u: jax.Array, apply: jax.Array | bool) -> jax.Array:
     """Uniform [4] -> amounts [4] of `image.jitter`, neutral ones unless `apply`."""
@@ -151,14 +154,24 @@ class CentreView:
   input: ClassVar[str] = "image"
   read: ClassVar = staticmethod(_pictures)
 
-  def draw(self, key: jax.Array, image: jax.Array, extent: jax.Array) -> jax.Array:
-    """uint8 [H,W,C], f32 [3] as `_pictures` -> [C,size,size] in [0,1]."""
+  def draw(
+    self, key: jax.Array, image: jax.Array, extent: jax.Array
+  ) -> dict[str, jax.Array]:
+    """uint8 [H,W,C], f32 [3] as `_pictures` -> "image" [C,size,size], "place"."""
     height, width, aspect = extent
     h = jnp.maximum(1.0, height * self.crop * jnp.minimum(1.0, aspect))
     w = jnp.maximum(1.0, width * self.crop * jnp.minimum(1.0, 1 / aspect))
     box = (height - h) / 2, (width - w) / 2, h, w
     library = LIBRARIES[self.ops]
-    return ops.crop_resize(image, box, False, self.size, self.interpolation, library)
+    x = ops.crop_resize(image, box, False, self.size, self.interpolation, library)
+    return {"image": x, "place": _place(box, extent, False)}
+
+
+def _place(box: tuple, extent: jax.Array, mirrored: jax.Array | bool) -> jax.Array:
+  """A box on the canvas -> f32 [5], in shares of the picture it was squeezed from."""
+  size = jnp.stack([extent[0], extent[1], extent[0], extent[1]])
+  mirrored = jnp.asarray(mirrored, jnp.float32)
+  return jnp.append(jnp.stack([*map(jnp.float32, box)]) / size, mirrored)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,14 +195,16 @@ class Window:
     audio = batch["audio"]
     return audio, batch.get("length", jnp.full(audio.shape[:1], audio.shape[1]))
 
-  def draw(self, key: jax.Array, audio: jax.Array, length: jax.Array) -> jax.Array:
-    """Samples int16 [L], of which `length` i32[] count -> f32 [size] in [-1,1)."""
+  def draw(
+    self, key: jax.Array, audio: jax.Array, length: jax.Array
+  ) -> dict[str, jax.Array]:
+    """Samples int16 [L], `length` of them in use -> "audio" f32 [size] in [-1,1)."""
     if audio.shape[0] < self.size:
       audio = jnp.pad(audio, (0, self.size - audio.shape[0]))
     spare = jnp.maximum(length - self.size, 0)
     start = jax.random.randint(key, (), 0, spare + 1) if self.random else spare // 2
     window = jax.lax.dynamic_slice(audio, (start,), (self.size,))
-    return window.astype(jnp.float32) / 32768
+    return {"audio": window.astype(jnp.float32) / 32768}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,6 +218,8 @@ class Text:
     """-> i32 [B,...], and nothing more to know."""
     return batch["text"], batch["index"]
 
-  def draw(self, key: jax.Array, text: jax.Array, index: jax.Array) -> jax.Array:
-    """Ids i32 [...] -> the same."""
-    return text
+  def draw(
+    self, key: jax.Array, text: jax.Array, index: jax.Array
+  ) -> dict[str, jax.Array]:
+    """Ids i32 [...] -> "text", the same."""
+    return {"text": text}
