@@ -60,7 +60,7 @@ def blocks(key: jax.Array, rows: int, columns: int, count: jax.Array) -> jax.Arr
 
   Rectangles of log-uniform area and ratio, one over the other, until `count` is
   reached: the last is cut from one of its sides, and where all did not suffice patches
-  are drawn one by one. (BEiT's code draws on until a rectangle fits, as often as it takes.)
+  are drawn one by one. (BEiT's code draws on until a rectangle fits.)
   """
   key_order, *keys = jax.random.split(key, TRIES + 1)
   u = jax.vmap(lambda key: jax.random.uniform(key, (5,)))(jnp.stack(keys))
