@@ -21,6 +21,7 @@ import numpy as np
 
 from ssljax import core, fields, masks
 from ssljax import image as ops
+from ssljax.fields import ConfigError
 from ssljax.ranges import Number, OneOf, Positive
 from ssljax.views import CentreView, Text, View, Window
 
@@ -67,10 +68,10 @@ class Recipe:
     return (jnp.moveaxis(convert(x), 2, 4) - mean) / std
 
   def check_channels(self, channels: int) -> None:
-    """ValueError where pictures of so many channels cannot be seen like this."""
+    """ConfigError where pictures of so many channels cannot be seen like this."""
     for name, numbers in (("mean", self.mean), ("std", self.std)):
       if len(numbers) not in (1, channels):
-        raise ValueError(
+        raise ConfigError(
           f"augment.{name}={numbers} must be one number, or one for each of the "
           f"pictures' {channels} channels; try ({numbers[0]},)"
         )
@@ -78,7 +79,7 @@ class Recipe:
       isinstance(view, View) and (view.jitter_p or view.gray_p) for view in self.views
     )
     if coloured and channels != 3:
-      raise ValueError(
+      raise ConfigError(
         f"augment.colour={self.colour!r}, jitter_p and gray_p are about red, green and "
         f"blue, and the pictures have {channels} channels; set them to 'rgb', 0 and 0"
       )

@@ -42,6 +42,7 @@ class Method(Representation):
   views: ClassVar[int] = 2  # V; 0: any number
   least_batch: ClassVar[int] = 2  # examples without which there is nothing to compare
   together: ClassVar[bool] = True  # whether views share a BatchNorm (`forward_views`)
+  needs_entries: ClassVar[tuple[str, ...]] = ()  # of a batch, besides `input`
   needs_heads: ClassVar[tuple[str, ...]] = ("projector",)  # those it cannot do without
 
   def __post_init__(self):

@@ -5,14 +5,13 @@ classes and functions that take them (`declared`), and holds what it is given to
 (`check`). The same groups list a config's fields (`command_line.py`).
 """
 
-import contextlib
 import dataclasses
 import difflib
 import functools
 import inspect
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, NamedTuple
 
 from ssljax import ranges
@@ -178,15 +177,6 @@ def check_value(path: str, value: Any, hint: Any, flag: str = "") -> None:
     raise ConfigError(
       f"{wrong.path}={wrong.value!r} must be {wrong.allowed}{near}{where}"
     )
-
-
-@contextlib.contextmanager
-def config_errors() -> Iterator[None]:
-  """What is raised inside for a wrong type or value is the config's fault."""
-  try:
-    yield
-  except (TypeError, ValueError) as error:
-    raise ConfigError(" ".join(str(error).split())) from error
 
 
 def check_choice(field: str, value: Any, known: Iterable[str]) -> None:

@@ -14,7 +14,6 @@ from ssljax import blame, data, diagnostics, dispatch, provenance, runs, shardin
 from ssljax.checkpoint import Checkpoints
 from ssljax.core import Metrics, TrainState
 from ssljax.evals import geometry
-from ssljax.fields import config_errors
 from ssljax.judge import Judge
 from ssljax.recipe import Parts
 from ssljax.schedules import Plan
@@ -67,8 +66,7 @@ class Run:
     """The state from which the run goes on."""
     if not (step := self.past.step):
       return self.first()
-    with config_errors():
-      self.loader.check(self.past.meta["data"], step)
+    self.loader.check(self.past.meta["data"], step)
     state = self.restored(step)
     self.checkpoints.set_aside(step)
     return state

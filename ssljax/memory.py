@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from ssljax.fields import ConfigError
+
 # Bank rows are padded to a multiple of this, so that any usual number of devices
 # divides them and a checkpoint fits every mesh. Padding rows are never read.
 BANK_ROWS = 1024
@@ -40,7 +42,7 @@ def enqueue(
   in MoCo's code: then no write wraps, and the update is one `dynamic_update_slice`.
   """
   if queue.shape[0] % keys.shape[0]:
-    raise ValueError(
+    raise ConfigError(
       f"queue_size={queue.shape[0]} must be a multiple of the batch of "
       f"{keys.shape[0]}; try {keys.shape[0] * max(1, queue.shape[0] // keys.shape[0])}"
     )

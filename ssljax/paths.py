@@ -10,6 +10,8 @@ from typing import Any
 
 import jax
 
+from ssljax.fields import ConfigError
+
 BLOCK = r"encoder/(block\d+|layer\d+_\d+)/"
 STEM = r"encoder/(patch|cls|position|stem_\w+|conv1|bn1)\b"
 
@@ -28,11 +30,11 @@ def matches(patterns: Iterable[str], path, leaf: jax.Array) -> bool:
 
 
 def check(field: str, patterns: Iterable[str], params: Any) -> None:
-  """Raises ValueError on a path that no leaf of `params` has; `field` holds it."""
+  """Raises ConfigError on a path that no leaf of `params` has; `field` holds it."""
   leaves = jax.tree_util.tree_leaves_with_path(params)
   for pattern in patterns:
     if not any(matches((pattern,), *leaf) for leaf in leaves):
-      raise ValueError(
+      raise ConfigError(
         f"{field} holds {pattern!r}, which is in no parameter's path; "
         f"paths look like {name(leaves[0][0])!r}"
       )

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from ssljax import encoder, paths
 from ssljax.core import TrainState
-from ssljax.fields import ConfigError, check_choice, config_errors
+from ssljax.fields import ConfigError, check_choice
 
 INTO = {"params": "", "teacher": "teacher", "base": "base"}  # -> entry of `target`
 
@@ -36,17 +36,16 @@ def start(config: ConfigDict, state: TrainState, mesh: Mesh) -> TrainState:
       "'params'"
     )
   other = encoder.restore(group.checkpoint, mesh, group.step)
-  with config_errors():
-    if entry:
-      given = {k: getattr(other.state, k) for k in ("params", "batch_stats", "target")}
-      whole = _take((".*",), given, state.target[entry])
-      return state.replace(target={**state.target, entry: whole})
-    paths.check("pretrained.take", group.take, state.params)
-    given = {k: getattr(other.judged, k) for k in ("params", "batch_stats")}
-    own = {"params": state.params, "batch_stats": state.batch_stats}
-    copy = {name: state.target[name] for name in own if name in state.target}
-    target = {**state.target, **_take(group.take, given, copy)}
-    return state.replace(**_take(group.take, given, own), target=target)
+  if entry:
+    given = {k: getattr(other.state, k) for k in ("params", "batch_stats", "target")}
+    whole = _take((".*",), given, state.target[entry])
+    return state.replace(target={**state.target, entry: whole})
+  paths.check("pretrained.take", group.take, state.params)
+  given = {k: getattr(other.judged, k) for k in ("params", "batch_stats")}
+  own = {"params": state.params, "batch_stats": state.batch_stats}
+  copy = {name: state.target[name] for name in own if name in state.target}
+  target = {**state.target, **_take(group.take, given, copy)}
+  return state.replace(**_take(group.take, given, own), target=target)
 
 
 def _take(patterns: Iterable[str], given: Any, own: Any) -> Any:
@@ -60,7 +59,7 @@ def _take(patterns: Iterable[str], given: Any, own: Any) -> Any:
     theirs = found.get(name)
     if theirs is None or theirs.shape != leaf.shape:
       there = "absent" if theirs is None else list(theirs.shape)
-      raise ValueError(
+      raise ConfigError(
         f"pretrained.checkpoint: {name} is {there} there and {list(leaf.shape)} here; "
         "give this run's network that run's fields, or take other paths"
       )

@@ -25,7 +25,7 @@ from ssljax import (
   schedules,
 )
 from ssljax.core import Method, TrainState, Views
-from ssljax.fields import ConfigError, Group, config_errors
+from ssljax.fields import ConfigError, Group
 from ssljax.methods.probe import OnlineProbe
 from ssljax.ranges import Count, NotNegative, Number, OneOf, Positive, Range, Seed
 
@@ -251,8 +251,7 @@ def open_data(config: ConfigDict, run: pathlib.Path | None = None) -> data.Split
 
   `run` is the folder of a run that goes on or is judged, None that of a new one.
   """
-  with config_errors():
-    return data.build(config.data, run)
+  return data.build(config.data, run)
 
 
 def build(config: ConfigDict, plan: schedules.Plan) -> Parts:
@@ -260,14 +259,13 @@ def build(config: ConfigDict, plan: schedules.Plan) -> Parts:
   dtype = DTYPES[config.dtype]
   if jax.default_backend() == "cpu":  # has no bfloat16 products that sum in float32
     dtype = jnp.float32
-  with config_errors():
-    encoder = nets.build(config.encoder, dtype)
-    method = methods.build(config.method, encoder, plan, dtype)
-    views = augment.build(config.augment)
-    shown = config.evals.crop, config.evals.get("interpolation", "")
-    eval_views = augment.build(augment.evaluation(config.augment, *shown))
-    tx = optim.build(config.optimizer, plan)
-    rates = optim.rates(config.optimizer, plan)
+  encoder = nets.build(config.encoder, dtype)
+  method = methods.build(config.method, encoder, plan, dtype)
+  views = augment.build(config.augment)
+  shown = config.evals.crop, config.evals.get("interpolation", "")
+  eval_views = augment.build(augment.evaluation(config.augment, *shown))
+  tx = optim.build(config.optimizer, plan)
+  rates = optim.rates(config.optimizer, plan)
   watch = diagnostics.watch(config.watch)
   _check_views(config, method)
   probe, rate = None, config.evals.probe.learning_rate
@@ -303,15 +301,17 @@ def _check_views(config: ConfigDict, method: Method) -> None:
 
 
 def trace(parts: Parts, batch: core.Batch) -> TrainState:
-  """Shapes of the state; finds what does not fit together without compiling."""
-  try:
-    with config_errors():
-      state = jax.eval_shape(parts.init, batch)
-      jax.eval_shape(parts.step, state, batch)
-  except KeyError as error:
-    raise ConfigError(
-      f"the method uses {error}, which the network or the batch does not give; heads "
-      "are set in method.projector, method.predictor or method.prototypes, captions in "
-      "data.captions"
-    ) from error
+  """Shapes of the state; finds what does not fit together without compiling.
+
+  ConfigError where a number does not fit the data or another number; what is raised
+  by a method's own mistake stays what it is.
+  """
+  for entry in (parts.method.input, *parts.method.needs_entries):
+    if entry not in batch:
+      raise ConfigError(
+        f"the method learns from {entry!r}, and an example of the data has "
+        f"{', '.join(batch)}; name other data in data.name, captions in data.captions"
+      )
+  state = jax.eval_shape(parts.init, batch)
+  jax.eval_shape(parts.step, state, batch)
   return state

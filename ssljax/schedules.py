@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from ssljax import fields
+from ssljax.fields import ConfigError
 from ssljax.ranges import NotNegative, OneOf, Problem, Range
 
 Schedule = Callable[[jax.Array | int], jax.Array]  # i32 step -> f32, elementwise
@@ -199,7 +200,7 @@ def steps(
   if isinstance(factor, numbers.Real):
     factor = [factor ** (i + 1) for i in range(len(milestones))]
   if len(factor) != len(milestones):
-    raise ValueError(
+    raise ConfigError(
       f"factor={tuple(factor)} must be one number, or one for each of the "
       f"milestones={tuple(milestones)}"
     )

@@ -18,7 +18,7 @@ from ssljax import (
   stop,
 )
 from ssljax.checkpoint import Checkpoints
-from ssljax.fields import as_path, config_errors
+from ssljax.fields import as_path
 from ssljax.judge import Judge
 from ssljax.loop import Run
 from ssljax.writer import Writer
@@ -93,14 +93,13 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict:
 
 def open_loader(config: ConfigDict, source: data.Source) -> data.Loader:
   """The process's share of the training batches."""
-  with config_errors():
-    return data.make_loader(
-      source,
-      config.batch_size,
-      config.seed,
-      size=config.data.size,
-      in_memory=config.data.in_memory,
-      workers=config.data.workers,
-      process_index=jax.process_index(),
-      process_count=jax.process_count(),
-    )
+  return data.make_loader(
+    source,
+    config.batch_size,
+    config.seed,
+    size=config.data.size,
+    in_memory=config.data.in_memory,
+    workers=config.data.workers,
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
+  )

@@ -27,6 +27,7 @@ from ssljax.data.loader import Loader, eval_batches, make_loader, prefetch
 from ssljax.data.reader import zeros
 from ssljax.data.source import Source, Splits, spec
 from ssljax.data.tokenizer import Tokenizer
+from ssljax.fields import ConfigError
 from ssljax.ranges import Count, Number
 
 __all__ = [
@@ -99,7 +100,7 @@ def build(data, run: pathlib.Path | None = None) -> Splits:
   try:
     sources = source(**{k: v for k, v in given.items() if k in own})
   except OSError as error:  # a disk that fails, a folder that nobody may list
-    raise ValueError(
+    raise ConfigError(
       f"data.dir={given.get('dir', '')!r} cannot be read: {error.strerror or error}: "
       f"{str(error.filename)!r}"
     ) from error

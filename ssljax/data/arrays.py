@@ -17,7 +17,7 @@ from ssljax.data.decode import to_rgb
 from ssljax.data.folder import PICTURES
 from ssljax.data.source import Source, Splits
 from ssljax.data.walk import Walk
-from ssljax.fields import as_path
+from ssljax.fields import ConfigError, as_path
 from ssljax.ranges import Count
 
 Planes = tuple[tuple[str, int], ...]  # names, and how many channels each has
@@ -169,7 +169,7 @@ def splits(
   planes = _check(planes)
   root = as_path(dir)
   if not dir or not root.exists():
-    raise ValueError(
+    raise ConfigError(
       f"data.dir={dir!r} is neither a folder nor a file of arrays; name the folder of "
       "train.npz, or of a folder for each plane"
     )
@@ -185,7 +185,7 @@ def _check(planes) -> Planes:
   except (TypeError, ValueError):
     checked = ()
   if not checked or any(channels < 1 for _, channels in checked):
-    raise ValueError(
+    raise ConfigError(
       f"data.planes={planes!r} must be pairs of a plane and its number of channels; "
       "try (('rgb', 3), ('depth', 1))"
     )
@@ -197,7 +197,7 @@ def _find(root: pathlib.Path, field: str, chosen: str, groups: places.Groups):
     paths = (root / chosen, root / f"{chosen}.npz")
     path = next((path for path in paths if path.exists()), None)
     if not path:
-      raise ValueError(
+      raise ConfigError(
         f"data.{field}={chosen!r} is neither a folder nor a file of {str(root)!r}, "
         f"which has {_listing(root)}"
       )
@@ -224,12 +224,12 @@ def _files(root: pathlib.Path, planes: Planes) -> dict[str, list[pathlib.Path]]:
   by_stem = {}
   for name, channels in planes:
     if channels not in (1, 3):
-      raise ValueError(
+      raise ConfigError(
         f"data.planes: {name!r} has {channels} channels, and a file 1 or 3; write the "
         "planes as arrays of a .npz"
       )
     if not (root / name).is_dir():
-      raise ValueError(
+      raise ConfigError(
         f"data.planes: there is no folder {name!r} in {str(root)!r}, which has "
         f"{_listing(root)}"
       )
@@ -242,7 +242,7 @@ def _files(root: pathlib.Path, planes: Planes) -> dict[str, list[pathlib.Path]]:
       logging.warning("Left out of %s, as others have their names: %d", where, twice)
   stems = set.intersection(*map(set, by_stem.values()))
   if not stems:
-    raise ValueError(
+    raise ConfigError(
       f"data.dir: no picture of {str(root)!r} is in all of {', '.join(by_stem)}; files "
       "of one scene must have one name"
     )

@@ -11,6 +11,7 @@ from ssljax.data import tree
 from ssljax.data.codec import Codec, Example, UnreadableError
 from ssljax.data.places import listed, printable
 from ssljax.data.source import Source, Splits
+from ssljax.fields import ConfigError
 from ssljax.ranges import Count
 
 Recording = tuple[pathlib.Path, int] | np.ndarray  # file and first sample, or int16 [L]
@@ -90,7 +91,7 @@ class Pieces(Source):
         *(self.name, len(empty), listed(empty)),
       )
     if not self.starts:
-      raise ValueError(f"data.dir: no recording of {self.name!r} holds a sample")
+      raise ConfigError(f"data.dir: no recording of {self.name!r} holds a sample")
 
   def __len__(self) -> int:
     return len(self.starts)
@@ -149,7 +150,7 @@ def _soundfile():
   try:
     import soundfile
   except ImportError as error:
-    raise ValueError(
+    raise ConfigError(
       "data.name='audio' reads files with soundfile: pip install 'ssljax[audio]'"
     ) from error
   return soundfile

@@ -16,7 +16,7 @@ from ssljax.data.codec import Example
 from ssljax.data.source import Source, Splits
 from ssljax.data.tokenizer import Texts, Tokenizer
 from ssljax.data.tree import CHECK_AT_MOST
-from ssljax.fields import as_path
+from ssljax.fields import ConfigError, as_path
 from ssljax.ranges import Range
 
 TABLES = ("captions.csv", "captions.jsonl")
@@ -43,7 +43,7 @@ class Pairs(Source):
     self.class_names = tuple(sorted(labels) if classes is None else classes)
     self.captions = [row.caption for row in rows]
     if stray := self.num_classes and sorted(labels - set(self.class_names)):
-      raise ValueError(
+      raise ConfigError(
         f"data.eval_split: {stray[0]!r} in {self.name!r} is none of the "
         f"{self.num_classes} labels of the training split; correct it or leave it empty"
       )
@@ -139,12 +139,12 @@ def splits(*, dir: str = "", train_split: str = "", eval_split: str = "") -> Spl
   """
   root = as_path(dir)
   if not dir or not root.is_dir():
-    raise ValueError(
+    raise ConfigError(
       f"data.dir={dir!r} is no folder; name the one of {' or '.join(TABLES)}"
     )
   table = _table(root, "train_split", train_split, places.TRAIN) or _table_of(root)
   if not table:
-    raise ValueError(
+    raise ConfigError(
       f"data.dir={dir!r} holds no {' or '.join(TABLES)}; write one with the columns "
       "file, caption and, if there are any, label"
     )
@@ -196,11 +196,11 @@ def read(table: pathlib.Path) -> list[Row]:
   try:
     rows = [_row(table, *line) for line in _lines(table)]
   except (csv.Error, UnicodeError) as error:
-    raise ValueError(
+    raise ConfigError(
       f"data.dir: {str(table)!r} is no table in UTF-8: {error}; write it anew"
     ) from error
   if not rows:
-    raise ValueError(f"data.dir: {str(table)!r} has no rows; it needs file, caption")
+    raise ConfigError(f"data.dir: {str(table)!r} has no rows; it needs file, caption")
   return rows
 
 
@@ -214,7 +214,7 @@ def _row(table: pathlib.Path, line: int, given: dict) -> Row:
     wrong = f"there is no file {row.file!r} beside the table"
   else:
     return row
-  raise ValueError(
+  raise ConfigError(
     f"data.dir: line {line} of {str(table)!r} is wrong: {wrong}; correct it or take "
     "it out"
   )
@@ -257,7 +257,7 @@ def _table(
   if chosen:
     table = _table_of(root / chosen)
     if not table:
-      raise ValueError(
+      raise ConfigError(
         f"data.{field}={chosen!r} is neither a table in {str(root)!r} nor a folder "
         f"with {' or '.join(TABLES)}"
       )
@@ -276,13 +276,13 @@ def _table_of(place: pathlib.Path) -> pathlib.Path | None:
 
 def _check_templates(templates: Sequence[str], source: Source) -> None:
   if not source.num_classes or hasattr(source, "captions"):
-    raise ValueError(
+    raise ConfigError(
       f"data.captions={templates} are for labelled data without captions, and "
       f"{source.name!r} is not that; set data.captions to ()"
     )
   for template in templates:
     if isinstance(templates, str) or template.count("{}") != 1:
-      raise ValueError(
+      raise ConfigError(
         f"data.captions={templates!r} must be a tuple of sentences that say {{}} once, "
         "where the class's name goes; try ('a photo of a {}.',)"
       )

@@ -6,6 +6,7 @@ import numpy as np
 from absl import logging
 
 from ssljax.data.places import listed, printable
+from ssljax.fields import ConfigError
 
 SPARSE = 1000  # numbers that no example has, and ten times those that some have
 
@@ -23,12 +24,12 @@ def number(
   """
   where = f"'label' of {where!r}"
   if stored.shape not in ((count,), (count, 1)):
-    raise ValueError(
+    raise ConfigError(
       f"data.dir: {where} is {list(stored.shape)} and must be [{count}]; take one "
       "label for each example"
     )
   if stored.dtype.kind not in "biufUS":
-    raise ValueError(
+    raise ConfigError(
       f"data.dir: {where} is of type {stored.dtype}; labels are whole numbers or names"
     )
   values, inverse = np.unique(stored.reshape(-1), return_inverse=True)
@@ -38,7 +39,7 @@ def number(
   numbers = {name: i for i, name in enumerate(classes)}
   strays = [name for name in names if name and name not in numbers]
   if classes and strays:
-    raise ValueError(
+    raise ConfigError(
       f"data.eval_split: label {strays[0]!r}, in {where}, is none of the "
       f"{len(classes)} classes of the training split ({listed(classes, 10)})"
     )
@@ -63,7 +64,7 @@ def _name(value: np.generic, where: str) -> str:
   if np.isnan(value) or value == -1:
     return ""
   if value < 0 or value != np.floor(value) or not np.isfinite(value):
-    raise ValueError(
+    raise ConfigError(
       f"data.dir: {value} in {where} is no label; classes are numbered 0, 1, 2, ..., "
       "and -1 is none"
     )
@@ -77,7 +78,7 @@ def _classes(names: Sequence[str], numbered: bool, where: str) -> Classes:
     return tuple(given)
   last = max(map(int, given), default=-1)
   if last >= SPARSE + 10 * len(given):
-    raise ValueError(
+    raise ConfigError(
       f"data.dir: {where} holds {len(given)} classes and numbers up to {last}; number "
       "them 0, 1, 2, ..., or write them as names"
     )

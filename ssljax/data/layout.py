@@ -8,6 +8,7 @@ from absl import logging
 from ssljax.data import places
 from ssljax.data.places import listed, printable
 from ssljax.data.walk import holds
+from ssljax.fields import ConfigError
 
 
 def roots(
@@ -53,7 +54,7 @@ def roots(
 
 def _subfolder(root, field, chosen, folders):
   if chosen and not (root / chosen).is_dir():
-    raise ValueError(
+    raise ConfigError(
       f"data.{field}={chosen!r} is no folder in {str(root)!r}, which has "
       f"{listed(sorted(p.name for p in folders), 20) or 'none'}"
     )
@@ -78,7 +79,7 @@ def _check_unsplit(
       *(listed(named), listed(others), printable(named[0])),
     )
   elif len(named) > 1:
-    raise ValueError(
+    raise ConfigError(
       f"data.train_split is empty, and {str(root)!r} has {listed(named)}: name the one "
       "to train on (and in data.eval_split the one to evaluate on); "
       "--config.data.train_split=. takes them as classes"

@@ -15,6 +15,7 @@ import numpy as np
 from ssljax.data import reader
 from ssljax.data.reader import Batch
 from ssljax.data.source import Source
+from ssljax.fields import ConfigError
 
 ENDLESS = 2**40  # steps
 
@@ -75,10 +76,10 @@ class Loader:
     }
 
   def check(self, saved: dict[str, int], step: int) -> None:
-    """Raises ValueError unless `saved` is where this loader stands before `step`."""
+    """Raises ConfigError unless `saved` is where this loader stands before `step`."""
     for field, value in self.state(step).items():
       if saved[field] != value:
-        raise ValueError(
+        raise ConfigError(
           f"the checkpoint of step {step} was written at {field}={saved[field]}, this "
           f"run's data gives {value}; keep seed, batch_size and data as they were, or "
           "start in a new workdir"
@@ -103,7 +104,7 @@ def make_loader(
   """
   _check_processes(batch_size, process_count)
   if batch_size > len(source):
-    raise ValueError(
+    raise ConfigError(
       f"batch_size={batch_size} is more than the {len(source)} training examples of "
       f"{source.name!r}; try {len(source) // process_count * process_count}"
     )
@@ -181,7 +182,7 @@ def prefetch(iterator: Iterator, n: int) -> Iterator:
 
 def _check_processes(batch_size: int, process_count: int) -> None:
   if batch_size < 1 or batch_size % process_count:
-    raise ValueError(
+    raise ConfigError(
       f"batch_size={batch_size} must be a positive multiple of the {process_count} "
       f"processes; try {max(1, batch_size // process_count) * process_count}"
     )

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ssljax.fields import ConfigError
+
 BROKEN = (  # what NumPy raises where a file is cut, damaged or of another kind
   *(OSError, ValueError, EOFError, MemoryError, NotImplementedError),
   *(zipfile.BadZipFile, zlib.error),
@@ -30,12 +32,12 @@ def read(
       listing = ", ".join(file)
   except (*BROKEN, TypeError) as error:
     reason = f"{type(error).__name__}: {error}"
-    raise ValueError(
+    raise ConfigError(
       f"data.dir: {str(path)!r} is no file of plain arrays ({reason}); write it with "
       "numpy.savez"
     ) from error
   if missing:
-    raise ValueError(
+    raise ConfigError(
       f"data.planes: {str(path)!r} has no {missing[0]!r}; it has {listing}"
     )
   first = arrays[planes[0][0]]
@@ -47,14 +49,14 @@ def read(
 def _check(path: pathlib.Path, name: str, x: np.ndarray, n: int, channels: int) -> None:
   flat = channels == 1 and x.ndim == 3
   if x.shape[:1] != (n,) or not (flat or (x.ndim == 4 and x.shape[3] == channels)):
-    raise ValueError(
+    raise ConfigError(
       f"data.planes: {name!r} of {str(path)!r} is {list(x.shape)} and must be "
       f"[{n},H,W,{channels}]; correct the array, or its number of channels"
     )
   if not x.size:
-    raise ValueError(f"data.dir: {name!r} of {str(path)!r} is {list(x.shape)}: empty")
+    raise ConfigError(f"data.dir: {name!r} of {str(path)!r} is {list(x.shape)}: empty")
   if x.dtype.kind not in "biuf":
-    raise ValueError(
+    raise ConfigError(
       f"data.planes: {name!r} of {str(path)!r} is of type {x.dtype}; pictures are of "
       "real numbers"
     )

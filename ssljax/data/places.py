@@ -6,6 +6,8 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
+from ssljax.fields import ConfigError
+
 Groups = Sequence[Sequence[str]]  # words for one thing; a first group goes first
 
 TRAIN = (("train", "training"),)
@@ -68,7 +70,7 @@ def pick(entries: Iterable[pathlib.Path], groups: Groups, field: str):
     fitting = [entry for entry in entries if word(entry) in words]
     if len(fitting) > 1:
       first, second = (printable(entry.name) for entry in fitting[:2])
-      raise ValueError(
+      raise ConfigError(
         f"data.dir={str(fitting[0].parent)!r} has both {first!r} and {second!r}; say "
         f"which is meant: --config.data.{field}={first}"
       )

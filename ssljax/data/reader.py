@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from ssljax.data.codec import DataGoneError, Example, Spec, UnreadableError
 from ssljax.data.source import Source
+from ssljax.fields import ConfigError
 
 Batch = dict[str, np.ndarray]
 Rows = Callable[[int], np.ndarray]  # step -> the numbers of its examples
@@ -115,7 +116,7 @@ class InMemory:
     need = n * sum(count * dtype.itemsize for count, dtype in sizes)
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if need > machine:
-      raise ValueError(
+      raise ConfigError(
         f"data.in_memory=True needs {need / 2**30:.0f} GiB for {n} examples, more than "
         f"this machine's {machine / 2**30:.0f}; set data.in_memory=False"
       )
@@ -184,9 +185,9 @@ def open_reader(
   0 takes every core.
   """
   if size < 1:
-    raise ValueError(f"data.size={size} must be at least 1 pixel; try 32 or 256")
+    raise ConfigError(f"data.size={size} must be at least 1 pixel; try 32 or 256")
   if workers < 0:
-    raise ValueError(f"data.workers={workers} must be 0 (every core) or more; try 0")
+    raise ConfigError(f"data.workers={workers} must be 0 (every core) or more; try 0")
   workers = workers or os.cpu_count()
   if not in_memory:
     return Streaming(Reader(source, size), workers)

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 
 from tqdm import tqdm
 
+from ssljax.fields import ConfigError
+
 Spans = list[tuple[int, int]]  # of the records of a file: where they begin and end
 
 LENGTH = 12  # bytes before a record: its length u64, a checksum u32
@@ -45,7 +47,7 @@ class Shards:
       errors = pool.map(lambda part: _wrong(part, count), self.parts)
       for error in tqdm(errors, f"checking {name}", len(self.parts), delay=2):
         if error:
-          raise ValueError(
+          raise ConfigError(
             f"data.dir: {error}; it is missing, cut short or damaged: copy it anew, or "
             "delete the folder of the data set to prepare it again"
           )

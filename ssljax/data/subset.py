@@ -6,6 +6,7 @@ import numpy as np
 
 from ssljax import fields
 from ssljax.data.source import Splits, Subset
+from ssljax.fields import ConfigError
 from ssljax.ranges import Number, Range
 
 
@@ -21,7 +22,7 @@ def take(
   A share `held_out` of the training split, drawn at random, takes the place of the
   evaluation split, so that what is chosen is not chosen on the test. Which examples
   are drawn depends on their number alone: every run and encoder meets the same ones.
-  ValueError where a class has fewer than `per_class`, or there are no labels.
+  ConfigError where a class has fewer than `per_class`, or there are no labels.
   """
   train, test = splits
   rng = np.random.default_rng(0)
@@ -39,13 +40,15 @@ def take(
 
 def _of_each_class(source, numbers, count):
   if not source.num_classes:
-    raise ValueError(f"data.per_class={count} needs labels, and {source.name} has none")
+    raise ConfigError(
+      f"data.per_class={count} needs labels, and {source.name} has none"
+    )
   labels = np.array([example["label"] for example in source])[numbers]
   chosen = []
   for label, name in enumerate(source.class_names):
     own = numbers[labels == label]
     if len(own) < count:
-      raise ValueError(
+      raise ConfigError(
         f"data.per_class={count} is more than the {len(own)} examples of {name!r}"
       )
     chosen.append(own[:count])

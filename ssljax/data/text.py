@@ -10,6 +10,7 @@ from absl import logging
 from ssljax.data import places, tree
 from ssljax.data.codec import Example
 from ssljax.data.source import Source, Splits
+from ssljax.fields import ConfigError
 from ssljax.ranges import Count
 
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
@@ -86,7 +87,7 @@ def descriptions(*, sentences: Count = 4) -> Splits:
 def cut(document: str, count: int) -> list[Passage]:
   """A document -> its sentences, `count` after `count`, without what is left over."""
   if count < 2:
-    raise ValueError(
+    raise ConfigError(
       f"data.sentences={count} must be 2 or more: some to read, some to predict; try 8"
     )
   found = list(_sentences(document))
@@ -118,7 +119,7 @@ def _read(files: tree.Folder, sentences: int) -> Passages:
       *(files.name, len(foreign), places.listed(foreign)),
     )
   if not passages:
-    raise ValueError(
+    raise ConfigError(
       f"data.sentences={sentences}: no document in {files.name!r} has so many; try 2"
     )
   return Passages(files.name, passages, labels, files.class_names)

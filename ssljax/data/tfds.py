@@ -18,7 +18,7 @@ from ssljax.data import identity
 from ssljax.data.codec import UnreadableError
 from ssljax.data.shards import Shards, TFRecords, count_array_records
 from ssljax.data.source import Example, Source, Splits
-from ssljax.fields import as_path
+from ssljax.fields import ConfigError, as_path
 
 LOOKED_AT = 32  # examples, for a label
 EVAL_SPLITS = ("validation", "test")  # ImageNet's "test" has no labels
@@ -35,7 +35,7 @@ class Records(Source):
     pictures = [k for k, f in features.items() if isinstance(f, tfds.features.Image)]
     labels = [k for k, f in features.items() if isinstance(f, tfds.features.ClassLabel)]
     if not pictures:
-      raise ValueError(
+      raise ConfigError(
         f"data.name={info.full_name!r} has no picture among its features "
         f"{sorted(features)}; choose a data set of pictures"
       )
@@ -85,7 +85,7 @@ class Records(Source):
   def listed(self) -> np.ndarray:
     """Of a whole split; TFDS wrote it in the order of its keys' hashes."""
     if self.known_as not in NUMBERED or not re.fullmatch(r"\w+", self.split):
-      raise ValueError(
+      raise ConfigError(
         f"{self.name!r} does not say which of its examples is which: TFDS shuffles, "
         f"and its order is known of whole splits of {', '.join(NUMBERED)} alone"
       )
@@ -141,12 +141,12 @@ def splits(
     try:
       empty = split is not None and not found[split].num_examples
     except (KeyError, ValueError) as error:
-      raise ValueError(
+      raise ConfigError(
         f"data.{field}={split!r} is no split of {name!r}: use one of {sorted(found)}, "
         f"or a slice such as '{next(iter(found))}[:10%]'"
       ) from error
     if empty:
-      raise ValueError(f"data.{field}={split!r} of {name!r} is empty; widen the slice")
+      raise ConfigError(f"data.{field}={split!r} of {name!r} is empty; widen the slice")
   return Splits(
     Records(builder, train), Records(builder, evaluate) if evaluate else None
   )
@@ -166,14 +166,14 @@ def _open(name: str, data_dir: str):
     folder = root / re.split(r"[/:]", name)[0]
     if folder.is_dir():
       reason = " ".join(f"{type(error).__name__}: {error}".split())
-      raise ValueError(
+      raise ConfigError(
         f"data.dir: what {str(folder)!r} says of itself cannot be read ({reason}); "
         "copy it anew, or delete it to prepare it again"
       ) from error
   try:
     builder = tfds.builder(name, data_dir=root, file_format="array_record")
   except (registered.DatasetNotFoundError, ValueError) as error:
-    raise ValueError(_unknown(name, root)) from error
+    raise ConfigError(_unknown(name, root)) from error
   _prepare(builder, name, root)
   return builder
 
@@ -197,13 +197,13 @@ def _prepare(builder, name: str, root: pathlib.Path) -> None:
       download_config=tfds.download.DownloadConfig(try_download_gcs=False)
     )
   except ImportError as error:
-    raise ValueError(
+    raise ConfigError(
       f"data.name={name!r} is not yet in {root}, and preparing it needs {error.name}: "
       "pip install 'ssljax[tf]', or set data.dir to where it is prepared"
     ) from error
   except Exception as error:  # network, disk, manual downloads: TFDS raises anything
     reason = " ".join(str(error).split())
-    raise ValueError(
+    raise ConfigError(
       f"data.name={name!r} is not in {root} and could not be prepared there; set "
       f"data.dir to where it is, or see to this: {type(error).__name__}: {reason}"
     ) from error

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ssljax.data.codec import Codec
+from ssljax.fields import ConfigError
 
 FILE = "tokenizer.json"  # in a run's folder
 SPECIAL = ("<padding>", "<start>", "<end>")  # ids 0, 1, 2
@@ -30,12 +31,12 @@ class Tokenizer:
   def train(cls, texts: Iterable[str], vocabulary: int, context: int) -> "Tokenizer":
     """At most `vocabulary` ids from `texts`; the same ones give the same ids."""
     if vocabulary < LEAST:
-      raise ValueError(
+      raise ConfigError(
         f"data.vocabulary={vocabulary} must be at least {LEAST}: a token for every "
         "byte and three special ones; try 8192"
       )
     if context < 3:
-      raise ValueError(
+      raise ConfigError(
         f"data.context={context} must hold a start, a token and an end; try 77"
       )
     hf = _tokenizers()
@@ -65,7 +66,7 @@ class Tokenizer:
     """The one that `save` left in a run's folder."""
     path = pathlib.Path(folder) / FILE
     if not path.exists():
-      raise ValueError(
+      raise ConfigError(
         f"{folder} holds no {FILE}, which a run that learns from text leaves there"
       )
     return cls(_tokenizers().Tokenizer.from_file(str(path)))
@@ -106,7 +107,7 @@ def _tokenizers():
   try:
     import tokenizers
   except ImportError as error:
-    raise ValueError(
+    raise ConfigError(
       "texts are read with tokenizers: pip install 'ssljax[text]'"
     ) from error
   return tokenizers

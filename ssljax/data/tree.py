@@ -17,7 +17,7 @@ from ssljax.data import identity, layout, places
 from ssljax.data.places import listed, printable
 from ssljax.data.source import Example, Source, Splits
 from ssljax.data.walk import Walk
-from ssljax.fields import as_path
+from ssljax.fields import ConfigError, as_path
 
 HELD_OUT = 0.1  # of every class, where no folder says what to evaluate on
 CHECK_AT_MOST = 100_000  # files whose headers are read before anything starts
@@ -76,14 +76,14 @@ def splits(kind: Kind, data_dir: str, train_split: str, eval_split: str) -> Spli
   called "unlabelled" is none. What is left out is said aloud. Raises ValueError.
   """
   if not data_dir:
-    raise ValueError(
+    raise ConfigError(
       f"data.dir is empty; name the folder of {kind.noun}, such as "
       f"--config.data.dir=~/{kind.noun}"
     )
   root = as_path(data_dir)
   if not root.is_dir():
     unpack = "; unpack it first" if root.is_file() else ""
-    raise ValueError(
+    raise ConfigError(
       f"data.dir={str(root)!r} is no folder; give one with {kind.noun}{unpack}"
     )
   train_root, eval_root = layout.roots(root, kind.endings, train_split, eval_split)
@@ -108,7 +108,7 @@ def _read(
   walk = Walk(root, kind.endings, without)
   files = sorted(walk)
   if not files:
-    raise ValueError(
+    raise ConfigError(
       f"data.dir: no {kind.noun} under {str(root)!r} (files: "
       f"{walk.left_out() or 'none'}); endings that are read: "
       f"{' '.join(sorted(kind.endings))}"
@@ -126,7 +126,7 @@ def _read(
   number = {name: i for i, name in enumerate(classes)}
   if classes:
     if not any(owners):
-      raise ValueError(
+      raise ConfigError(
         f"data.eval_split: all {len(files)} {kind.noun} of {str(root)!r} lie beside "
         f"each other, and those of the training split in folders, {len(classes)} "
         "classes; sort them into the same folders"
@@ -134,7 +134,7 @@ def _read(
     files, owners = _sorted_in(kind, root, files, owners)
     strays = (name for name in owners if name not in number)
     if stray := next((name for name in strays if not _is_unlabelled(name)), None):
-      raise ValueError(
+      raise ConfigError(
         f"data.eval_split: {stray!r} in {str(root)!r} is none of the {len(classes)} "
         "classes of the training split; sort its files into the same folders"
       )
@@ -233,7 +233,7 @@ def _check_headers(kind: Kind, root: pathlib.Path, files: list[str]) -> list[str
   pairs = zip(files, errors, strict=True)
   broken = [f"{f}: {type(e).__name__}: {e}" for f, e in pairs if e]
   if len(broken) == len(files):
-    raise ValueError(
+    raise ConfigError(
       f"data.dir: none of the {len(files)} {kind.noun} under {str(root)!r} can be "
       f"read, the first because of {listed(broken, 1)}; check the files"
     )

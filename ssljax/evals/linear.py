@@ -16,6 +16,7 @@ import scipy.optimize
 from threadpoolctl import threadpool_limits
 
 from ssljax.evals.features import FeatureSet, accuracy
+from ssljax.fields import ConfigError
 
 L2_GRID = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 HELD_OUT = 0.2  # of the train features, to choose from the grid
@@ -58,7 +59,7 @@ def _parts(features: FeatureSet, folds: str) -> list[FeatureSet]:
     y = features.train_y[rows]
     strange, classes = np.setdiff1d(numbers, listed), len(np.unique(y))
     if len(strange) or classes < len(np.unique(features.train_y)):
-      raise ValueError(
+      raise ConfigError(
         f"linear.folds={folds!r}: {len(strange)} of the {len(numbers)} numbers of line "
         f"{i} are none of the {len(listed)} training examples, and the others are of "
         f"{classes} classes; name the split that was cut into folds: "
@@ -73,9 +74,9 @@ def _read(folds: str) -> list[np.ndarray]:
     lines = pathlib.Path(folds).expanduser().read_text("utf-8").splitlines()
     numbers = [np.array(line.split(), np.int64) for line in lines if line.split()]
   except (OSError, ValueError) as error:
-    raise ValueError(f"linear.folds={folds!r} cannot be read: {error}") from error
+    raise ConfigError(f"linear.folds={folds!r} cannot be read: {error}") from error
   if not numbers:
-    raise ValueError(f"linear.folds={folds!r} is empty; it needs a line for each fold")
+    raise ConfigError(f"linear.folds={folds!r} is empty; it needs a line for each fold")
   return numbers
 
 

@@ -61,7 +61,7 @@ class CMC(Method):
   def split(self, image):
     """Picture [B,H,W,C] -> its views [B,H,W,C_v]."""
     if sum(self.channels) != image.shape[-1]:
-      raise ValueError(
+      raise ConfigError(
         f"method.channels={self.channels} are {sum(self.channels)} in all and the "
         f"pictures have {image.shape[-1]} channels"
       )

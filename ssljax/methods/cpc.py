@@ -122,7 +122,7 @@ class TextCPC(CPC):
 def patches(image: jax.Array, size: int, stride: int) -> jax.Array:
   """Image [B,H,W,C] -> patches [B,R,S,size,size,C]; what does not fit is left out."""
   if size > min(image.shape[1:3]):
-    raise ValueError(
+    raise ConfigError(
       f"patch_size={size} is larger than the picture of {image.shape[1]} x "
       f"{image.shape[2]} pixels; try {min(image.shape[1:3]) // 4}"
     )

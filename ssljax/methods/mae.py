@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from ssljax import core
 from ssljax.core import Aux, Encoded, Method
+from ssljax.fields import ConfigError
 from ssljax.losses import masked
 from ssljax.nets import MaskedAutoencoder
 from ssljax.ranges import Range
@@ -53,7 +54,7 @@ class MAE(Method):
     """
     seen = int(count * (1 - self.mask_ratio))
     if not 0 < seen < count:
-      raise ValueError(
+      raise ConfigError(
         f"method.mask_ratio={self.mask_ratio} leaves {seen} of {count} patches to be "
         "seen; try 0.75, or smaller patches"
       )

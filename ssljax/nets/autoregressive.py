@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from ssljax.fields import ConfigError
 from ssljax.nets.module import Module
 from ssljax.ranges import Count, Positive
 
@@ -94,7 +95,7 @@ class Contextual(nn.Module):
     The last are [B,N,...,K,D], of the next K positions.
     """
     if (self.gru is None) == (self.pixelcnn is None):
-      raise ValueError(
+      raise ConfigError(
         f"gru={self.gru} and pixelcnn={self.pixelcnn}: one of them must be the context"
       )
     if "image" in x:

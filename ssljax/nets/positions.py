@@ -4,16 +4,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ssljax.fields import ConfigError
+
 
 def sincos(height: int, width: int, dim: int, column_first: bool = False) -> jax.Array:
   """Fixed 2-D positions [height*width, dim] of a grid, row-major (MoCo v3).
 
   Quarters of the features: sine and cosine of the row, sine and cosine of the
   column, at wavelengths from 2 pi to 10000 * 2 pi; with `column_first` the column's
-  before the row's (MAE). ValueError unless 4 divides dim.
+  before the row's (MAE). ConfigError unless 4 divides dim.
   """
   if dim % 4:
-    raise ValueError(f"width={dim} must be a multiple of 4 for sincos positions")
+    raise ConfigError(f"width={dim} must be a multiple of 4 for sincos positions")
   omega = 10000.0 ** -(np.arange(dim // 4) / (dim // 4))
   row = np.repeat(np.arange(height), width)[:, None] * omega
   column = np.tile(np.arange(width), height)[:, None] * omega

@@ -30,7 +30,7 @@ def layer_norm(x: jax.Array, name: str) -> jax.Array:
 class Attention(nn.Module):
   """Multi-head self-attention; the softmax is float32.
 
-  With `causal` a token sees itself and those before it. ValueError unless the heads
+  With `causal` a token sees itself and those before it. ConfigError unless the heads
   divide D.
   """
 
@@ -45,7 +45,7 @@ class Attention(nn.Module):
     """[B,N,D] -> [B,N,D], attention [B,heads,N,N] float32."""
     batch, tokens, dim = x.shape
     if dim % self.heads:
-      raise ValueError(f"heads={self.heads} must divide width={dim}")
+      raise ConfigError(f"heads={self.heads} must divide width={dim}")
     dense = partial(nn.Dense, dtype=self.dtype)
     qkv = dense(3 * dim, kernel_init=self.qkv_init, name="qkv")(x)
     qkv = qkv.reshape(batch, tokens, 3, self.heads, dim // self.heads)
