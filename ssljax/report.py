@@ -32,12 +32,15 @@ def summary(
   """What is about to run, on what."""
   millions = sum(x.size for x in jax.tree.leaves(shapes.params)) / 1e6
   device = mesh.devices.flat[0].device_kind
+  part = config.get("microbatch", 0)
+  slow = part and jax.default_backend() == "cpu"
   return (
     f"{config.method.name} on {config.data.name}: {config.encoder.name}, "
     f"{millions:.2f} M parameters, {plan.num_examples:,} examples, "
     f"steps {past.step:,} to {plan.total_steps:,} of {plan.batch_size} examples, "
     f"{mesh.size} x {device}. The first step compiles."
     + (f" It was to end at step {past.step:,}." if past.ended else "")
+    + (f" CPUs are slow at parts of a batch: microbatch={part} saves memory." * slow)
   )
 
 
