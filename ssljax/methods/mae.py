@@ -74,8 +74,7 @@ class MAE(Method):
     painted = self.net.apply(self.weights(state), x, train=False)["pixels"]
     if self.norm_pix:
       mean, deviation = masked.moments(patches)
-      x = {"image": image, "keep": keep}
-    painted = painted * deviation + mean
+      painted = painted * deviation + mean
     hidden = mask[..., None]
     shown = {
       "picture": patches,
