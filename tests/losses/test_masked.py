@@ -47,6 +47,38 @@ def test_masked_mse_of_one_hidden_patch_by_hand():
   assert_allclose(masked.masked_mse(prediction, target, mask, True), 0.5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("norm_pix", [False, True])
+def test_masked_error_is_each_picture_s_own(norm_pix):
+  prediction, target, mask = some()
+  errors = masked.masked_error(*map(jnp.asarray, some()), norm_pix)
+  for i, error in enumerate(errors):
+    one = slice(i, i + 1)
+    expected = equation(prediction[one], target[one], mask[one], norm_pix)
+    assert_allclose(error, expected, rtol=1e-5)
+
+
+def test_where_all_hide_as_many_the_mean_of_masked_errors_is_masked_mse():
+  prediction, target, _ = map(jnp.asarray, some())
+  mask = jnp.array([[1, 0, 1, 0, 0], [0, 0, 1, 1, 0], [1, 0, 0, 0, 1]])
+  errors = masked.masked_error(prediction, target, mask, True)
+  assert_allclose(errors.mean(), masked.masked_mse(prediction, target, mask, True))
+
+
+def test_a_picture_that_hides_nothing_has_no_error_and_no_gradient():
+  prediction, target, mask = map(jnp.asarray, some())
+  mask = mask.at[1].set(0)
+
+  def total(prediction):
+    errors = masked.masked_error(prediction, target, mask, True)
+    return errors.sum(), errors
+
+  grads, errors = jax.grad(total, has_aux=True)(prediction)
+  assert errors[1] == 0
+  assert not grads[1].any()
+  assert jnp.isfinite(grads).all()
+  assert grads[0].any()
+
+
 def test_the_gradient_of_masked_mse_is_that_of_finite_differences():
   prediction, target, mask = map(jnp.asarray, some())
   check_grads(

@@ -41,7 +41,7 @@ def test_of_the_gradient_one_part_in_world_size_is_left():
     )
     grads["projector"]["fc1"]["bias"] += 1 / world_size  # BatchNorm's has none
     updates, _ = tx.update(grads, tx.init(params), params, step=np.int32(0))
-    after[world_size] = aux.metrics["loss"], grads, updates["projector"]["fc1"]
+    after[world_size] = aux.loss, grads, updates["projector"]["fc1"]
   (loss, grads, moved), (same_loss, less, moved_less) = after.values()
   assert_allclose(loss, same_loss)
   jax.tree.map(lambda x, y: assert_allclose(x, 16 * y, atol=1e-5), grads, less)

@@ -66,7 +66,7 @@ def test_the_scale_stays_between_1_and_100_and_all_else_as_it_is():
   clip, _ = method("softmax", 2)
   for given, kept in ((9.0, np.log(100)), (-1.0, 0.0), (3.0, 3.0)):
     params = {"text": 7.0, "logit_scale": jnp.float32(given)}
-    new, target = clip.after_update(params, state(None), ())
+    new, target = clip.after_update(params, state(None), {})
     assert_allclose(new["logit_scale"], kept, rtol=1e-6)
     assert (new["text"], target) == (7.0, {})
 

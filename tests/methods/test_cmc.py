@@ -37,7 +37,7 @@ def test_three_steps_have_the_official_losses_gradients_and_banks(file, monkeypa
   softmax = bool(o["hp_use_softmax"])
   method, params = around(16, 2, negatives=int(o["hp_K"]), softmax=softmax)
   noise = jnp.asarray(np.int32(o["in_idx"]))
-  monkeypatch.setattr(CMC, "rows", lambda self, banks, index, rng: banks[rng])
+  monkeypatch.setattr(CMC, "draw_rows", lambda self, banks, index, rng: banks[rng])
   bank = np.stack([o["in_memory_l"], o["in_memory_ab"]], 1)
   padding = np.ones((PADDING, 2, 16), np.float32)
   target = {"memory": jnp.asarray(np.concatenate([bank, padding]))}
@@ -105,7 +105,7 @@ def test_four_views_are_contrasted_along_the_graph(graph, ways):
   state = core.TrainState(jnp.int32(0), None, {}, {"memory": jnp.asarray(bank)}, None)
   key = jax.random.key(0)
   loss, _ = method.loss_fn(params, state, batch, key)
-  rows = np.asarray(method.rows(state.target["memory"], batch["index"], key))
+  rows = np.asarray(method.draw_rows(state.target["memory"], batch["index"], key))
   assert_array_equal(rows[:, 0], bank[:6])
   expected = sum(cross_entropy(x[:, i], rows[:, :, j], 0.5) for i, j in ways)
   assert_allclose(loss, expected, rtol=1e-5)
@@ -115,8 +115,8 @@ def test_noise_is_drawn_for_each_example_by_its_index():
   method, _ = around(1, 2, negatives=400)
   bank = jnp.arange(N, dtype=jnp.float32)[:, None, None]
   index = jnp.array([4, 9, 2])
-  rows = method.rows(bank, index, jax.random.key(1))
-  turned = method.rows(bank, index[::-1], jax.random.key(1))
+  rows = method.draw_rows(bank, index, jax.random.key(1))
+  turned = method.draw_rows(bank, index[::-1], jax.random.key(1))
   assert_array_equal(rows[::-1], turned)
   counts = np.bincount(np.int32(rows[:, 1:]).ravel(), minlength=N)
   assert counts.min() > 0.4 * counts.mean()

@@ -134,7 +134,10 @@ def test_features_are_the_context_s_mean_of_sound_and_the_latents_of_text(kind):
   method, batch = on(kind)
   state, _ = start(method, batch)
   x = batch[kind][:, 0]
-  out = jax.jit(lambda p: method.net.apply({"params": p}, x, train=False))(state.params)
+  see = {kind: x}
+  out = jax.jit(lambda p: method.net.apply({"params": p}, see, train=False))(
+    state.params
+  )
   expected = {"audio": out["context"], "text": out["latents"]}[kind].mean(1)
   assert_allclose(jax.jit(method.embed)(state, x), expected, atol=1e-6)
 
@@ -143,7 +146,7 @@ def test_features_are_the_context_s_mean_of_sound_and_the_latents_of_text(kind):
 def test_the_loss_is_the_mean_over_steps_and_falls(kind):
   method, batch = on(kind)
   state, step = start(method, batch)
-  x = batch[kind][:, 0]
+  x = {kind: batch[kind][:, 0]}
   out = jax.jit(lambda p: method.net.apply({"params": p}, x, train=True))(state.params)
   expected = np.asarray(sequence.cpc(out["predictions"], out["latents"]))
   _, metrics = step(state, batch)

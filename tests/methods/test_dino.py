@@ -119,9 +119,10 @@ def test_features_for_evaluation_are_the_teachers(run):
   o, _, state, method = run
   image = crops(o["in_global"][0])[:, 0]
   teacher = {"params": state.target["params"]}
-  expected = method.net.apply(teacher, image, train=False)["features"]
+  x, student = {"image": image}, {"params": state.params}
+  expected = method.net.apply(teacher, x, train=False)["features"]
   assert_allclose(method.embed(state, image), expected)
-  student = method.net.apply({"params": state.params}, image, train=False)["features"]
+  student = method.net.apply(student, x, train=False)["features"]
   assert np.abs(student - expected).max() > 1e-3
 
 

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 import torch_names
 from numpy.testing import assert_allclose, assert_array_equal
 from oracle_file import oracle
@@ -87,8 +88,8 @@ def test_predicted_pixels_are_the_official_ones(monkeypatch):
   monkeypatch.setattr(mae, "noise", lambda *_: o["in_noise"])
   keep, mask = method.draw(None, None, 16)
   assert_array_equal(mask, o["out_mask"])
-  variables = {"params": params}
-  outputs = method.net.apply(variables, (batch["image"][:, 0], keep), train=False)
+  x = {"image": batch["image"][:, 0], "keep": keep}
+  outputs = method.net.apply({"params": params}, x, train=False)
   assert_allclose(outputs["pixels"], o["out_pred"], atol=2e-6)
 
 
@@ -119,7 +120,8 @@ def test_what_is_hidden_cannot_be_seen():
   other = np.where(grid, image[::-1], image)
   assert not np.array_equal(image, other)
   ours, others = (
-    method.net.apply({"params": params}, (x, keep), train=False) for x in (image, other)
+    method.net.apply({"params": params}, {"image": x, "keep": keep}, train=False)
+    for x in (image, other)
   )
   jax.tree.map(assert_array_equal, ours, others)
 
@@ -163,7 +165,7 @@ def test_bfloat16_is_the_networks_alone():
     part.clone(dtype=jnp.bfloat16) for part in (method.net.encoder, method.net.decoder)
   )
   keep, _ = method.draw(jax.random.key(0), batch["index"], 16)
-  x = batch["image"][:, 0], keep
+  x = {"image": batch["image"][:, 0], "keep": keep}
   outputs, variables = jax.eval_shape(
     lambda: MaskedAutoencoder(encoder, decoder).init_with_output(
       jax.random.key(0), x, train=False
@@ -180,6 +182,6 @@ def test_nothing_to_be_seen_or_to_be_painted_is_named():
 
 
 def test_an_encoder_without_patches_is_named():
-  net = MaskedAutoencoder(Decoder(), Decoder())
+  net = MaskedAutoencoder(tiny.Encoder(), Decoder())
   with pytest.raises(ValueError, match="must be a vision transformer"):
-    net.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), False)
+    net.init(jax.random.key(0), {"image": jnp.zeros((1, 8, 8, 3))}, False)

@@ -76,22 +76,22 @@ def assert_trees_close(actual, expected):
 
 
 def normalising(shuffle):
-  """A method whose encoder normalises in groups of four, its target and images."""
+  """A method whose encoder normalises in groups of four, its target and inputs."""
   encoder = tiny.Encoder(6, bn_group_size=GROUP)
   method = MoCo(nets.Network(encoder, projector=MLP(1, out=8)), 0.2, 0.99, 32, shuffle)
   image = jax.random.normal(jax.random.key(1), (B, DIM))
   params, stats, target = jax.jit(method.init)(
     jax.random.key(2), {"image": image[:, None]}
   )
-  return method, params, stats, target, image
+  return method, params, stats, target, {"image": image}
 
 
 def test_strided_groups_are_neighbours_of_moved_images_moved_back():
-  method, _, _, target, image = normalising("strided")
-  keys, stats = jax.jit(method.key_pass)(target, image, None)
+  method, _, _, target, x = normalising("strided")
+  keys, stats = jax.jit(method.key_pass)(target, x, None)
   order = np.arange(B).reshape(GROUP, B // GROUP).T.ravel()
   moved, moved_stats = jax.jit(method.forward)(
-    target["params"], target["batch_stats"], image[order]
+    target["params"], target["batch_stats"], {"image": x["image"][order]}
   )
   expected = moved["projection"][np.argsort(order)]
   expected /= jnp.linalg.norm(expected, axis=1, keepdims=True)
@@ -100,10 +100,11 @@ def test_strided_groups_are_neighbours_of_moved_images_moved_back():
 
 
 def influence(outputs):
-  """outputs([B,DIM]) -> [B,D]; does image j change output i? [i,j]"""
+  """outputs({"image": [B,DIM]}) -> [B,D]; does image j change output i? [i,j]"""
   image = np.random.default_rng(0).normal(size=(B, DIM)).astype(np.float32)
   changed = jnp.stack([image + 2.0 * (np.arange(B) == j)[:, None] for j in range(B)])
-  outputs = jax.jit(jax.vmap(outputs))(jnp.concatenate([image[None], changed]))
+  every = {"image": jnp.concatenate([image[None], changed])}
+  outputs = jax.jit(jax.vmap(outputs))(every)
   return np.abs(outputs[1:] - outputs[:1]).max(2).T > 1e-4
 
 
@@ -130,16 +131,16 @@ def test_the_permutation_breaks_up_the_groups_anew_with_every_rng():
 
 @pytest.mark.parametrize("shuffle", ["strided", "permute"])
 def test_keys_of_eight_devices_are_those_of_one(shuffle):
-  method, _, _, target, image = normalising(shuffle)
+  method, _, _, target, x = normalising(shuffle)
   rng = jax.random.key(3)
-  expected, _ = jax.jit(method.key_pass)(target, image, rng)
+  expected, _ = jax.jit(method.key_pass)(target, x, rng)
   mesh = sharding.make_mesh()
   rows, whole = sharding.by_rows(mesh), sharding.replicated(mesh)
   key_pass = jax.jit(method.key_pass, in_shardings=(whole, rows, whole))
-  keys, _ = key_pass(target, image, rng)
+  keys, _ = key_pass(target, x, rng)
   assert_allclose(keys, expected, atol=1e-6)
-  moved = tiny.collectives(key_pass.lower(target, image, rng).compile())
-  assert any(size >= image.size for _, size in moved) == (shuffle == "permute")
+  moved = tiny.collectives(key_pass.lower(target, x, rng).compile())
+  assert any(size >= x["image"].size for _, size in moved) == (shuffle == "permute")
 
 
 def test_an_unknown_shuffle_is_named():

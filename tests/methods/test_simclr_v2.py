@@ -47,7 +47,7 @@ def test_three_steps_are_those_of_the_description():
   for i in range(3):  # the third overwrites what the first has left
     views = two_views(i + 1)
     query, key = (
-      unit(net.apply({"params": p}, views, False)["projection"])
+      unit(net.apply({"params": p}, {"image": views}, False)["projection"])
       for p in (state.params, slow)
     )
     state, metrics = step(state, {"image": views})

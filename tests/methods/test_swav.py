@@ -156,7 +156,7 @@ def test_no_gradient_passes_through_the_assignments():
 
   def scores(params):
     x = np.concatenate([batch["image"], batch["local"]], 1).reshape(-1, DIM)
-    return method.forward(params, {}, x)[0]["logits"].reshape(B, -1, K)
+    return method.forward(params, {}, {"image": x})[0]["logits"].reshape(B, -1, K)
 
   fixed = clustering.sinkhorn(scores(params)[:, :2], 0.05)
   expected = jax.jit(jax.grad(lambda p: clustering.swav(scores(p), fixed, 0.1)))(params)

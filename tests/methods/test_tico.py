@@ -64,7 +64,8 @@ def test_the_slow_copy_moves_towards_the_new_weights_by_tau_of_the_step():
   target = {"params": params, "batch_stats": {}, "covariance": jnp.zeros((2, 2))}
   state = core.TrainState(jnp.float32(1), None, {}, target, None)
   new = jax.tree.map(lambda x: x + 4.0, params)
-  _, moved = method.after_update(new, state, ({}, jnp.ones((2, 2))))
+  carry = {"target_stats": {}, "covariance": jnp.ones((2, 2))}
+  _, moved = method.after_update(new, state, carry)
   expected = jax.tree.map(lambda x: x + 1.0, params)  # 4 (1 - 0.75)
   jax.tree.map(assert_allclose, moved["params"], expected)
   assert_allclose(moved["covariance"], 1)

@@ -15,19 +15,23 @@ def sound(length, batch=2):
 
 
 def variables(module, x):
-  weights = jax.jit(module.init, static_argnums=2)(jax.random.key(0), x, False)
+  init = jax.jit(module.init, static_argnums=2)
+  weights = init(jax.random.key(0), {"audio": x}, False)
   return jax.device_get(weights)
 
 
 def apply(module, weights, x):
-  return jax.jit(lambda w, x: module.apply(w, x, True))(weights, x)
+  forward = jax.jit(lambda w, x: module.apply(w, {"audio": x}, True))
+  return forward(weights, x)["latents"]
 
 
 def test_a_window_of_the_paper_gives_a_latent_every_10_ms():
-  shape = jax.eval_shape(
+  outputs = jax.eval_shape(
     lambda x: Waveform().init_with_output(jax.random.key(0), x, False)[0],
-    jnp.zeros((2, 20480)),
+    {"audio": jnp.zeros((2, 20480))},
   )
+  assert outputs.keys() == {"latents"}
+  shape = outputs["latents"]
   assert (shape.shape, shape.dtype) == ((2, 128, 512), jnp.float32)
 
 

@@ -103,8 +103,8 @@ def test_what_stands_below_does_not_move_a_row_s_context():
 class Mean(nn.Module):
   """An encoder of patches: their mean colour."""
 
-  def __call__(self, image, train):
-    return image.mean((1, 2))
+  def __call__(self, x, train):
+    return {"features": x["image"].mean((1, 2))}
 
 
 def outputs(net, x):
@@ -115,7 +115,7 @@ def outputs(net, x):
 def test_a_grid_s_latents_are_its_patches_each_by_itself():
   x = normal(2, 3, 4, 5, 5, 3)
   net = Contextual(Mean(), Forecast(2), pixelcnn=PixelCNN(width=8, layers=1))
-  out, _ = outputs(net, x)
+  out, _ = outputs(net, {"image": x})
   assert_allclose(out["latents"], x.mean((3, 4)), atol=1e-6)
   assert out["context"].shape == (2, 3, 4, 3)
   assert out["predictions"].shape == (2, 3, 4, 2, 3)
@@ -125,7 +125,7 @@ def test_predictions_are_one_scaled_matrix_a_step_times_the_context():
   text = np.random.default_rng(0).integers(0, 9, (2, 4, 5)).astype(np.int32)
   forecast = Forecast(2, scale=0.1)
   net = Contextual(Sentence(9, width=3, embedding=4), forecast, gru=GRU(6))
-  out, weights = outputs(net, text)
+  out, weights = outputs(net, {"text": text})
   assert {v.dtype for v in out.values()} == {jnp.dtype("float32")}
   matrices = np.asarray(weights["params"]["forecast"]["w"]["kernel"]).reshape(6, 2, 3)
   assert out["context"].shape == (2, 4, 6)
@@ -136,4 +136,4 @@ def test_predictions_are_one_scaled_matrix_a_step_times_the_context():
 
 def test_a_network_without_a_context_is_refused():
   with pytest.raises(ValueError, match="one of them must be the context"):
-    outputs(Contextual(Mean(), Forecast(2)), normal(2, 3, 3, 5, 5, 3))
+    outputs(Contextual(Mean(), Forecast(2)), {"image": normal(2, 3, 3, 5, 5, 3)})

@@ -26,7 +26,7 @@ def test_dino_head_and_its_gradients_are_those_of_the_official_code():
 
   def score(params, x):
     x = mlp.apply({"params": params["mlp"]}, x, True)
-    y = Prototypes(20, gain=True).apply({"params": params["prototypes"]}, x)
+    y = Prototypes(20, gain=True).apply({"params": params["prototypes"]}, x, True)
     return (y * data["in_cotangent"]).sum(), y
 
   grads, y = jax.jit(jax.grad(score, (0, 1), has_aux=True))(params, data["in_x"])
@@ -45,33 +45,34 @@ def test_dino_head_and_its_gradients_are_those_of_the_official_code():
 def test_a_classifier_may_normalise_its_input_first():
   x = np.random.default_rng(0).normal(2, 3, size=(4, 6)).astype(np.float32)
   net = Classifier(5, norm=True, init_std=0.1)
-  params = net.init(jax.random.key(0), x)["params"]
+  params = net.init(jax.random.key(0), x, False)["params"]
   unit = (x - x.mean(1, keepdims=True)) / x.std(1, keepdims=True)
   expected = unit @ np.asarray(params["Dense_0"]["kernel"])
-  assert_allclose(net.apply({"params": params}, x), expected, atol=1e-5)
+  assert_allclose(net.apply({"params": params}, x, False), expected, atol=1e-5)
 
 
 def test_fixed_prototypes_are_those_whose_gain_is_one():
   x = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
-  params = Prototypes(3, gain=True).init(jax.random.key(0), x)["params"]
+  params = Prototypes(3, gain=True).init(jax.random.key(0), x, False)["params"]
   assert_allclose(params["gain"], 1)
-  y = Prototypes(3).apply({"params": {"kernel": params["kernel"]}}, x)
-  assert_allclose(Prototypes(3, gain=True).apply({"params": params}, x), y)
+  y = Prototypes(3).apply({"params": {"kernel": params["kernel"]}}, x, False)
+  assert_allclose(Prototypes(3, gain=True).apply({"params": params}, x, False), y)
 
 
 def test_prototypes_may_have_a_bias_that_starts_as_pytorchs():
   x = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
-  params = Prototypes(300, use_bias=True).init(jax.random.key(0), x)["params"]
-  y = Prototypes(300, use_bias=True).apply({"params": params}, x)
-  plain = Prototypes(300).apply({"params": {"kernel": params["kernel"]}}, x)
+  biased = Prototypes(300, use_bias=True)
+  params = biased.init(jax.random.key(0), x, False)["params"]
+  y = biased.apply({"params": params}, x, False)
+  plain = Prototypes(300).apply({"params": {"kernel": params["kernel"]}}, x, False)
   assert_allclose(y - plain, np.stack(2 * [params["bias"]]), atol=1e-6)
   assert_allclose(np.abs(params["bias"]).max(), 1 / 2, rtol=0.02)
 
 
 def test_prototypes_give_a_finite_gradient_at_zero():
   x = jnp.zeros((2, 4))
-  params = Prototypes(3).init(jax.random.key(0), x)
-  grad = jax.grad(lambda x: Prototypes(3).apply(params, x).sum())(x)
+  params = Prototypes(3).init(jax.random.key(0), x, False)
+  grad = jax.grad(lambda x: Prototypes(3).apply(params, x, False).sum())(x)
   assert jnp.isfinite(grad).all()
 
 
@@ -137,12 +138,13 @@ def test_network_gives_float32_and_only_the_heads_it_has():
   projector = nets.build_head("projector", {"layers": 1, "out": 6}, jnp.bfloat16)
   prototypes = nets.build_head("prototypes", {"num": 7}, jnp.bfloat16)
   net = nets.Network(encoder, projector, prototypes=prototypes)
-  image = jnp.zeros((2, 8, 8, 3))
-  outputs, _ = jax.eval_shape(
-    lambda: net.init_with_output(jax.random.key(0), image, False)
-  )
+  x = {"image": jnp.zeros((2, 8, 8, 3))}
+  outputs, _ = jax.eval_shape(lambda: net.init_with_output(jax.random.key(0), x, False))
   shapes = {name: value.shape for name, value in outputs.items()}
-  assert shapes == {"features": (2, 4), "projection": (2, 6), "logits": (2, 7)}
+  assert shapes == {
+    **{"features": (2, 4), "map": (2, 8, 8, 4)},
+    **{"projection": (2, 6), "logits": (2, 7)},
+  }
   assert {value.dtype for value in outputs.values()} == {jnp.dtype("float32")}
 
 

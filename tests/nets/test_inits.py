@@ -52,7 +52,7 @@ def test_biases_start_at_zero_beside_any_other_kernel(fields):
 def test_the_stem_of_a_resnet_may_start_otherwise_and_be_wider():
   config = {"name": "resnet18", "width": 32, "stem": "cifar", "stage_sizes": (1,)}
   net = nets.build(config | {"stem_start": "torch", "stem_width": 64})
-  image = np.zeros((1, 8, 8, 3), np.float32)
+  image = {"image": np.zeros((1, 8, 8, 3), np.float32)}
   params = jax.jit(net.init, static_argnums=2)(jax.random.key(0), image, False)
   stem = params["params"]["conv1"]["kernel"]
   block = params["params"]["layer1_0"]["conv2"]["kernel"]

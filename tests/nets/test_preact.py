@@ -10,7 +10,7 @@ from ssljax.nets.preact import PreActResNet
 
 def test_resnet20_v2_has_the_kernels_of_keras():
   encoder = nets.build({"name": "resnet20v2"})
-  image = jnp.zeros((1, 32, 32, 3))
+  image = {"image": jnp.zeros((1, 32, 32, 3))}
   shapes = jax.eval_shape(lambda: encoder.init(jax.random.key(0), image, train=False))
   flat = traverse_util.flatten_dict(shapes["params"], sep="/")
   kernels = {k.removesuffix("/kernel"): v.shape for k, v in flat.items() if v.ndim == 4}
@@ -41,7 +41,7 @@ def test_features_are_those_of_figure_4e_in_numpy():
   net = PreActResNet(stage_sizes=(2, 1), width=2)
   rng = np.random.default_rng(0)
   image = rng.normal(size=(2, 4, 4, 3)).astype(np.float32)
-  shapes = jax.eval_shape(lambda: net.init(jax.random.key(0), image, False))
+  shapes = jax.eval_shape(lambda: net.init(jax.random.key(0), {"image": image}, False))
   variables = jax.tree.map(
     lambda x: rng.uniform(-0.5 if x.ndim == 4 else 0.5, 1, x.shape).astype(np.float32),
     shapes,
@@ -58,7 +58,9 @@ def test_features_are_those_of_figure_4e_in_numpy():
   def conv(x, name, stride=1):
     return convolved(x, flat[f"params/{name}/kernel"], stride)
 
-  for ours, x in zip(net.apply(variables, image, False), image, strict=True):
+  outputs = net.apply(variables, {"image": image}, False)
+  assert_allclose(outputs["map"].mean((1, 2)), outputs["features"], rtol=1e-6)
+  for ours, x in zip(outputs["features"], image, strict=True):
     x = active(conv(np.float64(x), "conv1"), "bn1")
     for block, stride, changes in (
       ("layer1_0", 1, True),

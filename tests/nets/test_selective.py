@@ -29,7 +29,7 @@ TABLE_1 = {  # encoder, width, with selective kernels -> millions, in the paper
 def test_sizes_are_those_of_table_1(encoder, width, selective):
   """Which counts the running statistics of BatchNorm, but no classifier."""
   net = getattr(resnet, encoder)(width=width, sk_ratio=0.0625 * selective)
-  image = jnp.zeros((1, 224, 224, 3))
+  image = {"image": jnp.zeros((1, 224, 224, 3))}
   variables = jax.eval_shape(lambda key: net.init(key, image, False), jax.random.key(0))
   size = sum(x.size for x in jax.tree.leaves(variables))
   assert round(size / 1e6) == TABLE_1[encoder, width, selective]
@@ -94,7 +94,7 @@ def test_a_shortcut_is_a_1x1_convolution_of_the_mean_of_2x2_pixels(stride, side)
 
 def test_the_deep_stem_halves_the_picture_twice_by_three_small_convolutions():
   net = resnet.ResNet50(stage_sizes=(1,), width=8, sk_ratio=0.0625)
-  image = jnp.zeros((1, 32, 32, 3))
+  image = {"image": jnp.zeros((1, 32, 32, 3))}
 
   def init(key):
     return net.init_with_output(key, image, False, capture_intermediates=True)[1]

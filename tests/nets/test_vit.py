@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch_names
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from oracle_file import oracle
 
 from ssljax.nets import positions, vit
@@ -46,13 +46,20 @@ def test_features_tokens_and_attention_are_dinos(name, size):
   image = data[f"in_x.{size}"].astype(np.float32).transpose(0, 2, 3, 1)
 
   @jax.jit
-  def forward(params, image):
-    return net.apply({"params": params}, image, False, mutable=["intermediates"])
+  def forward(params, x):
+    return net.apply({"params": params}, x, False, mutable=["intermediates"])
 
-  features, inside = forward(params, image)
+  outputs, inside = forward(params, {"image": image})
   inside = inside["intermediates"]
-  assert_allclose(features, data[f"out_features.{size}"], atol=2e-5)
-  tokens = np.stack(inside["tokens"][-2:])
+  assert_allclose(outputs["features"], data[f"out_features.{size}"], atol=2e-5)
+  assert_array_equal(outputs["cls"], outputs["features"])
+  assert_array_equal(outputs["patches"], inside["tokens"][-1]["patches"])
+  tokens = np.stack(
+    [
+      np.concatenate([x["cls"][:, None], x["patches"]], 1)
+      for x in inside["tokens"][-2:]
+    ]
+  )
   assert_allclose(tokens, data[f"out_intermediate2.{size}"], atol=2e-5)
   assert_allclose(inside["attention"][-1], data[f"out_last_attn.{size}"], atol=2e-6)
 
@@ -64,8 +71,8 @@ def test_gradients_are_dinos():
   @jax.jit
   @jax.grad
   def grad(params):
-    features = net.apply({"params": params}, image, False)
-    return (features * data["in_cotangent"]).sum()
+    outputs = net.apply({"params": params}, {"image": image}, False)
+    return (outputs["features"] * data["in_cotangent"]).sum()
 
   grads = grad(params)
   for ours, theirs in (
@@ -114,14 +121,14 @@ def test_moco_v3s_code_gives_a_grid_that_is_not_square_the_transposed_ones_table
 
 def test_a_frozen_patch_projection_gets_no_gradient():
   net = ViT(**SMALL, stop_grad_patch=True)
-  image = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
-  params = jax.jit(net.init, static_argnums=2)(jax.random.key(1), image, False)
+  x = {"image": jax.random.normal(jax.random.key(0), (2, 8, 8, 3))}
+  params = jax.jit(net.init, static_argnums=2)(jax.random.key(1), x, False)
   params = params["params"]
 
   @jax.jit
   @jax.grad
   def grad(params):
-    return net.apply({"params": params}, image, True)[:, 0].sum()
+    return net.apply({"params": params}, x, True)["features"][:, 0].sum()
 
   grads = grad(params)
   assert not grads["patch"]["kernel"].any()
@@ -131,8 +138,8 @@ def test_a_frozen_patch_projection_gets_no_gradient():
 
 def test_drop_path_leaves_whole_residuals_out_and_keeps_their_mean():
   block = vit.Block(2, 2.0, *[jax.nn.initializers.ones] * 2, 0.25, jnp.float32)
-  rngs = {"drop_path": jax.random.key(0)}
-  y = block.apply({}, jnp.ones((4000, 2, 3)), True, rngs=rngs, method="_drop_path")
+  keys = jax.random.split(jax.random.key(0), 4000)
+  y = block.apply({}, jnp.ones((4000, 2, 3)), True, keys, 0, method="_drop_path")
   assert_allclose(y, jnp.broadcast_to(y[:, :1, :1], y.shape))
   assert_allclose(np.unique(y), [0, 4 / 3], rtol=1e-6)
   assert_allclose(y.mean(), 1, atol=0.03)
@@ -140,18 +147,18 @@ def test_drop_path_leaves_whole_residuals_out_and_keeps_their_mean():
 
 def test_bfloat16_keeps_parameters_and_features_in_float32():
   net = ViT(**SMALL, pool="mean", dtype=jnp.bfloat16)
-  image = jnp.ones((2, 8, 8, 3))
-  features, variables = jax.eval_shape(
-    lambda: net.init_with_output(jax.random.key(0), image, False)
+  x = {"image": jnp.ones((2, 8, 8, 3))}
+  outputs, variables = jax.eval_shape(
+    lambda: net.init_with_output(jax.random.key(0), x, False)
   )
-  assert {x.dtype for x in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
-  assert features.dtype == jnp.float32
+  found = jax.tree.leaves((outputs, variables))
+  assert {x.dtype for x in found} == {jnp.dtype("float32")}
 
 
 @pytest.mark.parametrize(
   ("fields", "sentence"),
   [
-    ({"patch_size": 3}, "patch_size=3 must divide the image's 8 pixels; try .* of 6"),
+    ({"patch_size": 3}, "encoder.patch_size=3 must divide .* 8 pixels; try .* of 6"),
     ({"heads": 5}, "heads=5 must divide width=24"),
     ({"pool": "max"}, "pool='max' must be one of cls, mean"),
     (
@@ -161,21 +168,23 @@ def test_bfloat16_keeps_parameters_and_features_in_float32():
   ],
 )
 def test_what_does_not_fit_is_named(fields, sentence):
+  x = {"image": jnp.zeros((1, 8, 8, 3))}
   with pytest.raises(ValueError, match=sentence):
-    ViT(**(SMALL | fields)).init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), False)
+    ViT(**(SMALL | fields)).init(jax.random.key(0), x, False)
 
 
+@pytest.mark.parametrize("registers", [0, 2])
 @pytest.mark.parametrize("position", ["sincos", "sincos_columns", "learned"])
-def test_patches_keep_their_place_when_others_are_hidden(position):
+def test_patches_keep_their_place_when_others_are_hidden(position, registers):
   """All of them in another order give the same tokens in that order."""
-  net = ViT(**SMALL, position=position, image_size=8)
-  image = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
-  params = jax.jit(net.init, static_argnums=2)(jax.random.key(1), image, False)
+  net = ViT(**SMALL, position=position, image_size=8, registers=registers)
+  x = {"image": jax.random.normal(jax.random.key(0), (2, 8, 8, 3))}
+  params = jax.jit(net.init, static_argnums=2)(jax.random.key(1), x, False)
   keep = jnp.array([[2, 0, 3, 1], [1, 3, 0, 2]])
-  tokens = net.apply(params, image, False, method="tokens")
-  turned = net.apply(params, image, False, keep, method="tokens")
-  expected = jnp.take_along_axis(tokens[:, 1:], keep[..., None], axis=1)
-  assert_allclose(turned[:, 1:], expected, atol=1e-5)
-  assert_allclose(turned[:, 0], tokens[:, 0], atol=1e-5)
-  few = net.apply(params, image, False, keep[:, :2], method="tokens")
-  assert few.shape == (2, 3, 24)
+  straight = net.apply(params, x, False)
+  turned = net.apply(params, {**x, "keep": keep}, False)
+  expected = jnp.take_along_axis(straight["patches"], keep[..., None], axis=1)
+  assert_allclose(turned["patches"], expected, atol=1e-5)
+  assert_allclose(turned["cls"], straight["cls"], atol=1e-5)
+  few = net.apply(params, {**x, "keep": keep[:, :2]}, False)
+  assert few["patches"].shape == (2, 2, 24)
