@@ -1,4 +1,4 @@
-"""A method's author sees Python's own error, its file and its line; a user a sentence."""
+"""Mistakes in a method keep Python's error and line; a user's get one sentence."""
 
 import traceback
 
