@@ -31,7 +31,7 @@ SOURCE = "ssljax/augment.py"
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe:
+class Augmentation:
   """The views of one paper; `local` is drawn `local_views` times, at its own size.
 
   `mean` and `std` are in the units of `colour`, one number a channel or one for all.
@@ -115,46 +115,51 @@ _MAE = dataclasses.replace(_CMC, interpolation="bicubic")
 _CLIP = View(interpolation="bicubic", crop_min=0.9, flip=0.0, jitter_p=0.0, gray_p=0.0)
 
 RECIPES = {
-  "supervised": Recipe((_SUPERVISED,)),  # PyTorch's ImageNet example
-  "instdisc": Recipe((_INSTDISC,)),  # Wu et al. 2018
-  "cpc": Recipe(  # van den Oord et al. 2018
+  "supervised": Augmentation((_SUPERVISED,)),  # PyTorch's ImageNet example
+  "instdisc": Augmentation((_INSTDISC,)),  # Wu et al. 2018
+  "cpc": Augmentation(  # van den Oord et al. 2018
     (_CPC,), colour="gray", mean=(0.5,), std=(0.5,)
   ),
-  "invaspread": Recipe((_INVASPREAD, _INVASPREAD)),  # Ye et al. 2019
-  "cmc": Recipe(  # Tian et al. 2019, with the ranges of its code
+  "invaspread": Augmentation((_INVASPREAD, _INVASPREAD)),  # Ye et al. 2019
+  "cmc": Augmentation(  # Tian et al. 2019, with the ranges of its code
     (_CMC,), colour="lab", mean=(50, 6.025, -6.6895), std=(50, 92.208, 101.1675)
   ),
-  "cmc_ycbcr": Recipe(
+  "cmc_ycbcr": Augmentation(
     (_CMC,),
     colour="ycbcr",
     mean=(116.151, 121.080, 132.342),
     std=(109.500, 111.855, 111.964),
   ),
-  "moco_v1": Recipe((_INSTDISC, _INSTDISC)),  # He et al. 2020
-  "simclr": Recipe((_SIMCLR, _SIMCLR)),  # Chen et al. 2020
-  "moco_v2": Recipe((_MOCO_V2, _MOCO_V2)),  # Chen et al. 2020; SimSiam too
-  "byol": Recipe((_BYOL, _BYOL_2)),  # Grill et al. 2020; MoCo v3 too
-  "swav": Recipe(  # Caron et al. 2020, with the deviations of its code
+  "moco_v1": Augmentation((_INSTDISC, _INSTDISC)),  # He et al. 2020
+  "simclr": Augmentation((_SIMCLR, _SIMCLR)),  # Chen et al. 2020
+  "moco_v2": Augmentation((_MOCO_V2, _MOCO_V2)),  # Chen et al. 2020; SimSiam too
+  "byol": Augmentation((_BYOL, _BYOL_2)),  # Grill et al. 2020; MoCo v3 too
+  "swav": Augmentation(  # Caron et al. 2020, with the deviations of its code
     (_SWAV, _SWAV), _SWAV_LOCAL, 6, std=(0.228, 0.224, 0.225)
   ),
-  "dino": Recipe((_DINO, _DINO_2), _DINO_LOCAL, 8),  # Caron et al. 2021
-  "ibot": Recipe(  # Zhou et al. 2022
+  "dino": Augmentation((_DINO, _DINO_2), _DINO_LOCAL, 8),  # Caron et al. 2021
+  "ibot": Augmentation(  # Zhou et al. 2022
     (_IBOT, _IBOT_2), _IBOT_LOCAL, 10, mask=masks.Blocks()
   ),
-  "mae": Recipe((_MAE,)),  # He et al. 2021
-  "clip": Recipe(  # Radford et al. 2021, with open_clip's crop
+  "mae": Augmentation((_MAE,)),  # He et al. 2021
+  "clip": Augmentation(  # Radford et al. 2021, with open_clip's crop
     (_CLIP,), mean=(0.48145, 0.45783, 0.40821), std=(0.26863, 0.26130, 0.27578)
   ),
-  "eval": Recipe((CentreView(),)),
-  "audio": Recipe((Window(),)),
-  "audio_eval": Recipe((Window(random=False),)),
-  "text": Recipe((Text(),)),
+  "eval": Augmentation((CentreView(),)),
+  "audio": Augmentation((Window(),)),
+  "audio_eval": Augmentation((Window(random=False),)),
+  "text": Augmentation((Text(),)),
 }
 EVAL = {"image": "eval", "audio": "audio_eval", "text": "text"}  # where nothing varies
 
 _OWN = ("size", "crop_min", "crop_max")  # what local views do not share
 _RESIZED = ("interpolation", "ops")  # what evaluation shares with the first view
-_WHOLE = ("local_views", "colour", "mean", "std")  # numbers of a Recipe, not of a View
+_WHOLE = (
+  "local_views",
+  "colour",
+  "mean",
+  "std",
+)  # numbers of a Augmentation, not of a View
 
 
 def declare(config: Mapping) -> fields.Group:
@@ -200,7 +205,7 @@ def seen_size(config: Mapping, crop: float) -> int:
   return round(view.size / view.crop)
 
 
-def configure(config: Mapping) -> Recipe:
+def configure(config: Mapping) -> Augmentation:
   """The recipe named `config["recipe"]` with the other entries in place of its own.
 
   A name of a view's number sets it in all views; local views have their own

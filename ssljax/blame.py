@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from ssljax.core import Batch, Metrics, TrainState
 from ssljax.fields import flat
-from ssljax.recipe import Parts
+from ssljax.parts import Parts
 
 MOST = 1000  # steps that are repeated to find it
 SMALL = 0.01  # a temperature below this magnifies what is rounded

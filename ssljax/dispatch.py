@@ -1,7 +1,7 @@
 """Several steps in one dispatch: small models spend more on handing over."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
@@ -16,10 +16,16 @@ Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
 
 def compile_init(
-  init: Callable[[Batch], TrainState], batch: Batch, mesh: Mesh
+  init: Callable[[Batch], TrainState],
+  batch: Batch,
+  mesh: Mesh,
+  by_row: Iterable[str] = (),
 ) -> Callable[[], TrainState]:
-  """-> init(): the state at step 0, laid over the mesh; it compiles once."""
-  layout = sharding.state_sharding(jax.eval_shape(init, batch), mesh)
+  """-> init(): the state at step 0, laid over the mesh; it compiles once.
+
+  `by_row` names the entries that are split by rows.
+  """
+  layout = sharding.state_sharding(jax.eval_shape(init, batch), mesh, by_row)
   return functools.partial(jax.jit(init, out_shardings=layout), batch)
 
 

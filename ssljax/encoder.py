@@ -13,7 +13,7 @@ from ssljax import data, provenance, recipe, schedules, sharding
 from ssljax.checkpoint import Checkpoints
 from ssljax.core import TrainState
 from ssljax.fields import ConfigError, as_path
-from ssljax.recipe import Parts
+from ssljax.parts import Parts
 
 
 def load_encoder(
@@ -100,7 +100,7 @@ def restore(workdir: str | pathlib.Path, mesh: Mesh, step: int = 0) -> Trained:
       ) from error
     parts = recipe.build(config, plan)
     shapes = recipe.trace(parts, data.zeros(spec, config.batch_size))
-    layout = sharding.state_sharding(shapes, mesh)
+    layout = sharding.state_sharding(shapes, mesh, parts.method.by_row)
     state = checkpoints.restore(shapes, layout, step)
     learned = meta.get("identity", {})
     name = checkpoints.identity(step)

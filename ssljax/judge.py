@@ -18,7 +18,7 @@ from ssljax.data.source import Subset
 from ssljax.evals import features
 from ssljax.evals.features import Change, FeatureSet
 from ssljax.fields import ConfigError
-from ssljax.recipe import Parts
+from ssljax.parts import Parts
 
 Scores = dict[str, float]
 Rows = Sequence[int] | None

@@ -15,7 +15,7 @@ from ssljax.checkpoint import Checkpoints
 from ssljax.core import Metrics, TrainState
 from ssljax.evals import geometry
 from ssljax.judge import Judge
-from ssljax.recipe import Parts
+from ssljax.parts import Parts
 from ssljax.schedules import Plan
 from ssljax.writer import Writer
 
@@ -59,7 +59,7 @@ class Run:
 
   def restored(self, step: int) -> TrainState:
     """The state of a whole checkpoint."""
-    layout = sharding.state_sharding(self.shapes, self.mesh)
+    layout = sharding.state_sharding(self.shapes, self.mesh, self.parts.method.by_row)
     return self.checkpoints.restore(self.shapes, layout, step)
 
   def begin(self) -> TrainState:

@@ -6,7 +6,7 @@ save Adam's, which counts the updates that a parameter has seen.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated
 
 import jax
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from ssljax import fields, paths, rules, schedules
-from ssljax.fields import Group
+from ssljax.fields import ConfigError, Group
 from ssljax.ranges import NotNegative, OneOf, Positive
 from ssljax.schedules import NotNegativeSchedule, Plan, Schedule
 
@@ -57,8 +57,12 @@ def check(config: Mapping) -> None:
     fields.check(Group(at, at, known), values)
 
 
-def build(config: Mapping, plan: Plan) -> optax.GradientTransformationExtraArgs:
+def build(
+  config: Mapping, plan: Plan, layers: Sequence[Sequence[str]] = ()
+) -> optax.GradientTransformationExtraArgs:
   """The group `optimizer` of a config -> the transformation.
+
+  `layers` are the encoder's, by which `layer_decay` goes.
 
   Its fields: `name`, one in rules.RULES, that function's keywords, and those of
   `Shared`. ConfigError on any other, ValueError from `init` on a path no parameter has.
@@ -73,7 +77,12 @@ def build(config: Mapping, plan: Plan) -> optax.GradientTransformationExtraArgs:
     groups[path] = _asleep_until(round(epochs * plan.steps_per_epoch), rule)
   chain = [partition(groups, rule)]
   if shared.layer_decay != 1:
-    chain.append(_by_depth(shared.layer_decay))
+    if not layers:
+      raise ConfigError(
+        f"optimizer.layer_decay={shared.layer_decay:g}: the encoder does not say how "
+        "deep its layers are; set it to 1"
+      )
+    chain.append(_by_depth(shared.layer_decay, layers))
   if shared.clip_per_parameter:
     chain.insert(0, _clip_each(shared.clip_per_parameter))
   if shared.clip_norm:
@@ -147,11 +156,10 @@ def _clip_each(limit: float):
   return rules.stateless(lambda updates, params, step: jax.tree.map(clip, updates))
 
 
-def _by_depth(decay: float):
+def _by_depth(decay: float, layers: Sequence[Sequence[str]]):
   # Every rule's update is linear in the learning rate.
   def scale(updates, params, step):
-    depths = paths.depths(updates)
-    last = max(depths.values())
+    depths, last = paths.depths(updates, layers), len(layers)
     return jax.tree_util.tree_map_with_path(
       lambda path, u: u * decay ** (last - depths[paths.name(path)]), updates
     )

@@ -5,15 +5,14 @@ A path is a regular expression, searched in names such as "encoder/conv1/kernel"
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
 
 from ssljax.fields import ConfigError
 
-BLOCK = r"encoder/(block\d+|layer\d+_\d+)/"
-STEM = r"encoder/(patch|cls|position|stem_\w+|conv1|bn1)\b"
+PART = r"(?:^|/)encoder/([^/]+)"
 
 
 def name(path) -> str:
@@ -40,21 +39,14 @@ def check(field: str, patterns: Iterable[str], params: Any) -> None:
       )
 
 
-def depths(params: Any) -> dict[str, int]:
-  """Name -> how deep in the encoder a parameter is, counted in blocks.
+def depths(params: Any, layers: Sequence[Sequence[str]]) -> dict[str, int]:
+  """Name -> how deep in the encoder a parameter is, 0 for the first of its `layers`.
 
-  0 before the first block (patches, class token, positions, stem), 1 in it, and one
-  more than the blocks behind the last (norm, heads), as MAE's fine-tuning counts.
+  `layers` are the encoder's (`nets.module.Encoder`). What is in none of them, the last
+  norm and the heads, is one deeper than all, as MAE's fine-tuning counts.
   """
+  depth_of = {part: depth for depth, parts in enumerate(layers) for part in parts}
   names = [name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
-  blocks = {n: re.match(BLOCK, n) for n in names}
-  order = sorted({_number(found) for found in blocks.values() if found})
-  first = {n for n in names if re.match(STEM, n)}
-  return {
-    n: 1 + order.index(_number(found)) if found else 0 if n in first else 1 + len(order)
-    for n, found in blocks.items()
-  }
-
-
-def _number(found: re.Match) -> tuple[int, ...]:
-  return tuple(map(int, re.findall(r"\d+", found[0])))
+  parts = {n: re.search(PART, n) for n in names}
+  last = len(layers)
+  return {n: depth_of.get(part[1], last) if part else last for n, part in parts.items()}

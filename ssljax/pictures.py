@@ -1,7 +1,6 @@
 """What an encoder sees, drawn: the pictures of a run's report."""
 
 import pathlib
-import re
 from collections.abc import Mapping, Sequence
 
 import jax
@@ -14,7 +13,6 @@ from ssljax.evals import geometry, knn
 from ssljax.evals.features import FeatureSet, unit
 from ssljax.judge import Judge
 
-FIRST_LAYER = r"encoder/(conv1|stem_conv1|patch)/kernel$"
 METHOD_SHOWN = 8  # pictures, from all over the data
 PAIRS = 5000  # of each kind in the histograms
 
@@ -122,7 +120,7 @@ def _inside(
   Of its last block "attention" [B,heads,N] of the class token to the patches, and their
   "tokens" [B,N,D]; of its first layer "filters" [h,w,C,F].
   """
-  state = state.replace(opt_state=None)
+  state, encoder = state.replace(opt_state=None), judge.method.net.encoder
   (batch,) = judge.batches(Subset(judge.splits.eval, chosen), len(chosen))
   x = judge.parts.seen(batch)
   layers = jax.jit(judge.method.layers)(state, x)
@@ -132,9 +130,10 @@ def _inside(
     found["attention"] = layers["attention"][-1][:, :, 0, -patches.shape[1] :]
     found["tokens"] = patches
   weights = judge.method.weights(state)["params"]
+  first = [f"encoder/{part}/kernel" for parts in encoder.layers[:1] for part in parts]
   for path, leaf in jax.tree_util.tree_leaves_with_path(weights):
-    if re.search(FIRST_LAYER, paths.name(path)):
-      found["filters"] = leaf
+    if paths.name(path).endswith(tuple(first)) and leaf.ndim == 4:
+      found.setdefault("filters", leaf)
   return jax.device_get(found)
 
 

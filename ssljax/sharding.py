@@ -1,11 +1,12 @@
 """Where arrays live. The only file that names a mesh axis.
 
 The batch is split over every device of every process; the state is replicated,
-except a memory bank, which is split by rows. The mathematics never changes with it.
+except what a method says is to be split by rows. The mathematics never changes with it.
 """
 
 import os
 import pathlib
+from collections.abc import Iterable
 
 import jax
 import numpy as np
@@ -61,12 +62,15 @@ def by_steps(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, P(None, AXIS))
 
 
-def state_sharding(state, mesh: Mesh):
-  """A tree like `state` (arrays or shapes) of shardings; "bank" leaves by rows."""
+def state_sharding(state, mesh: Mesh, by_row: Iterable[str] = ()):
+  """A tree like `state` (arrays or shapes) of shardings.
+
+  Entries named in `by_row` are split by rows where the devices divide them.
+  """
 
   def place(path, leaf):
-    is_bank = any(getattr(k, "key", None) == "bank" for k in path)
-    if is_bank and leaf.ndim and leaf.shape[0] % mesh.size == 0:
+    split = any(getattr(k, "key", None) in by_row for k in path)
+    if split and leaf.ndim and leaf.shape[0] % mesh.size == 0:
       return by_rows(mesh)
     return replicated(mesh)
 

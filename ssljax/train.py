@@ -67,7 +67,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict:
           report.set_aside(workdir, past.step)
       report.picture_views(config, splits.train, workdir)
       loader = open_loader(config, splits.train)
-      init = dispatch.compile_init(parts.init, blank, mesh)
+      init = dispatch.compile_init(parts.init, blank, mesh, parts.method.by_row)
       first = lambda: pretrained.start(config, init(), mesh)  # noqa: E731
       run = Run(
         *(config, parts, plan, mesh, judge, loader, identity),

@@ -126,7 +126,9 @@ def test_a_restored_run_goes_on_as_if_it_had_not_stopped(name, tmp_path):
     checkpoints.save(1, jax.device_put(saved, layout), {})
     checkpoints.manager.wait_until_finished()
     restored = checkpoints.restore(shapes, layout)
-    one = sharding.state_sharding(shapes, sharding.make_mesh(jax.devices()[:1]))
+    one = sharding.state_sharding(
+      shapes, sharding.make_mesh(jax.devices()[:1]), built.method.by_row
+    )
     on_one = checkpoints.restore(shapes, one)
   assert_equal(tiny.step(built, restored, 8), tiny.step(built, saved, 8))
   assert_equal(jax.device_get(on_one), saved)

@@ -30,7 +30,7 @@ def step(name, state, part, devices):
 def program(name, part, devices):
   built = tiny.parts(name, SIZE, GROUP)._replace(microbatch=part)
   mesh = sharding.make_mesh(jax.devices()[:devices])
-  layout = sharding.state_sharding(first_state(name), mesh)
+  layout = sharding.state_sharding(first_state(name), mesh, built.method.by_row)
   steps = dispatch.compile_steps(built.step, layout, mesh, 1)
   stacked = jax.tree.map(lambda x: x[None], tiny.batch(built.method.input, SIZE))
   return lambda state: steps(

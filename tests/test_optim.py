@@ -9,15 +9,16 @@ import pytest
 from numpy.testing import assert_allclose
 from oracle_file import oracle
 
-from ssljax import optim, paths
+from ssljax import nets, optim, paths
+from ssljax.fields import ConfigError
 from ssljax.schedules import Plan
 
 PLAN = Plan(batch_size=512, num_examples=5120, steps_per_epoch=10, total_steps=100)
 
 
-def run(config, params, grads, plan=PLAN):
+def run(config, params, grads, plan=PLAN, layers=()):
   """Params after each step on grads [steps, ...] -> (list of params, last state)."""
-  tx = optim.build(config, plan)
+  tx = optim.build(config, plan, layers)
   state = tx.init(params)
   update = jax.jit(tx.update)
   after = []
@@ -261,7 +262,8 @@ def test_layer_decay_slows_blocks_towards_the_input_as_mae_counts_them():
   params = {"encoder": blocks, "classifier": ones}
   grads = jax.tree.map(lambda x: jnp.ones((1, *x.shape)), params)
   config = {"name": "sgd", "learning_rate": 0.1, "layer_decay": 0.5}
-  (after,), _ = run(config, params, grads)
+  layers = ("patch",), ("block0",), ("block1",)
+  (after,), _ = run(config, params, grads, layers=layers)
   moved = jax.tree.map(lambda x: float(1 - x[0, 0]), after)
   encoder = moved["encoder"]
   for found, expected in (
@@ -275,11 +277,28 @@ def test_layer_decay_slows_blocks_towards_the_input_as_mae_counts_them():
 
 
 def test_layers_of_a_residual_network_are_its_blocks_in_their_order():
-  names = ("conv1", "layer1_0", "layer1_1", "layer2_0", "layer10_0", "bn_last")
+  names = ("conv1", "layer1_0", "layer1_1", "layer2_0", "layer3_0", "bn_last")
   params = {"encoder": {name: {"kernel": jnp.ones(1)} for name in names}}
-  found = paths.depths(params)
+  layers = nets.build({"name": "resnet18", "stage_sizes": (2, 1, 1)}).layers
+  found = paths.depths(params, layers)
   expected = dict(zip(names, (0, 1, 2, 3, 4, 5), strict=True))
   assert found == {f"encoder/{k}/kernel": v for k, v in expected.items()}
+
+
+def test_layers_are_counted_wherever_the_encoder_stands():
+  encoder = {name: {"kernel": jnp.ones(1)} for name in ("registers", "mask", "block0")}
+  params = {"view0": {"encoder": encoder}, "projector": {"fc1": jnp.ones(1)}}
+  layers = nets.build({"name": "vit_ti", "depth": 2, "registers": 4}).layers
+  found = paths.depths(params, layers)
+  assert found.pop("projector/fc1") == 3
+  assert set(found.values()) == {0, 1}
+  assert found["view0/encoder/block0/kernel"] == 1
+
+
+def test_layer_decay_of_an_encoder_without_depths_is_refused():
+  config = {"name": "sgd", "learning_rate": 0.1, "layer_decay": 0.5}
+  with pytest.raises(ConfigError, match=r"layer_decay=0\.5: the encoder does not say"):
+    optim.build(config, PLAN)
 
 
 def test_rates_reports_what_a_step_takes():

@@ -123,7 +123,7 @@ def program(built: recipe.Parts, devices: int):
   mesh = sharding.make_mesh(jax.devices()[:devices])
   examples = batch(built.method.input)
   state = shapes(built)
-  layout = sharding.state_sharding(state, mesh)
+  layout = sharding.state_sharding(state, mesh, built.method.by_row)
   stacked = jax.tree.map(lambda x: x[None], examples)
   count = np.int32(1)
   steps = dispatch.compile_steps(built.step, layout, mesh, 1)

@@ -32,7 +32,7 @@ class CLIP(Method):
 
   net: TwoTowers
   loss: Annotated[str, OneOf(STARTS)] = "softmax"
-  views: ClassVar[int] = 1
+  num_views: ClassVar[int] = 1
   needs_entries: ClassVar[tuple[str, ...]] = ("text",)
   needs_heads: ClassVar[tuple[str, ...]] = ("projector", "text")
 

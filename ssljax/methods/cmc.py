@@ -39,7 +39,7 @@ class CMC(Method):
   num_examples: int
   graph: Annotated[str, OneOf(GRAPHS)] = "core"
   softmax: bool = False
-  views: ClassVar[int] = 1
+  num_views: ClassVar[int] = 1
   least_batch: ClassVar[int] = 1
 
   def __post_init__(self):

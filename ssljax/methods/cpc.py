@@ -26,7 +26,7 @@ class CPC(Method):
 
   net: Contextual
   negatives: Number = 0  # 0: all
-  views: ClassVar[int] = 1
+  num_views: ClassVar[int] = 1
   needs_heads: ClassVar[tuple[str, ...]] = ("forecast",)
   features: ClassVar[str] = "latents"  # the output whose mean is judged
 

@@ -26,8 +26,9 @@ class InstDisc(Method):
   negatives: Number
   num_examples: int
   proximal: NotNegative = 0.0
-  views: ClassVar[int] = 1
+  num_views: ClassVar[int] = 1
   least_batch: ClassVar[int] = 1
+  by_row: ClassVar[tuple[str, ...]] = ("bank",)
 
   def init(self, rng, batch):
     """-> params, batch_stats, target with "bank" [N,D] and, under NCE, "z" f32[]."""

@@ -33,7 +33,7 @@ class LinearProbe(Method):
   choices: tuple[str, ...] = (POOLED,)
   init_std: NotNegative = 0.01  # He et al. 2020
   inputs: tuple[tuple[str, tuple[int, ...], str], ...] = ()
-  views: ClassVar[int] = 1
+  num_views: ClassVar[int] = 1
   least_batch: ClassVar[int] = 1
   needs_heads: ClassVar[tuple[str, ...]] = ()
 
@@ -41,6 +41,11 @@ class LinearProbe(Method):
   def input(self):
     """The base's."""
     return self.base.input
+
+  @property
+  def by_row(self):
+    """The base's."""
+    return self.base.by_row
 
   def init(self, rng, batch):
     """-> params {choice: {"kernel" [R,D,C], "bias" [R,C]}}, {}, target {"base"}.

@@ -25,7 +25,7 @@ class MAE(Method):
   net: MaskedAutoencoder
   mask_ratio: Annotated[float, Range(0, below=1)]
   norm_pix: bool
-  views: ClassVar[int] = 1
+  num_views: ClassVar[int] = 1
   least_batch: ClassVar[int] = 1
   needs_heads: ClassVar[tuple[str, ...]] = ("decoder",)
 

@@ -33,7 +33,7 @@ class MetricLearning(Method):
   mining: Annotated[str, OneOf(metric.MINING)]
   l2: NotNegative
   temperature: Positive
-  views: ClassVar[int] = 0
+  num_views: ClassVar[int] = 0
 
   @property
   def needs_labels(self):

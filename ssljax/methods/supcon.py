@@ -27,7 +27,7 @@ class SupCon(Method):
   base_temperature: Positive
   labels: bool = True
   contrast_mode: Annotated[str, OneOf(("all", "one"))] = "all"
-  views: ClassVar[int] = 0
+  num_views: ClassVar[int] = 0
 
   @property
   def needs_labels(self):

@@ -16,7 +16,7 @@ class Supervised(Method):
   SimCLR v2 (Chen et al. 2020b, section 2), with the first layers of its projector.
   """
 
-  views: ClassVar[int] = 1
+  num_views: ClassVar[int] = 1
   least_batch: ClassVar[int] = 1
   needs_heads: ClassVar[tuple[str, ...]] = ("classifier",)
 

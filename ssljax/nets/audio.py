@@ -7,14 +7,14 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from ssljax.nets.module import Module
+from ssljax.nets.module import Encoder
 from ssljax.nets.norm import ChannelNorm
 from ssljax.ranges import Count, OneOf
 
 NORMS = ("channel", "none")
 
 
-class Waveform(Module):
+class Waveform(Encoder):
   """Strided convolutions over raw samples: CPC's encoder (van den Oord et al. 2018).
 
   Section 3.1: five layers with ReLU, one latent for every 160 samples (10 ms at

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from ssljax.nets.conv import Conv
-from ssljax.nets.module import Module
+from ssljax.nets.module import Encoder
 from ssljax.nets.norm import BatchNorm
 from ssljax.ranges import Count
 
@@ -39,7 +39,7 @@ class Block(nn.Module):
     return nn.relu(self.norm(name=name)(x, train))
 
 
-class PreActResNet(Module):
+class PreActResNet(Encoder):
   """The CIFAR network: 3x3 convolution, three stages, BatchNorm, ReLU, mean pooling.
 
   It gives 16 `width` features. A block of the first stage is `width` wide inside and
@@ -51,6 +51,12 @@ class PreActResNet(Module):
   stage_sizes: Sequence[Count]
   width: Count = 16
   dtype: Any = jnp.float32
+
+  @property
+  def layers(self) -> tuple[tuple[str, ...], ...]:
+    """The stem, then block by block."""
+    sizes = enumerate(self.stage_sizes, 1)
+    return ("conv1", "bn1"), *((f"layer{i}_{j}",) for i, n in sizes for j in range(n))
 
   @nn.compact
   def __call__(self, x: dict[str, jax.Array], train: bool) -> dict[str, jax.Array]:

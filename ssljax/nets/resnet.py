@@ -10,7 +10,7 @@ from flax import linen as nn
 
 from ssljax.nets import inits
 from ssljax.nets.conv import Conv
-from ssljax.nets.module import Module
+from ssljax.nets.module import Encoder
 from ssljax.nets.norm import BatchNorm, LayerNorm
 from ssljax.nets.selective import SelectiveConv
 from ssljax.ranges import Count, Number, OneOf, Share
@@ -104,7 +104,7 @@ def _mean_2x2(x: jax.Array, stride: int) -> jax.Array:
   return (x[:, :, :-1:stride] + x[:, :, 1::stride]) / 2
 
 
-class ResNet(Module):
+class ResNet(Encoder):
   """ResNet v1.5 up to its global mean pooling, "features", and what is pooled, "map".
 
   It gives 8 `width` features with basic blocks, 32 `width` with bottlenecks;
@@ -132,6 +132,15 @@ class ResNet(Module):
   bn_group_size: Number = 0
   bn_strided: bool = False
   dtype: Any = jnp.float32
+
+  @property
+  def layers(self) -> tuple[tuple[str, ...], ...]:
+    """The stem, then block by block."""
+    blocks = (
+      (f"layer{i}_{j}",) for i, n in enumerate(self.stage_sizes, 1) for j in range(n)
+    )
+    stem = "stem_conv1", "stem_bn1", "stem_conv2", "stem_bn2", "conv1", "bn1"
+    return stem, *blocks
 
   @nn.compact
   def __call__(self, x: dict[str, jax.Array], train: bool) -> dict[str, jax.Array]:

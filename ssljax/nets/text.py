@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from ssljax.nets.module import Module
+from ssljax.nets.module import Encoder, Module
 from ssljax.nets.vit import Block, layer_norm
 from ssljax.ranges import Count, Range
 
 
-class Sentence(Module):
+class Sentence(Encoder):
   """Embedding, one convolution, ReLU, mean over tokens (van den Oord et al. 2018).
 
   CPC's sentence encoder, section 3.3. The paper gives neither the embedding's width

@@ -12,7 +12,7 @@ from ssljax.fields import ConfigError
 from ssljax.nets import positions
 from ssljax.nets.conv import Conv
 from ssljax.nets.heads import ACTIVATIONS
-from ssljax.nets.module import Module
+from ssljax.nets.module import Encoder
 from ssljax.nets.norm import ChannelNorm
 from ssljax.ranges import Count, Number, OneOf, Positive, Range
 
@@ -103,7 +103,7 @@ class Block(nn.Module):
     return y * (mask.astype(y.dtype) / keep)
 
 
-class ViT(Module):
+class ViT(Encoder):
   """Vision transformer with a class token.
 
   position="sincos" is MoCo v3's (Chen et al. 2021): a fixed 2-D table and Xavier
@@ -138,6 +138,12 @@ class ViT(Module):
   drop_path: Annotated[float, Range(0, below=1)] = 0.0
   stop_grad_patch: bool = False
   dtype: Any = jnp.float32
+
+  @property
+  def layers(self) -> tuple[tuple[str, ...], ...]:
+    """What makes the tokens, then block by block."""
+    blocks = ((f"block{i}",) for i in range(self.depth))
+    return ("patch", "cls", "position", "registers", "mask"), *blocks
 
   @nn.compact
   def __call__(self, x: dict[str, jax.Array], train: bool) -> dict[str, jax.Array]:
