@@ -159,7 +159,7 @@ _WHOLE = (
   "colour",
   "mean",
   "std",
-)  # numbers of a Augmentation, not of a View
+)  # not of a View
 
 
 def declare(config: Mapping) -> fields.Group:
