@@ -18,6 +18,7 @@ from ssljax.methods.dino import DINO
 from ssljax.methods.distill import Distill
 from ssljax.methods.instdisc import InstDisc
 from ssljax.methods.invaspread import InvaSpread
+from ssljax.methods.lejepa import LeJEPA
 from ssljax.methods.linear_probe import LinearProbe
 from ssljax.methods.mae import MAE
 from ssljax.methods.metric_learning import MetricLearning
@@ -62,6 +63,7 @@ METHODS: dict[str, type[Method]] = {
   "tico": TiCo,
   "dcl": DCL,
   "mae": MAE,
+  "lejepa": LeJEPA,
 }
 PROBES = {"linear_probe": LinearProbe}  # started by protocols, on a run's encoder
 KNOWN = collections.ChainMap(METHODS, PROBES)
