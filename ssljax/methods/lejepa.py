@@ -27,7 +27,7 @@ class LeJEPA(Method):
   slices: Count
   points: Annotated[int, Range(2)] = 17
   reach: Positive = 3.0
-  views: ClassVar[int] = 0
+  num_views: ClassVar[int] = 0
 
   def encode(self, params, state, batch, rng):
     """Features of the global views [B,V,F], projections of all views [B,V+L,D]."""
