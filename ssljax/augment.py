@@ -170,17 +170,17 @@ def declare(config: Mapping) -> fields.Group:
   name = config.get("recipe")
   fields.check_choice("augment.recipe", name, RECIPES)
   recipe = RECIPES[name]
-  whole = ["colour", "mean", "std"] if recipe.input == "image" else []
+  names = ["colour", "mean", "std"] if recipe.input == "image" else []
   numbers = fields.defaults_of(recipe.views[0])
   if recipe.local:
     local = fields.defaults_of(recipe.local)
     numbers |= {f"local_{name}": local[name] for name in _OWN}
-    whole.append("local_views")
+    names.append("local_views")
   if recipe.mask:
     numbers |= fields.defaults_of(recipe.mask)
   shared = fields.defaults_of(recipe)
   picked = fields.Field(Annotated[str, OneOf(RECIPES)], fields.MISSING, SOURCE)
-  every = {"recipe": picked, **numbers, **{name: shared[name] for name in whole}}
+  every = {"recipe": picked, **numbers, **{name: shared[name] for name in names}}
   return fields.Group("augment", f"augment.recipe={name!r}", every)
 
 
@@ -190,13 +190,13 @@ def evaluation(config: Mapping, crop: float, interpolation: str = "") -> dict:
   `crop` is CentreView's, and so is `interpolation`; "" is the filter of the views.
   """
   recipe = configure(config)
-  whole = {name: getattr(recipe, name) for name in ("colour", "mean", "std")}
+  colours = {name: getattr(recipe, name) for name in ("colour", "mean", "std")}
   resized = {k: v for k, v in vars(recipe.views[0]).items() if k in _RESIZED}
-  same = {**whole, **resized, **config, "crop": crop, "recipe": EVAL[recipe.input]}
+  same = {**colours, **resized, **config, "crop": crop, "recipe": EVAL[recipe.input]}
   if interpolation:
     same["interpolation"] = interpolation
-  known = declare({"recipe": EVAL[recipe.input]}).fields
-  return {k: same[k] for k in known if k in same}
+  allowed = declare({"recipe": EVAL[recipe.input]}).fields
+  return {k: same[k] for k in allowed if k in same}
 
 
 def seen_size(config: Mapping, crop: float) -> int:
@@ -214,16 +214,18 @@ def configure(config: Mapping) -> Augmentation:
   fields.check(declare(config), config)
   recipe = RECIPES[config["recipe"]]
   overrides = {k: v for k, v in config.items() if k != "recipe"}
-  whole = {k: overrides.pop(k) for k in _WHOLE if k in overrides}
+  changes = {k: overrides.pop(k) for k in _WHOLE if k in overrides}
   if recipe.mask:
     numbers = {k: overrides.pop(k) for k in vars(recipe.mask) if k in overrides}
-    whole["mask"] = dataclasses.replace(recipe.mask, **numbers)
-  own = {k: overrides.pop(f"local_{k}") for k in _OWN if f"local_{k}" in overrides}
+    changes["mask"] = dataclasses.replace(recipe.mask, **numbers)
+  local_changes = {
+    k: overrides.pop(f"local_{k}") for k in _OWN if f"local_{k}" in overrides
+  }
   views = tuple(dataclasses.replace(view, **overrides) for view in recipe.views)
   if recipe.local:
     shared = {k: v for k, v in overrides.items() if k not in _OWN}
-    whole["local"] = dataclasses.replace(recipe.local, **shared, **own)
-  return dataclasses.replace(recipe, views=views, **whole)
+    changes["local"] = dataclasses.replace(recipe.local, **shared, **local_changes)
+  return dataclasses.replace(recipe, views=views, **changes)
 
 
 def build(config: Mapping, normalise: bool = True) -> Callable:
@@ -273,5 +275,5 @@ def build(config: Mapping, normalise: bool = True) -> Callable:
   return views
 
 
-def _draw(view, number, key, x, aside):
-  return view.draw(jax.random.fold_in(key, number), x, aside)
+def _draw(view, number, key, x, facts):
+  return view.draw(jax.random.fold_in(key, number), x, facts)

@@ -43,7 +43,7 @@ def all_finite(tree: Any) -> jax.Array:
 def find(
   config: ConfigDict,
   parts: Parts,
-  again: Callable[[], Steps],
+  steps_again: Callable[[], Steps],
   batch: Callable[[int], Batch],
   until: int,
 ) -> tuple[str, str]:
@@ -53,7 +53,7 @@ def find(
   first, with no metrics; `batch` gives a step's examples as global arrays. Beyond MOST
   steps nothing is repeated, and what came first is "".
   """
-  for done, state, metrics in again():
+  for done, state, metrics in steps_again():
     if not metrics:
       if until - done > MOST:
         return "", SLOWER
@@ -64,7 +64,7 @@ def find(
         "it did not come again when the steps were repeated",
         "the device may err, or add in another order each time: the same line goes on",
       )
-  state = next(state for step, state, _ in again() if step == done - 1)
+  state = next(state for step, state, _ in steps_again() if step == done - 1)
   first, remedy = _first(config, parts, state, batch(done))
   return f"in step {done} {first}", remedy
 
@@ -106,13 +106,13 @@ def _look(parts: Parts, state: TrainState, batch: Batch) -> tuple:
 def _rows(x: jax.Array, index: jax.Array) -> str:
   """Which examples, of this process's share."""
   shards = zip(x.addressable_shards, index.addressable_shards, strict=True)
-  found = [
+  bad_examples = [
     str(number)
     for rows, numbers in shards
     for row, number in zip(*map(np.asarray, (rows.data, numbers.data)), strict=True)
     if not np.isfinite(row).all()
   ]
-  return f"examples {', '.join(found[:5])}"
+  return f"examples {', '.join(bad_examples[:5])}"
 
 
 def _remedy(config: ConfigDict, largest: float) -> str:

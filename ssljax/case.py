@@ -37,16 +37,16 @@ class Case:
   def name(self) -> str:
     """Of its files: the protocol, and what a user asked for besides."""
     c = self.config
-    asked = [c.protocol or c.evaluator]
+    words = [c.protocol or c.evaluator]
     if c.step:
-      asked.append(f"step{c.step}")
-    asked.append(c.data.name)
+      words.append(f"step{c.step}")
+    words.append(c.data.name)
     if c.data.dir and not self.is_own:
-      asked.append(pathlib.Path(c.data.dir).name)
-    asked += [c.data[name] for name in ("train_split", "eval_split")]
+      words.append(pathlib.Path(c.data.dir).name)
+    words += [c.data[name] for name in ("train_split", "eval_split")]
     if c.data.get("per_class"):
-      asked.append(f"{c.data.per_class}_per_class")
-    return _in_files("-".join(filter(None, asked)))
+      words.append(f"{c.data.per_class}_per_class")
+    return _in_files("-".join(filter(None, words)))
 
   @property
   def numbers(self) -> dict[str, Any]:
@@ -56,10 +56,10 @@ class Case:
   @property
   def own_data(self) -> dict[str, Any]:
     """What differs from the run's data; other data leave its folder and splits."""
-    own = {k: v for k, v in self.config.data.items() if v}
-    if "name" in own:
-      return {"dir": "", "train_split": "", "eval_split": "", **own}
-    return own
+    changed = {k: v for k, v in self.config.data.items() if v}
+    if "name" in changed:
+      return {"dir": "", "train_split": "", "eval_split": "", **changed}
+    return changed
 
   def data(self) -> ConfigDict:
     """Of the run, with its own."""
@@ -130,9 +130,9 @@ class Case:
     c = trained.config.copy_and_resolve_references().unlock()
     c.data = self.data()
     c.evals[self.config.evaluator] = ConfigDict(self.numbers)
-    kept = embed.Kept(self.run, {**self.rests_on, "checkpoint": trained.identity})
+    store = embed.Kept(self.run, {**self.rests_on, "checkpoint": trained.identity})
     splits = splits or (self.splits if labels else self.shown)
-    judge = Judge(c, trained.parts, splits, self.mesh, kept, self.say)
+    judge = Judge(c, trained.parts, splits, self.mesh, store, self.say)
     if labels and not judge.possible:
       raise ConfigError(
         f"data.name={c.data.name}: {judge.why_not}; name a labelled data set with "
@@ -152,18 +152,20 @@ class Case:
     used = {**self.numbers, **numbers}
     return {"numbers": used, "data": self.data().to_dict(), "results": rows}
 
-  def result_name(self, asked: Mapping[str, Any]) -> str:
+  def result_name(self, question: Mapping[str, Any]) -> str:
     """`name`, or a longer one where that holds the answer to another question.
 
     `asked` has the "numbers" and "data" of a result. What was found on other data or
     with other numbers is never overwritten, the same question is answered in place.
     """
-    return self.distinct_name(asked, lambda name: _read(self.folder / f"{name}.json"))
+    return self.distinct_name(
+      question, lambda name: _read(self.folder / f"{name}.json")
+    )
 
   def distinct_name(
     self,
-    asked: Mapping[str, Any],
-    taken: Callable[[str], Mapping[str, Any] | None],
+    question: Mapping[str, Any],
+    lookup: Callable[[str], Mapping[str, Any] | None],
   ) -> str:
     """Names what is asked, apart from what `taken` finds under a name; None: nothing.
 
@@ -171,12 +173,14 @@ class Case:
     that is asked.
     """
     evaluator = self.config.evaluator
-    asked = {"evaluator": evaluator, "identity": self.identity, **asked}
-    names, before = [self.name], taken(self.name)
-    if before is not None and (unlike := _unlike(before, asked)):
-      said = "-".join(itertools.starmap(_said, unlike.items()))
-      names = [f"{self.name}-{_in_files(x)}" for x in (said[:60], _short(asked))]
-    free = (n for n in names if (b := taken(n)) is None or not _unlike(b, asked))
+    question = {"evaluator": evaluator, "identity": self.identity, **question}
+    names, stored = [self.name], lookup(self.name)
+    if stored is not None and (unlike := _unlike(stored, question)):
+      difference = "-".join(itertools.starmap(_said, unlike.items()))
+      names = [
+        f"{self.name}-{_in_files(x)}" for x in (difference[:60], _short(question))
+      ]
+    free = (n for n in names if (b := lookup(n)) is None or not _unlike(b, question))
     return sharding.told(next(free, names[-1]))
 
 
@@ -187,15 +191,15 @@ def _read(path: pathlib.Path) -> Any:
     return {}  # nothing of ours
 
 
-def _unlike(before: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+def _unlike(stored: Mapping[str, Any], question: Mapping[str, Any]) -> dict[str, Any]:
   """{field: its value now} of what two questions do not share; {}: they are one."""
-  old, new = _fields(before), _fields(asked)
+  old, new = _fields(stored), _fields(question)
   unlike = {k: new.get(k) for k in sorted(old | new) if old.get(k) != new.get(k)}
-  if "identity" in before:
-    other = provenance.differences(before["identity"], asked["identity"])
+  if "identity" in stored:
+    other_data = provenance.differences(stored["identity"], question["identity"])
   else:  # of an older ssljax, which says no more than the folder
-    other = before.get("data", {}).get("dir") != asked["data"].get("dir")
-  return {**unlike, "data": _short(asked)} if other else unlike
+    other_data = stored.get("data", {}).get("dir") != question["data"].get("dir")
+  return {**unlike, "data": _short(question)} if other_data else unlike
 
 
 def _fields(question: Mapping[str, Any]) -> dict[str, Any]:
@@ -206,9 +210,9 @@ def _fields(question: Mapping[str, Any]) -> dict[str, Any]:
   return {k: v for k, v in flat(told).items() if v not in (None, "", [], 0)}
 
 
-def _short(asked: Mapping[str, Any]) -> str:
-  known = [data.lasting(one) for one in asked["identity"].values()]
-  return data.digest([sorted(_fields(asked).items()), known])[:6]
+def _short(question: Mapping[str, Any]) -> str:
+  identities = [data.lasting(identity) for identity in question["identity"].values()]
+  return data.digest([sorted(_fields(question).items()), identities])[:6]
 
 
 def _said(field: str, value: Any) -> str:

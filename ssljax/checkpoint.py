@@ -190,9 +190,9 @@ class Checkpoints:
 
   def __exit__(self, kind: type | None, *_) -> None:
     """Waits for the writes under way; what failed before is not said twice."""
-    said = contextlib.suppress(runs.WriteError) if kind else contextlib.nullcontext()
+    quiet = contextlib.suppress(runs.WriteError) if kind else contextlib.nullcontext()
     try:
-      with said, self._writing():
+      with quiet, self._writing():
         self.manager.close()
     finally:
       sys.excepthook = self._hook
@@ -249,8 +249,8 @@ class Checkpoints:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != TIMES
       )
-      found = {str(path.relative_to(folder)): _digest(path) for path in files}
-      (folder / DIGESTS).write_text(json.dumps(found, indent=1))
+      digests = {str(path.relative_to(folder)): _digest(path) for path in files}
+      (folder / DIGESTS).write_text(json.dumps(digests, indent=1))
 
   @contextlib.contextmanager
   def _writing(self) -> Iterator[None]:
@@ -261,8 +261,8 @@ class Checkpoints:
       reason = _disk_s_reason(error)
       if not reason:
         raise
-      there = self._there()
-      newest = f"holds step {there[-1]}" if there else "holds none yet"
+      steps = self._there()
+      newest = f"holds step {steps[-1]}" if steps else "holds none yet"
       raise runs.WriteError(
         runs.unwritten(f"a checkpoint in {self.folder}, which {newest},", reason)
       ) from error

@@ -28,15 +28,15 @@ def split(arguments: Sequence[str]) -> tuple[list[tuple[str, str]], list[str]]:
 
   ConfigError on a field without a value.
   """
-  overrides, rest, left = [], [], iter(arguments)
-  for argument in left:
+  overrides, rest, remaining = [], [], iter(arguments)
+  for argument in remaining:
     flag, equals, text = argument.partition("=")
     name = flag.lstrip("-")
     if name == flag or not name.startswith("config."):
       rest.append(argument)
       continue
     if not equals:
-      text = next(left, None)
+      text = next(remaining, None)
       if text is None or text.startswith("--"):
         raise ConfigError(f"{flag} has no value; write {flag}=VALUE")
     overrides.append((name.removeprefix("config."), text))
@@ -78,8 +78,8 @@ def override(config: ConfigDict, path: str, text: str) -> None:
     group = group.get(part) if part in group else None
     if not isinstance(group, ConfigDict):
       is_value = group is not None
-      known = f"; {at} is {group!r}" if is_value else _near(part, config)
-      raise ConfigError(f"the config has no such group: {at!r}{known}")
+      hint = f"; {at} is {group!r}" if is_value else _near(part, config)
+      raise ConfigError(f"the config has no such group: {at!r}{hint}")
   value = _parse(f"--config.{path}", text, group.get(name))
   with group.unlocked(), group.ignore_type():
     group[name] = value
@@ -128,9 +128,9 @@ def _lines(group: fields.Group, values: Mapping) -> Iterator[list[str]]:
     is_schedule = isinstance(value, Mapping | ConfigDict) and "kind" in value
     if isinstance(value, ConfigDict) and not is_schedule:
       continue
-    shown = "a schedule" if is_schedule else _shown(value)
+    value_text = "a schedule" if is_schedule else _shown(value)
     allowed = ranges.describe(field.hint)
-    yield [path, shown, allowed, _shown(field.default), field.source]
+    yield [path, value_text, allowed, _shown(field.default), field.source]
     if is_schedule:
       yield from _lines(schedules.declare(path, value), value)
 
@@ -141,9 +141,9 @@ def _find(path: str, home: pathlib.Path) -> pathlib.Path:
   tried += [file.with_name(f"{file.name}.py") for file in tried]
   if file := next((f for f in tried if f.is_file()), None):
     return file
-  known = {f.stem: f for f in _files(home)}
-  near = difflib.get_close_matches(here.stem, known, n=1)
-  hint = f"; did you mean {known[near[0]].relative_to(home)}?" if near else ""
+  recipes = {f.stem: f for f in _files(home)}
+  near = difflib.get_close_matches(here.stem, recipes, n=1)
+  hint = f"; did you mean {recipes[near[0]].relative_to(home)}?" if near else ""
   raise ConfigError(
     f"--config={path} is no file, here or in {home}{hint}; --help lists all recipes"
   )
@@ -218,5 +218,5 @@ def _claim(file: pathlib.Path) -> str:
   paragraphs = _docstring(file).split("\n\n")
   reached = next((p for p in paragraphs if "Ours: " in p), paragraphs[-1])
   text = " ".join(reached.split())
-  found = CLAIM.search(text)
-  return text[found.start() :] if found else text
+  match = CLAIM.search(text)
+  return text[match.start() :] if match else text

@@ -45,8 +45,8 @@ class Reached(NamedTuple):
 def evaluate(config: ConfigDict, out: str | pathlib.Path | None = None) -> dict:
   """`compare` of config.runs, folders with commas between; `out`: runs/compare."""
   fields.check(DECLARED, config)
-  given = (name.strip() for name in config.runs.split(","))
-  folders = list(dict.fromkeys(filter(None, given)))
+  names = (name.strip() for name in config.runs.split(","))
+  folders = list(dict.fromkeys(filter(None, names)))
   if len(folders) < 2:
     raise ConfigError(
       f"config.runs={config.runs!r} must name two runs or more: "
@@ -70,7 +70,7 @@ def compare(
   reached = results(runs)
   lines = [["", *runs], *([name, *row.values()] for name, row in differing.items())]
   print(figures.aligned(lines) if differing else "Their configs are the same.")
-  titled = {f"{one.title} ({one.note})": one.rows for one in reached}
+  titled = {f"{entry.title} ({entry.note})": entry.rows for entry in reached}
   for title, rows in titled.items():
     print(f"\n{title}\n{figures.table(rows)}")
   print(f"\nwritten to {_write(fields.as_path(out), runs, differing, reached)}")
@@ -94,38 +94,40 @@ def results(runs: Mapping[str, Run]) -> list[Reached]:
   name, and the step if it is not the run's last; other rows, such as raw pixels, stand
   there once where they agree.
   """
-  left = [(found, run) for run, its in runs.items() for found in its.protocols]
+  pairs = [(result, run) for run, its in runs.items() for result in its.protocols]
   groups: dict[tuple[str, str, str], dict[str, dict]] = {}
-  own: dict[tuple[str, str, str], bool] = {}
-  known = all(html.examples(found) for found, _ in left)  # not to older runs
-  for found, run in sorted(left, key=lambda pair: html.place(pair[0])):
-    settings, examples = html.settings(found), html.examples(found) if known else ""
-    if known:
+  on_own_data: dict[tuple[str, str, str], bool] = {}
+  # Older runs do not say which examples they are on.
+  identified = all(html.examples(result) for result, _ in pairs)
+  for result, run in sorted(pairs, key=lambda pair: html.place(pair[0])):
+    settings = html.settings(result)
+    examples = html.examples(result) if identified else ""
+    if identified:
       settings.pop("data.dir", "")  # the same data may lie in several places
-    kind = html.title(found), json.dumps(settings, sort_keys=True), examples
-    at = "" if found["step"] == runs[run].last else f" at step {found['step']:,}"
-    groups.setdefault(kind, {})[run + at] = found
-    of_run = html.same_examples(found, runs[run].config["data"])
-    own[kind] = own.get(kind, True) and of_run
+    kind = html.title(result), json.dumps(settings, sort_keys=True), examples
+    at = "" if result["step"] == runs[run].last else f" at step {result['step']:,}"
+    groups.setdefault(kind, {})[run + at] = result
+    of_run = html.same_examples(result, runs[run].config["data"])
+    on_own_data[kind] = on_own_data.get(kind, True) and of_run
   reached = []
   for kind, group in groups.items():
     title, settings, _ = kind
-    like = {other: json.loads(other) for name, other, _ in groups if name == title}
+    like = {key: json.loads(key) for name, key, _ in groups if name == title}
     note = _note(like[settings], differences(like))
-    while any((title, note) == (one.title, one.note) for one in reached):
+    while any((title, note) == (entry.title, entry.note) for entry in reached):
       note += "; other pictures"
     rows = _merged(
-      {name: _rows(name, found["results"]) for name, found in group.items()}
+      {name: _rows(name, result["results"]) for name, result in group.items()}
     )
-    reached.append(Reached(title, note, like[settings], own[kind], rows))
+    reached.append(Reached(title, note, like[settings], on_own_data[kind], rows))
   return reached
 
 
-def _note(settings: Mapping[str, str], apart: Collection[str]) -> str:
+def _note(settings: Mapping[str, str], differing: Collection[str]) -> str:
   """The data, and what tells a protocol apart from others of its title."""
-  told = [k for k in apart if k in settings and k != "data.name"]
-  given = (f"{k} = {settings[k]}" for k in told)
-  return "; ".join([f"on {settings['data.name']}", *given])
+  differing_fields = [k for k in differing if k in settings and k != "data.name"]
+  settings_text = (f"{k} = {settings[k]}" for k in differing_fields)
+  return "; ".join([f"on {settings['data.name']}", *settings_text])
 
 
 def _rows(run: str, rows: figures.Rows) -> figures.Rows:
@@ -140,9 +142,9 @@ def _merged(reached: Mapping[str, figures.Rows]) -> figures.Rows:
   merged = {}
   for row in dict.fromkeys(row for rows in reached.values() for row in rows):
     values = {run: rows[row] for run, rows in reached.items() if row in rows}
-    one, *others = values.values()
-    if all(other == one for other in others):
-      merged[row] = one
+    first, *others = values.values()
+    if all(value == first for value in others):
+      merged[row] = first
     else:
       merged |= {f"{row} of {run}": value for run, value in values.items()}
   return merged
@@ -162,13 +164,14 @@ def _write(
   ]
   configs = [Table("", "", list(runs), lines, "words")] if differing else []
   tables = [
-    html.table(one.title, one.note, one.rows, settings=one.settings) for one in reached
+    html.table(entry.title, entry.note, entry.rows, settings=entry.settings)
+    for entry in reached
   ]
   summary = [f"{len(runs)} runs, whose configs differ in {len(differing)} fields."]
-  if bars := html.bars([one.rows for one in reached if one.own], runs):
-    ours = [line for line in bars["lines"] if line[3]]
-    _, best, *_ = max(ours, key=lambda line: line[2])
-    names = " and ".join(name for name, text, *_ in ours if text == best)
+  if bars := html.bars([entry.rows for entry in reached if entry.own], runs):
+    run_lines = [line for line in bars["lines"] if line[3]]
+    _, best, *_ = max(run_lines, key=lambda line: line[2])
+    names = " and ".join(name for name, text, *_ in run_lines if text == best)
     summary.append(f"{bars['title']} is highest for {names}: {best} %.")
   return html.render(
     out / "compare.html",

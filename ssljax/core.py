@@ -88,19 +88,19 @@ def gradients(
   that many examples at once are encoded, and encoded again for the gradient.
   """
   rng_views, rng = step_keys(seed, state.step)
-  rest = state.replace(params=None)  # a method cannot read the wrong params
+  bare_state = state.replace(params=None)  # a method cannot read the wrong params
 
   def objective(params):  # what is minimised
-    own = without_probe(params)
+    net_params = without_probe(params)
 
     def encode(examples):
-      return method.encode(own, rest, views(rng_views, examples), rng)
+      return method.encode(net_params, bare_state, views(rng_views, examples), rng)
 
     if part:
       encoded = Encoded(*microbatch.encode(encode, batch, part))
-      loss, aux = method.compare(own, encoded, rest, batch, rng)
+      loss, aux = method.compare(net_params, encoded, bare_state, batch, rng)
     else:
-      loss, aux = method.loss_fn(own, rest, views(rng_views, batch), rng)
+      loss, aux = method.loss_fn(net_params, bare_state, views(rng_views, batch), rng)
     total, metrics = loss, aux.metrics
     if probe is not None:
       rows = jax.lax.stop_gradient(aux.outputs["features"][:, 0])
@@ -134,17 +134,17 @@ def train_step(
   (_, aux), grads = gradients(method, views, seed, state, batch, probe, part)
   updates, opt_state = tx.update(grads, state.opt_state, state.params, step=state.step)
   params = optax.apply_updates(state.params, updates)
-  own, target = method.after_update(without_probe(params), state, aux.carry)
-  params = {**own, PROBE: params[PROBE]} if probe is not None else own
+  net_params, target = method.after_update(without_probe(params), state, aux.carry)
+  params = {**net_params, PROBE: params[PROBE]} if probe is not None else net_params
   metrics = {
     "loss": aux.loss,
     "grad_norm": optax.tree.norm(grads),
     **watch(grads),
     **diagnostics.spread(aux.outputs["projection"]),
   }
-  if taken := metrics.keys() & aux.metrics.keys():
+  if clashes := metrics.keys() & aux.metrics.keys():
     raise ValueError(
-      f"{type(method).__name__} logs {sorted(taken)}, which the step does itself"
+      f"{type(method).__name__} logs {sorted(clashes)}, which the step does itself"
     )
   state = TrainState(state.step + 1, params, aux.batch_stats, target, opt_state)
   return state, {**metrics, **aux.metrics}

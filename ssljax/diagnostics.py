@@ -31,16 +31,16 @@ def spread(z: jax.Array) -> dict[str, jax.Array]:
   variance = jnp.square(centred).sum() / count
   covariance = centred.T @ centred / count
   # |sum of vectors|^2 is the sum of all their products; likewise within an example.
-  whole = jnp.square(rows.sum(0)).sum()
+  total = jnp.square(rows.sum(0)).sum()
   within = jnp.square(z.sum(1)).sum()
   metrics = {
     "embedding_std": jnp.sqrt(variance),
     "effective_rank": variance**2 / jnp.maximum(jnp.square(covariance).sum(), 1e-12),
-    "negative_similarity": (whole - within) / max(count**2 - batch * views**2, 1),
+    "negative_similarity": (total - within) / max(count**2 - batch * views**2, 1),
   }
   if views > 1:
-    themselves = jnp.square(z).sum()
-    metrics["positive_similarity"] = (within - themselves) / (count * (views - 1))
+    squares = jnp.square(z).sum()
+    metrics["positive_similarity"] = (within - squares) / (count * (views - 1))
   return metrics
 
 

@@ -67,16 +67,16 @@ def counts(start: int, total: int, k: int, stops: tuple[float, ...]) -> Iterator
 
 
 def stacked(
-  batches: Iterator[Batch], each: Iterator[int], k: int
+  batches: Iterator[Batch], counts: Iterator[int], k: int
 ) -> Iterator[tuple[int, Batch]]:
   """Host batches -> how many a dispatch takes, and k of them stacked [k,B,...].
 
   Where fewer are taken, the last is repeated to fill up.
   """
-  for count in each:
-    taken = [next(batches) for _ in range(count)]
-    taken += taken[-1:] * (k - count)
-    yield count, {name: np.stack([b[name] for b in taken]) for name in taken[0]}
+  for count in counts:
+    group = [next(batches) for _ in range(count)]
+    group += group[-1:] * (k - count)
+    yield count, {name: np.stack([b[name] for b in group]) for name in group[0]}
 
 
 def put(count: int, batches: Any, mesh: Mesh) -> tuple[Any, jax.Array]:

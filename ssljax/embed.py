@@ -40,26 +40,26 @@ class Kept:
     """As `make` gives them, or gave them before; the same on every process."""
     text = json.dumps({"row": row, **self.identity}, sort_keys=True, default=list)
     path = self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"
-    if sharding.exists(path) and (kept := _load(path)):
-      return kept
-    seen = make()
+    if sharding.exists(path) and (stored := _load(path)):
+      return stored
+    feature_set = make()
     if jax.process_index() == 0:
-      arrays = {name: getattr(seen, name) for name in (*ARRAYS, "num_classes")}
+      arrays = {name: getattr(feature_set, name) for name in (*ARRAYS, "num_classes")}
       try:
         self.folder.mkdir(parents=True, exist_ok=True)
         _save(path, {k: v for k, v in arrays.items() if v is not None})
       except OSError as error:  # a protocol that can do without
         logging.warning("%s: features are not kept (%s)", self.folder, error.strerror)
-    return seen
+    return feature_set
 
 
 def _load(path: pathlib.Path) -> FeatureSet | None:
   """Features that were kept; None, and a word, where the disk damaged them."""
   try:
-    with np.load(path) as kept:
+    with np.load(path) as arrays:
       return FeatureSet(
-        num_classes=int(kept["num_classes"]),
-        **{name: kept[name] for name in ARRAYS if name in kept},
+        num_classes=int(arrays["num_classes"]),
+        **{name: arrays[name] for name in ARRAYS if name in arrays},
       )
   except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as e:
     logging.warning("%s is damaged (%s): its features are made anew", path, e)
@@ -102,8 +102,8 @@ def write(
   ]
   (folder / "parts").mkdir(exist_ok=True)
   files = [folder / "parts" / f"{i:05d}.npz" for i in range(len(parts))]
-  shown = tqdm(files, "parts", disable=jax.process_index() > 0)
-  for file, part in zip(shown, parts, strict=True):
+  progress = tqdm(files, "parts", disable=jax.process_index() > 0)
+  for file, part in zip(progress, parts, strict=True):
     if not sharding.exists(file):
       _write_part(file, judge, embed, rows, *part)
   path = folder / f"features.{format}"
@@ -115,12 +115,12 @@ def write(
 def _write_part(file, judge, embed, rows, name, source, start):
   part = Subset(source, range(start, min(start + rows, len(source))))
   batches = (b | {"label": b["index"]} for b in judge.batches(part))
-  found, numbers = features.extract(embed, batches, judge.mesh)
+  rows_of_part, numbers = features.extract(embed, batches, judge.mesh)
   if jax.process_index():
     return
   label = np.array([source[start + i]["label"] for i in numbers], np.int32)
   path = np.array([source.path(start + i) for i in numbers])
-  columns = {"feature": found, "label": label, "path": path}
+  columns = {"feature": rows_of_part, "label": label, "path": path}
   _save(file, {"split": np.full(len(label), name), **columns})
 
 

@@ -81,12 +81,12 @@ def restore(workdir: str | pathlib.Path, mesh: Mesh, step: int = 0) -> Trained:
   if not folder.is_dir():
     raise ConfigError(f"{workdir} holds no run: there is no folder {folder}")
   with Checkpoints(workdir) as checkpoints:
-    known = checkpoints.steps
-    if not known:
+    steps = checkpoints.steps
+    if not steps:
       why = checkpoints.why_none()
       raise ConfigError(f"{workdir} holds no finished checkpoint: {why}")
-    if step and step not in known:
-      listed = ", ".join(map(str, known))
+    if step and step not in steps:
+      listed = ", ".join(map(str, steps))
       raise ConfigError(f"step={step} is no checkpoint of {workdir}; it has {listed}")
     step = checkpoints.choose(step)
     meta = checkpoints.read_meta(step)

@@ -110,8 +110,8 @@ def _resize_weights(
   pixel = jnp.arange(inputs, dtype=jnp.float32)[None] + 0.5
   stretch = jnp.maximum(jnp.abs(step), 1.0) if antialias else 1.0
   weights = FILTERS[interpolation](jnp.abs(pixel - centre[:, None]) / stretch)
-  inside = (jnp.minimum(start, stop) <= pixel) & (pixel <= jnp.maximum(start, stop))
-  weights = jnp.where(inside, weights, 0.0)
+  is_inside = (jnp.minimum(start, stop) <= pixel) & (pixel <= jnp.maximum(start, stop))
+  weights = jnp.where(is_inside, weights, 0.0)
   return weights / weights.sum(1, keepdims=True)
 
 
@@ -190,9 +190,9 @@ def colour(
   """
   gray = luma(x)[None]
   mean = x.mean((1, 2), keepdims=True) if library.own_means else gray.mean()
-  other = jnp.where(operation == 1, mean, gray)
-  other = jnp.where(operation == 0, 0.0, other)
-  y = amount * x + (1 - amount) * other
+  blended = jnp.where(operation == 1, mean, gray)
+  blended = jnp.where(operation == 0, 0.0, blended)
+  y = amount * x + (1 - amount) * blended
   if library.adds:
     y = jnp.where(operation == 0, x + amount - 1, y)
   if library.hsv:

@@ -97,26 +97,28 @@ class Judge:
       scores, _ = self.classified(state) or (None, None)
       return self._collect(embed)._replace(test_scores=scores)
 
-    seen = self._with_looks(self.keep(row, make), embed)
-    draw = functools.partial(self._draw, state, seen.test_index)
-    seen = seen._replace(draw=draw)
+    feature_set = self._with_looks(self.keep(row, make), embed)
+    draw = functools.partial(self._draw, state, feature_set.test_index)
+    feature_set = feature_set._replace(draw=draw)
     if getattr(self.method.net, "prototypes", None) is None:
-      return seen
-    return seen._replace(assign=functools.partial(self._assign, state))
+      return feature_set
+    return feature_set._replace(assign=functools.partial(self._assign, state))
 
   def embedding(self, state: TrainState) -> Callable[[core.Batch], jax.Array]:
     """-> embed(batch as the host gives it) -> features [B,D] f32, compiled once."""
     return functools.partial(self._embed, state.replace(opt_state=None))
 
   def _raw_features(self) -> FeatureSet:
-    seen = self.keep(self.raw, lambda: self._collect(self._raw))
-    return features.centred(self._with_looks(seen, self._raw))
+    feature_set = self.keep(self.raw, lambda: self._collect(self._raw))
+    return features.centred(self._with_looks(feature_set, self._raw))
 
-  def _with_looks(self, seen: FeatureSet, embed) -> FeatureSet:
-    seen = seen._replace(listed=self.splits.train.listed)
+  def _with_looks(self, feature_set: FeatureSet, embed) -> FeatureSet:
+    feature_set = feature_set._replace(listed=self.splits.train.listed)
     if self.method.input != "image":
-      return seen
-    return seen._replace(look=functools.partial(self._look, embed, seen.test_index))
+      return feature_set
+    return feature_set._replace(
+      look=functools.partial(self._look, embed, feature_set.test_index)
+    )
 
   def _look(self, embed, places, change: Change, rows: Rows = None) -> np.ndarray:
     """The evaluation split [M,D] after `change`, itself compiled, of its pictures.
@@ -177,29 +179,33 @@ class Judge:
     source = self.splits.eval if places is None else Subset(self.splits.eval, places)
     return features.extract(function, self.batches(source), self.mesh)
 
-  def scores(self, seen: FeatureSet, *names: str, forgiving: bool = False) -> Scores:
+  def scores(
+    self, feature_set: FeatureSet, *names: str, forgiving: bool = False
+  ) -> Scores:
     """What the evaluators called `names` say, with the config's numbers for each.
 
     Those that ask for labels are shown what has one. What one refuses is a ConfigError,
     or said and left out where that is `forgiving`.
     """
-    found: Scores = {}
+    scores: Scores = {}
     for name in names:
       try:
-        shown = seen if name in evals.UNLABELLED else self.labelled(seen)
-        self.used[name] = self.fitted(name, shown.train_y, shown.test_y)
-        found |= evals.EVALUATORS[name](shown, **self.used[name])
+        usable = feature_set if name in evals.UNLABELLED else self.labelled(feature_set)
+        self.used[name] = self.fitted(name, usable.train_y, usable.test_y)
+        scores |= evals.EVALUATORS[name](usable, **self.used[name])
       except ConfigError as error:
         if not forgiving:
           raise
         self._say_once(f"The evaluator {name} is left out: {error}.")
-    return found
+    return scores
 
-  def labelled(self, seen: FeatureSet) -> FeatureSet:
+  def labelled(self, feature_set: FeatureSet) -> FeatureSet:
     """Those that have a label; how many have none is said."""
-    for split, labels in zip(self.splits, (seen.train_y, seen.test_y), strict=True):
+    for split, labels in zip(
+      self.splits, (feature_set.train_y, feature_set.test_y), strict=True
+    ):
       self._count(split, labels)
-    return features.labelled(seen)
+    return features.labelled(feature_set)
 
   def _count(self, split: data.Source, labels: np.ndarray) -> None:
     if missing := np.sum(labels < 0):
@@ -222,24 +228,24 @@ class Judge:
 
     From the data alone, so that it is known before a run begins.
     """
-    labels, left = self._labels(), []
+    labels, allowed = self._labels(), []
     for name in names:
       try:
         if not self.splits.eval or (self.why_not and name not in evals.UNLABELLED):
           raise ConfigError(self.why_not)
         if labels:
           self.fitted(name, *self._shown(name, *labels))
-        left.append(name)
+        allowed.append(name)
       except ConfigError as error:
         self._say_once(f"The evaluator {name} is left out: {error}.")
-    return left
+    return allowed
 
   def _labels(self) -> tuple[np.ndarray, ...] | None:
     """Of both splits, where these are at hand."""
     if not self.splits.eval:
       return None
-    known = [split.known_labels() for split in self.splits]
-    return None if any(x is None for x in known) else tuple(map(np.asarray, known))
+    labels = [split.known_labels() for split in self.splits]
+    return None if any(x is None for x in labels) else tuple(map(np.asarray, labels))
 
   def _shown(self, name: str, *labels: np.ndarray) -> Iterator[np.ndarray]:
     """Those that an evaluator looks at."""
@@ -291,6 +297,6 @@ def compare(
   """
   rows: dict[str, Scores] = {}
   for row, state in {judge.raw: None, **states}.items():
-    seen = judge.features(state, row)
-    rows[row] = judge.scores(seen, *names, forgiving=forgiving)
-  return rows, seen
+    feature_set = judge.features(state, row)
+    rows[row] = judge.scores(feature_set, *names, forgiving=forgiving)
+  return rows, feature_set

@@ -111,10 +111,10 @@ class Lock:
       "%s was left by process %s on %s: waiting %.0f s for a sign of life",
       *(self.path, owner.get("pid"), owner.get("host"), PATIENCE),
     )
-    before, until = self._touched(), time.monotonic() + PATIENCE
+    last_touch, until = self._touched(), time.monotonic() + PATIENCE
     while time.monotonic() < until:
       time.sleep(min(BEAT / 5, PATIENCE))
-      if self._touched() != before:
+      if self._touched() != last_touch:
         os.close(self.fd)
         raise ConfigError(self._refusal(owner))
 

@@ -188,14 +188,14 @@ class Run:
     It does not where it is asked to end meanwhile, or where the data is `lost`.
     """
     try:
-      seen = self.judge.features(state)
+      features = self.judge.features(state)
     except stop.StoppedError:
       return False
     except data.DataGoneError as error:
       self.lost = " ".join(str(error).split())
       return False
-    scores = self.judge.scores(seen, "classifier", "knn")
-    scores["rankme"] = geometry.rankme(seen.test_x)
+    scores = self.judge.scores(features, "classifier", "knn")
+    scores["rankme"] = geometry.rankme(features.test_x)
     self.writer.write(done, scores)
     votes = (f"{k} {x:.1f} %" for k, x in scores.items() if k.startswith("knn"))
     self.writer.say(f"step {done}: {', '.join(votes)}".replace("knn", "kNN"))
@@ -224,20 +224,22 @@ class Run:
   def diverged(self, step: int, name: str, value: float) -> runs.TrainingDivergedError:
     """The error that ends the run."""
     self.checkpoints.wait()
-    kept = self.checkpoints.choose() or 0
+    last_step = self.checkpoints.choose() or 0
     first, remedy = blame.find(
-      self.config, self.parts, lambda: self.again(kept), self.alone, step
+      self.config, self.parts, lambda: self.again(last_step), self.alone, step
     )
-    last = f"is that of step {kept}" if kept else "would have been the first"
+    last_good = (
+      f"is that of step {last_step}" if last_step else "would have been the first"
+    )
     return runs.TrainingDivergedError(
       f"{name} is {value} at step {step}; {first and f'{first}; '}"
-      f"the last good checkpoint {last}; {remedy}"
+      f"the last good checkpoint {last_good}; {remedy}"
     )
 
-  def again(self, kept: int) -> blame.Steps:
+  def again(self, last_step: int) -> blame.Steps:
     """The steps after a checkpoint (0: from the first on), one at a time."""
-    state, metrics = self.restored(kept) if kept else self.first(), {}
-    for done in itertools.count(kept):
+    state, metrics = self.restored(last_step) if last_step else self.first(), {}
+    for done in itertools.count(last_step):
       yield done, state, metrics
       examples, count = self.examples(done + 1)
       state, metrics = self.steps(state, examples, count)

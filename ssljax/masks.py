@@ -47,9 +47,9 @@ class Blocks:
       count = jnp.where(hides < self.mask_p, count, 0)
       return blocks(key_blocks, rows, columns, count)
 
-    own = jax.vmap(lambda key: jax.random.fold_in(key, MASKS))(keys)
-    each = jax.vmap(lambda key: jax.random.split(key, views))(own)
-    return jax.vmap(jax.vmap(one))(each)
+    example_keys = jax.vmap(lambda key: jax.random.fold_in(key, MASKS))(keys)
+    view_keys = jax.vmap(lambda key: jax.random.split(key, views))(example_keys)
+    return jax.vmap(jax.vmap(one))(view_keys)
 
 
 MASKS = 1 << 20  # folded into an example's key: the numbers before are of its views
@@ -73,9 +73,9 @@ def blocks(key: jax.Array, rows: int, columns: int, count: jax.Array) -> jax.Arr
   left = jnp.floor(u[:, 3] * (columns - width + 1))
   row, column = jnp.divmod(jnp.arange(rows * columns), columns)
   row, column = row[:, None].astype(jnp.float32), column[:, None].astype(jnp.float32)
-  inside = (row >= top[None]) & (row < (top + height)[None])
-  inside &= (column >= left[None]) & (column < (left + width)[None])
-  first = jnp.where(inside.any(1), inside.argmax(1), TRIES)  # the rectangle it is in
+  covers = (row >= top[None]) & (row < (top + height)[None])
+  covers &= (column >= left[None]) & (column < (left + width)[None])
+  first = jnp.where(covers.any(1), covers.argmax(1), TRIES)  # the rectangle it is in
   alone = jax.random.uniform(key_order, first.shape)
   along = jnp.stack([row, rows - 1 - row, column, columns - 1 - column], 1)[..., 0]
   side = (4 * u[:, 4]).astype(jnp.int32)[jnp.minimum(first, TRIES - 1)]

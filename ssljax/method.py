@@ -100,8 +100,8 @@ class Method(Representation):
     rng: jax.Array,
   ) -> tuple[jax.Array, Aux]:
     """`objective` of encoded examples -> loss f32[], the whole Aux."""
-    known = {name: batch[name] for name in KNOWN if name in batch}
-    loss, aux = self.objective(params, encoded.rows, state, known, rng)
+    facts = {name: batch[name] for name in KNOWN if name in batch}
+    loss, aux = self.objective(params, encoded.rows, state, facts, rng)
     carry = {**aux.carry, "target_stats": encoded.target_stats}
     outputs = {**encoded.rows, **aux.outputs}
     batch_stats = encoded.batch_stats
@@ -172,12 +172,12 @@ class Method(Representation):
       outputs, batch_stats = self.forward(params, batch_stats, merged)
       split = jax.tree.map(lambda x: x.reshape(b, v, *x.shape[1:]), outputs)
       return split, batch_stats
-    each = []
+    per_view = []
     for i in range(v):
       view = jax.tree.map(lambda x: x[:, i], x)  # noqa: B023
       outputs, batch_stats = self.forward(params, batch_stats, view)
-      each.append(outputs)
-    return jax.tree.map(lambda *x: jnp.stack(x, 1), *each), batch_stats
+      per_view.append(outputs)
+    return jax.tree.map(lambda *x: jnp.stack(x, 1), *per_view), batch_stats
 
 
 def keys(rng: jax.Array, index: jax.Array) -> jax.Array:

@@ -25,8 +25,8 @@ def encode(encoder: Callable[[Any], tuple], batch: Any, part: int) -> tuple:
   """
   parts = jax.tree.leaves(batch)[0].shape[0] // part
   hand = size_of_hands(encoder, batch, part)
-  again = jax.checkpoint(encoder, prevent_cse=False)  # the loop prevents it
-  rows, *stats = jax.lax.map(again, deal(batch, parts, hand))
+  recomputed = jax.checkpoint(encoder, prevent_cse=False)  # the loop prevents it
+  rows, *stats = jax.lax.map(recomputed, deal(batch, parts, hand))
   return gather(rows, hand), *jax.tree.map(lambda x: x.mean(0), stats)
 
 
@@ -63,10 +63,10 @@ def size_of_hands(encoder: Callable[[Any], tuple], batch: Any, part: int) -> int
         f"microbatch={part} needs BatchNorm in groups, and {group.path} takes the "
         f"statistics of the whole batch; set {group.field} to a divisor of {part}"
       )
-  apart = {part // group.rows for group in groups if group.strided}
+  strided = {part // group.rows for group in groups if group.strided}
   neighbours = [group.examples for group in groups if not group.strided]
-  hand = apart.pop() if len(apart) == 1 else math.lcm(*neighbours)
-  if apart or not hand or part % hand or any(hand % n for n in neighbours):
+  hand = strided.pop() if len(strided) == 1 else math.lcm(*neighbours)
+  if strided or not hand or part % hand or any(hand % n for n in neighbours):
     sizes = sorted({group.rows for group in groups})
     raise ConfigError(
       f"microbatch={part} does not hold BatchNorm groups of {sizes} whole; set it to a "
@@ -96,7 +96,7 @@ class Group(NamedTuple):
 
 
 def _groups(encoder: Callable[[Any], tuple], batch: Any) -> list[Group]:
-  found, examples = [], jax.tree.leaves(batch)[0].shape[0]
+  groups, examples = [], jax.tree.leaves(batch)[0].shape[0]
 
   def look(call, args, kwargs, context):
     norm = context.module
@@ -106,7 +106,7 @@ def _groups(encoder: Callable[[Any], tuple], batch: Any) -> list[Group]:
       together = norm.group_size // math.gcd(norm.group_size, views)
       path = "/".join(norm.path)
       if train:
-        found.append(Group(path, norm.group_size, together or 1, norm.strided))
+        groups.append(Group(path, norm.group_size, together or 1, norm.strided))
         return x.astype(
           norm.dtype
         )  # groups that do not fit are told by `size_of_hands`
@@ -114,4 +114,4 @@ def _groups(encoder: Callable[[Any], tuple], batch: Any) -> list[Group]:
 
   with nn.intercept_methods(look):
     jax.eval_shape(encoder, batch)
-  return found
+  return groups

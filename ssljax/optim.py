@@ -46,15 +46,15 @@ def check(config: Mapping) -> None:
   """ConfigError where the group `optimizer` of a config cannot be."""
   group = declare(config)
   fields.check(group, config)
-  own = fields.keywords(rules.RULES[config["name"]])
-  known = {
+  rule_fields = fields.keywords(rules.RULES[config["name"]])
+  group_fields = {
     name: field._replace(default=None)  # what a group of parameters does not set
     for name, field in group.fields.items()
-    if name in ("learning_rate", "weight_decay", *own)
+    if name in ("learning_rate", "weight_decay", *rule_fields)
   }
   for path, values in config.get("groups", {}).items():
     at = f"optimizer.groups[{path!r}]"
-    fields.check(Group(at, at, known), values)
+    fields.check(Group(at, at, group_fields), values)
 
 
 def build(
@@ -113,31 +113,31 @@ def partition(
 ) -> optax.GradientTransformationExtraArgs:
   """Each parameter to the first group whose path it has, else to `rest`."""
   # Numbered, not named by their paths: checkpoints make file names of these keys.
-  each = {str(i): rule for i, rule in enumerate((*groups.values(), rest))}
+  rules_by_number = {str(i): rule for i, rule in enumerate((*groups.values(), rest))}
 
   def number(path, leaf):
     fits = (i for i, group in enumerate(groups) if paths.matches((group,), path, leaf))
     return str(next(fits, len(groups)))
 
   return optax.partition(
-    each, lambda tree: jax.tree_util.tree_map_with_path(number, tree)
+    rules_by_number, lambda tree: jax.tree_util.tree_map_with_path(number, tree)
   )
 
 
 def _rule(config: Mapping, plan: Plan) -> optax.GradientTransformationExtraArgs:
-  own, shared = _split(config)
+  rule_numbers, shared = _split(config)
   rates = _schedules(shared, plan)
   return rules.RULES[config["name"]](
-    *rates, lambda *leaf: not paths.matches(shared.exclude, *leaf), **own
+    *rates, lambda *leaf: not paths.matches(shared.exclude, *leaf), **rule_numbers
   )
 
 
 def _split(config: Mapping) -> tuple[dict, Shared]:
   """-> the keywords of the optimizer's function, the shared fields."""
-  given = {k: v for k, v in config.items() if k != "name"}
+  shared_values = {k: v for k, v in config.items() if k != "name"}
   names = fields.keywords(rules.RULES[config["name"]])
-  own = {k: given.pop(k) for k in names if k in given}
-  return own, Shared(**given)
+  rule_numbers = {k: shared_values.pop(k) for k in names if k in shared_values}
+  return rule_numbers, Shared(**shared_values)
 
 
 def _schedules(shared: Shared, plan: Plan) -> tuple[Schedule, Schedule]:

@@ -20,7 +20,7 @@ PAIRS = 5000  # of each kind in the histograms
 def draw(
   judge: Judge,
   state: TrainState,
-  seen: FeatureSet,
+  features: FeatureSet,
   folder: pathlib.Path,
   *,
   shown: int = 8,
@@ -34,56 +34,60 @@ def draw(
   left out, or without its colours, where there are none.
   """
   if judge.possible:
-    seen = judge.labelled(seen)
+    features = judge.labelled(features)
   classes = judge.splits.train.class_names if judge.possible else ()
   if jax.process_index() == 0:
     folder.mkdir(parents=True, exist_ok=True)
-    figures.embedding(seen.test_x, seen.test_y, classes, folder / "embedding.png")
+    figures.embedding(
+      features.test_x, features.test_y, classes, folder / "embedding.png"
+    )
   if judge.method.input != "image":
     return
   rng = np.random.default_rng(judge.config.seed)
-  chosen = np.sort(rng.permutation(len(seen.test_y))[:shown])
-  inside = _inside(judge, state, seen.test_index[chosen])
+  chosen = np.sort(rng.permutation(len(features.test_y))[:shown])
+  internals = _inside(judge, state, features.test_index[chosen])
   if jax.process_index():
     return
-  queries = judge.pictures(judge.splits.eval, seen.test_index[chosen])
-  cosines = unit(seen.test_x[chosen]) @ unit(seen.train_x).T
+  queries = judge.pictures(judge.splits.eval, features.test_index[chosen])
+  cosines = unit(features.test_x[chosen]) @ unit(features.train_x).T
   if judge.splits.eval is judge.splits.train:  # nobody is their own neighbour
-    itself = seen.test_index[chosen][:, None] == seen.train_index[None]
+    itself = features.test_index[chosen][:, None] == features.train_index[None]
     cosines = np.where(itself, -np.inf, cosines)
-    neighbours = min(neighbours, max(1, len(seen.train_y) - 1))
-  found = np.argsort(-cosines, axis=1, kind="stable")[:, :neighbours]
+    neighbours = min(neighbours, max(1, len(features.train_y) - 1))
+  nearest = np.argsort(-cosines, axis=1, kind="stable")[:, :neighbours]
   figures.neighbours(
     queries,
-    judge.pictures(judge.splits.train, seen.train_index[found.ravel()]).reshape(
-      *found.shape, *queries.shape[1:]
+    judge.pictures(judge.splits.train, features.train_index[nearest.ravel()]).reshape(
+      *nearest.shape, *queries.shape[1:]
     ),
-    seen.train_y[found] == seen.test_y[chosen][:, None] if judge.possible else None,
+    features.train_y[nearest] == features.test_y[chosen][:, None]
+    if judge.possible
+    else None,
     folder / "neighbours.png",
   )
   if judge.possible:
-    _confusion(judge, seen, folder / "confusion.png")
-  if "attention" in inside:
-    maps, tokens = inside["attention"], inside["tokens"]
+    _confusion(judge, features, folder / "confusion.png")
+  if "attention" in internals:
+    maps, tokens = internals["attention"], internals["tokens"]
     side = round(tokens.shape[1] ** 0.5)
     maps = maps.reshape(*maps.shape[:2], side, side)
     tokens = tokens.reshape(len(tokens), side, side, -1)
     figures.attention(queries, maps, folder / "attention.png")
     figures.patch_colours(queries, tokens, folder / "patch_colours.png")
-  if "filters" in inside:
-    figures.filters(inside["filters"], folder / "filters.png")
+  if "filters" in internals:
+    figures.filters(internals["filters"], folder / "filters.png")
 
 
-def draw_more(seen: Mapping[str, FeatureSet], folder: pathlib.Path) -> None:
+def draw_more(features: Mapping[str, FeatureSet], folder: pathlib.Path) -> None:
   """Row -> its features: how evenly they use their space, and how pairs differ.
 
   The pairs are those of the last row: two views of a picture, and of two pictures.
   """
-  *_, last = seen.values()
+  *_, last = features.values()
   views = last.draw(2)
   if jax.process_index():
     return
-  spectra = {row: geometry.spectrum(x.test_x) for row, x in seen.items()}
+  spectra = {row: geometry.spectrum(x.test_x) for row, x in features.items()}
   figures.spectra(spectra, folder / "spectra.png")
   if len(views) < 2:
     return  # no pair of different pictures
@@ -102,11 +106,13 @@ def draw_method(judge: Judge, state: TrainState, folder: pathlib.Path) -> None:
   source = judge.splits.eval or judge.splits.train
   chosen = np.linspace(0, len(source) - 1, METHOD_SHOWN)
   (batch,) = judge.batches(Subset(source, chosen), len(chosen))
-  made = jax.device_get(jax.jit(judge.parts.show)(state.replace(opt_state=None), batch))
-  if made and jax.process_index() == 0:
+  method_pictures = jax.device_get(
+    jax.jit(judge.parts.show)(state.replace(opt_state=None), batch)
+  )
+  if method_pictures and jax.process_index() == 0:
     recipe = augment.configure(judge.config.augment)
     mean, std = np.float32(recipe.mean), np.float32(recipe.std)
-    lines = {title: x * std + mean for title, x in made.items()}
+    lines = {title: x * std + mean for title, x in method_pictures.items()}
     folder.mkdir(parents=True, exist_ok=True)
     title = "What the method makes of pictures"
     figures.pictures(lines, title, folder / "method.png")
@@ -124,26 +130,26 @@ def _inside(
   (batch,) = judge.batches(Subset(judge.splits.eval, chosen), len(chosen))
   x = judge.parts.seen(batch)
   layers = jax.jit(judge.method.layers)(state, x)
-  found = {}
+  internals = {}
   if "attention" in layers:
     patches = layers["tokens"][-1]["patches"]
-    found["attention"] = layers["attention"][-1][:, :, 0, -patches.shape[1] :]
-    found["tokens"] = patches
+    internals["attention"] = layers["attention"][-1][:, :, 0, -patches.shape[1] :]
+    internals["tokens"] = patches
   weights = judge.method.weights(state)["params"]
   first = [f"encoder/{part}/kernel" for parts in encoder.layers[:1] for part in parts]
   for path, leaf in jax.tree_util.tree_leaves_with_path(weights):
     if paths.name(path).endswith(tuple(first)) and leaf.ndim == 4:
-      found.setdefault("filters", leaf)
-  return jax.device_get(found)
+      internals.setdefault("filters", leaf)
+  return jax.device_get(internals)
 
 
-def _confusion(judge: Judge, seen: FeatureSet, path: pathlib.Path) -> None:
+def _confusion(judge: Judge, features: FeatureSet, path: pathlib.Path) -> None:
   """Of the vote that is the run's own kNN, so that both say the same number."""
   numbers = {"k": 200, "temperature": 0.1} | judge.numbers["knn"]
   k, temperature = numbers["k"], numbers["temperature"]
-  k = min(k if isinstance(k, int) else max(k), len(seen.train_y))
-  votes = knn.votes(seen, k=k, temperature=temperature)
-  counts = np.zeros((seen.num_classes, seen.num_classes), np.int64)
-  np.add.at(counts, (seen.test_y, votes.argmax(1)), 1)
+  k = min(k if isinstance(k, int) else max(k), len(features.train_y))
+  votes = knn.votes(features, k=k, temperature=temperature)
+  counts = np.zeros((features.num_classes, features.num_classes), np.int64)
+  np.add.at(counts, (features.test_y, votes.argmax(1)), 1)
   vote = f"the kNN vote (k = {k}, temperature {temperature})"
   figures.confusion(counts, judge.splits.train.class_names, vote, path)

@@ -35,34 +35,39 @@ def start(config: ConfigDict, state: TrainState, mesh: Mesh) -> TrainState:
       f"pretrained.into={entry!r}, but method {config.method.name!r} has none; use "
       "'params'"
     )
-  other = encoder.restore(group.checkpoint, mesh, group.step)
+  source = encoder.restore(group.checkpoint, mesh, group.step)
   if entry:
-    given = {k: getattr(other.state, k) for k in ("params", "batch_stats", "target")}
-    whole = _take((".*",), given, state.target[entry])
-    return state.replace(target={**state.target, entry: whole})
+    source_weights = {
+      k: getattr(source.state, k) for k in ("params", "batch_stats", "target")
+    }
+    copied = _take((".*",), source_weights, state.target[entry])
+    return state.replace(target={**state.target, entry: copied})
   paths.check("pretrained.take", group.take, state.params)
-  given = {k: getattr(other.judged, k) for k in ("params", "batch_stats")}
-  own = {"params": state.params, "batch_stats": state.batch_stats}
-  copy = {name: state.target[name] for name in own if name in state.target}
-  target = {**state.target, **_take(group.take, given, copy)}
-  return state.replace(**_take(group.take, given, own), target=target)
+  source_weights = {k: getattr(source.judged, k) for k in ("params", "batch_stats")}
+  own_weights = {"params": state.params, "batch_stats": state.batch_stats}
+  slow_copy = {name: state.target[name] for name in own_weights if name in state.target}
+  target = {**state.target, **_take(group.take, source_weights, slow_copy)}
+  return state.replace(**_take(group.take, source_weights, own_weights), target=target)
 
 
-def _take(patterns: Iterable[str], given: Any, own: Any) -> Any:
+def _take(patterns: Iterable[str], source: Any, target: Any) -> Any:
   """`own`, whose leaves at paths of these patterns are those of `given`."""
-  found = {paths.name(p): x for p, x in jax.tree_util.tree_leaves_with_path(given)}
+  source_leaves = {
+    paths.name(p): x for p, x in jax.tree_util.tree_leaves_with_path(source)
+  }
 
   def one(path, leaf):
     if not paths.matches(patterns, path[1:], leaf):  # below "params" or "batch_stats"
       return leaf
     name = paths.name(path)
-    theirs = found.get(name)
-    if theirs is None or theirs.shape != leaf.shape:
-      there = "absent" if theirs is None else list(theirs.shape)
+    source_leaf = source_leaves.get(name)
+    if source_leaf is None or source_leaf.shape != leaf.shape:
+      source_shape = "absent" if source_leaf is None else list(source_leaf.shape)
       raise ConfigError(
-        f"pretrained.checkpoint: {name} is {there} there and {list(leaf.shape)} here; "
-        "give this run's network that run's fields, or take other paths"
+        f"pretrained.checkpoint: {name} is {source_shape} there and "
+        f"{list(leaf.shape)} here; give this run's network that run's fields, or "
+        "take other paths"
       )
-    return theirs
+    return source_leaf
 
-  return jax.tree_util.tree_map_with_path(one, own)
+  return jax.tree_util.tree_map_with_path(one, target)

@@ -95,12 +95,12 @@ def answer(case: Case) -> dict:
   """What the protocol of a case finds, written and returned."""
   config = case.config
   try:
-    found = PROTOCOLS[config.evaluator](case, **case.numbers)
+    outcome = PROTOCOLS[config.evaluator](case, **case.numbers)
   except ValueError as error:  # of numbers that the data refuse
     raise ConfigError(str(error)) from error
-  if found is None:
+  if outcome is None:
     return {}
-  name = found.pop("name", "") or case.result_name(found)
+  name = outcome.pop("name", "") or case.result_name(outcome)
   result = {
     "protocol": config.protocol or config.evaluator,
     "evaluator": config.evaluator,
@@ -109,7 +109,7 @@ def answer(case: Case) -> dict:
     "seed": case.trained.config.seed,
     "identity": case.identity,
     **({} if case.is_own is None else {"own_data": case.is_own}),
-    **found,
+    **outcome,
   }
   write(result, case.folder, name)
   return result["results"]
@@ -131,9 +131,9 @@ def declare(config: ConfigDict) -> list[Group]:
   if name == "compare":
     return [side_by_side.DECLARED]
   fields.check_choice("evaluator", name, PROTOCOLS)
-  whole = Group("", "the config", fields.declared(Protocol))
+  ungrouped = Group("", "the config", fields.declared(Protocol))
   groups = [
-    fields.with_groups(whole, ("data", *PROTOCOLS), SOURCE),
+    fields.with_groups(ungrouped, ("data", *PROTOCOLS), SOURCE),
     Group("data", "data", fields.declared(TrainedOn if name == "training" else Data)),
   ]
   if name == "training":
@@ -178,21 +178,21 @@ def progress(case: Case, *, k: Count = 10) -> dict[str, Any]:
   "agreement" is that of the test split's `k` nearest neighbours with those of the
   checkpoint before, in %, over at most 5000 pictures. Without labels there is no kNN.
   """
-  rows, before = {}, None
+  rows, previous = {}, None
   for step in encoder.steps(case.run):
     trained = encoder.restore(case.run, case.mesh, step)
     judge = case.judge(trained, labels=False)
-    seen = judge.features(trained.state, "trained encoder")
-    chosen = np.random.default_rng(0).permutation(len(seen.test_x))[: geometry.MOST]
-    x = seen.test_x[chosen]
+    features = judge.features(trained.state, "trained encoder")
+    chosen = np.random.default_rng(0).permutation(len(features.test_x))[: geometry.MOST]
+    x = features.test_x[chosen]
     if k >= len(x):
       k, before_k = len(x) - 1, k
       case.say(f"progress.k={before_k}: each has {k} neighbours; it is {k} now.")
-    scores = judge.scores(seen, *(("knn",) if judge.possible else ()))
-    scores["rankme"] = geometry.rankme(seen.test_x)
-    if before is not None and k:
-      scores["agreement"] = geometry.agreement(before, x, k)
-    rows[f"step {step}"], before = scores, x
+    scores = judge.scores(features, *(("knn",) if judge.possible else ()))
+    scores["rankme"] = geometry.rankme(features.test_x)
+    if previous is not None and k:
+      scores["agreement"] = geometry.agreement(previous, x, k)
+    rows[f"step {step}"], previous = scores, x
   numbers = {"agreement": {"k": k}, "knn": judge.used.get("knn", {})}
   return {**case.found(rows), "numbers": numbers}
 
@@ -212,22 +212,22 @@ def zero_shot(
       "nothing; give a run that learned pictures from captions"
     )
   judge = case.judge()
-  tokenizer, known = data.Tokenizer.load(case.run), judge.splits.train.class_names
+  tokenizer, class_names = data.Tokenizer.load(case.run), judge.splits.train.class_names
   if names:
     file = fields.as_path(names)
-    known = file.read_text("utf-8").splitlines() if file.is_file() else ()
-    if len(known) != judge.num_classes:
+    class_names = file.read_text("utf-8").splitlines() if file.is_file() else ()
+    if len(class_names) != judge.num_classes:
       raise ConfigError(
         f"zero_shot.names={names!r} must be a file of {judge.num_classes} lines, one "
-        f"for each class, and has {len(known)}"
+        f"for each class, and has {len(class_names)}"
       )
-  elif all(re.fullmatch(r"n\d{8}", name) for name in known):
+  elif all(re.fullmatch(r"n\d{8}", name) for name in class_names):
     raise ConfigError(
-      f"the classes of data.name={judge.config.data.name} are called {known[0]} and so "
-      "on, which says nothing; write their names, one a line, into a file: "
+      f"the classes of data.name={judge.config.data.name} are called {class_names[0]} "
+      "and so on, which says nothing; write their names, one a line, into a file: "
       "--config.zero_shot.names=names.txt"
     )
-  prompts = data.prompts(tokenizer, known, templates)
+  prompts = data.prompts(tokenizer, class_names, templates)
   name_classes = jax.jit(judge.method.name_classes)
   rows = {}
   for row, state in case.states().items():
@@ -257,14 +257,14 @@ def pictured(case: Case, *, shown: Count = 8, neighbours: Count = 8) -> dict[str
   """
   judge = case.judge(labels=False)
   rows = {judge.raw: None, **case.states()}
-  seen = {row: judge.features(state, row) for row, state in rows.items()}
-  *_, (state, last) = zip(rows.values(), seen.values(), strict=True)
-  asked = {"numbers": {"shown": shown, "neighbours": neighbours}, **case.found({})}
-  name = case.result_name(asked)
+  features = {row: judge.features(state, row) for row, state in rows.items()}
+  *_, (state, last) = zip(rows.values(), features.values(), strict=True)
+  question = {"numbers": {"shown": shown, "neighbours": neighbours}, **case.found({})}
+  name = case.result_name(question)
   folder = case.folder / name
   pictures.draw_method(judge, state, folder)
   pictures.draw(judge, state, last, folder, shown=shown, neighbours=neighbours)
-  pictures.draw_more(seen, folder)
+  pictures.draw_more(features, folder)
   return {"name": name, **case.found({})}
 
 
@@ -290,9 +290,9 @@ def write(result: dict[str, Any], folder: pathlib.Path, name: str) -> None:
   print(f"written to {path}")
   run = pathlib.Path(result["checkpoint"])
   judged = [run] if folder == run / "evals" else []
-  for one in (folder / name, *judged):  # what was trained is a run too
-    if (one / "config.json").exists():
-      print(f"the report of {one.name}: {html.write(one)}")
+  for workdir in (folder / name, *judged):  # what was trained is a run too
+    if (workdir / "config.json").exists():
+      print(f"the report of {workdir.name}: {html.write(workdir)}")
 
 
 def _plain(value: Any) -> Any:

@@ -16,10 +16,12 @@ def identify(splits: data.Splits) -> Identities:
 
   ConfigError where a process reads other data.
   """
-  own = {k: data.identify(s) for k, s in splits._asdict().items() if s is not None}
-  first, *others = map(json.loads, sharding.gather_text(json.dumps(own)))
-  for process, other in enumerate(others, 1):
-    if unlike := differences(first, other):
+  identities = {
+    k: data.identify(s) for k, s in splits._asdict().items() if s is not None
+  }
+  first, *others = map(json.loads, sharding.gather_text(json.dumps(identities)))
+  for process, identity in enumerate(others, 1):
+    if unlike := differences(first, identity):
       (split, words), *_ = unlike.items()
       raise ConfigError(
         f"process {process} reads other data than process 0: its {split} split "
@@ -30,13 +32,13 @@ def identify(splits: data.Splits) -> Identities:
 
 def differences(before: Identities, now: Identities) -> dict[str, str]:
   """Two data of `identify` -> in what each split differs, in words; {}: the same."""
-  said = {}
+  differing = {}
   for split in before.keys() | now.keys():
     if split not in before or split not in now:
-      said[split] = "there was none" if split in now else "there is none now"
+      differing[split] = "there was none" if split in now else "there is none now"
     elif words := data.differences(before[split], now[split]):
-      said[split] = ", ".join(words)
-  return said
+      differing[split] = ", ".join(words)
+  return differing
 
 
 def check(
@@ -48,10 +50,10 @@ def check(
   """
   if not meta:
     return []
-  before = meta.get("identity")
-  if before is None:
+  stored_identity = meta.get("identity")
+  if stored_identity is None:
     return ["This run does not say on which data it is (an older ssljax wrote it)."]
-  differing = differences(before, identity)
+  differing = differences(stored_identity, identity)
   if "train" in differing:
     raise ConfigError(
       f"{workdir} holds a run on other data: the training split differs in "

@@ -119,12 +119,15 @@ def declare(config: ConfigDict) -> list[Group]:
 
 def declare_training(config: ConfigDict) -> list[Group]:
   """Every group but those of data and encoder, which a probe takes from a run."""
-  whole = Group("", "the config", fields.declared(Run))
+  run = Group("", "the config", fields.declared(Run))
   evaluated = Group("evals", "evals", fields.declared(Evals))
   numbers = "knn", "probe", "few_label"
-  own = {"knn": evals.EVALUATORS["knn"], "few_label": evals.EVALUATORS["few_label"]}
+  evaluators = {
+    "knn": evals.EVALUATORS["knn"],
+    "few_label": evals.EVALUATORS["few_label"],
+  }
   return [
-    fields.with_groups(whole, GROUPS, SOURCE),
+    fields.with_groups(run, GROUPS, SOURCE),
     augment.declare(fields.at(config, "augment")),
     *methods.declare(fields.at(config, "method")),
     optim.declare(fields.at(config, "optimizer")),
@@ -133,8 +136,8 @@ def declare_training(config: ConfigDict) -> list[Group]:
     fields.with_groups(evaluated, numbers, SOURCE),
     Group("evals.probe", "evals.probe", fields.declared(Probing)),
     *(
-      Group(f"evals.{name}", f"evals.{name}", fields.declared(own[name]))
-      for name in own
+      Group(f"evals.{name}", f"evals.{name}", fields.declared(evaluators[name]))
+      for name in evaluators
     ),
   ]
 
@@ -190,8 +193,8 @@ def build(config: ConfigDict, plan: schedules.Plan) -> Parts:
   encoder = nets.build(config.encoder, dtype)
   method = methods.build(config.method, encoder, plan, dtype)
   views = augment.build(config.augment)
-  shown = config.evals.crop, config.evals.get("interpolation", "")
-  eval_views = augment.build(augment.evaluation(config.augment, *shown))
+  crop_and_filter = config.evals.crop, config.evals.get("interpolation", "")
+  eval_views = augment.build(augment.evaluation(config.augment, *crop_and_filter))
   tx = optim.build(config.optimizer, plan, encoder.layers)
   rates = optim.rates(config.optimizer, plan)
   watch = diagnostics.watch(config.watch)
@@ -218,14 +221,14 @@ def _check_views(config: ConfigDict, method: Method) -> None:
     raise ConfigError(
       f"augment.patch_size={mask.patch_size} must be that of the encoder, {patch_size}"
     )
-  given = len(augmentation.views)
-  if method.num_views and given != method.num_views:
+  num_views = len(augmentation.views)
+  if method.num_views and num_views != method.num_views:
     fitting = [
       k for k, r in augment.RECIPES.items() if len(r.views) == method.num_views
     ]
     raise ConfigError(
-      f"augment.recipe={config.augment.recipe!r} gives {given} views of a picture and "
-      f"method {config.method.name!r} takes {method.num_views}; choose from "
+      f"augment.recipe={config.augment.recipe!r} gives {num_views} views of a picture "
+      f"and method {config.method.name!r} takes {method.num_views}; choose from "
       f"{', '.join(fitting)}"
     )
 

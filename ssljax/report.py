@@ -53,11 +53,13 @@ def picture_views(
     return
   chosen = Subset(source, np.linspace(0, len(source) - 1, PICTURED))
   size = config.data.size
-  (shown,) = data.eval_batches(chosen, PICTURED, size=size, in_memory=False, workers=1)
+  (examples,) = data.eval_batches(
+    chosen, PICTURED, size=size, in_memory=False, workers=1
+  )
   draw = jax.jit(augment.build(config.augment, normalise=False))
-  batch = jax.device_get(draw(jax.random.key(config.seed), shown))
-  whole = views.whole(shown, recipe.views[0].size)["image"]
-  lines = {"original": np.asarray(whole)[..., :3]}
+  batch = jax.device_get(draw(jax.random.key(config.seed), examples))
+  originals = views.whole(examples, recipe.views[0].size)["image"]
+  lines = {"original": np.asarray(originals)[..., :3]}
   for title, stack in (("view", batch["image"]), ("local", batch.get("local"))):
     for i in range(0 if stack is None else stack.shape[1]):
       lines[f"{title} {i + 1}"] = stack[:, i, ..., :3]
@@ -93,13 +95,13 @@ def finish(
     states = {"random encoder": first, "trained encoder": last}
     if judge.possible:
       names = ["classifier", *names]
-    rows, seen = compare(judge, states, *names, forgiving=True)
+    rows, features = compare(judge, states, *names, forgiving=True)
     writer.write(int(last.step), rows["trained encoder"])
     writer.say(figures.table(rows))
   folder = workdir / "figures"
   pictures.draw_method(judge, last, folder)
   if rows:
-    pictures.draw(judge, last, seen, folder)
+    pictures.draw(judge, last, features, folder)
   if jax.process_index() == 0:
     if rows:
       runs.write(workdir / "results.json", json.dumps(rows, indent=2) + "\n")

@@ -50,13 +50,14 @@ class Representation:
     A vision transformer gives "tokens" and "attention" (see `nets.vit.ViT`); {} where
     there is nothing to show.
     """
-    _, shown = self.net.apply(
+    _, intermediates = self.net.apply(
       self.weights(state), self.see(x), train=False, mutable=["intermediates"]
     )
-    shown = flax.traverse_util.flatten_dict(
-      shown.get("intermediates", {}), is_leaf=lambda _, value: isinstance(value, tuple)
+    intermediates = flax.traverse_util.flatten_dict(
+      intermediates.get("intermediates", {}),
+      is_leaf=lambda _, value: isinstance(value, tuple),
     )
-    return {path[-1]: layers for path, layers in shown.items()}
+    return {path[-1]: layers for path, layers in intermediates.items()}
 
   def classify(self, state: TrainState, x: jax.Array) -> jax.Array | None:
     """One view [B,...] -> scores of classes [B,C] f32; None where there are none."""

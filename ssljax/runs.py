@@ -150,8 +150,8 @@ def history(checkpoints, plan: Plan) -> History:
     )
   meta = checkpoints.read_meta(step)
   lengths = tuple(map(tuple, meta.get("lengths") or [(0, meta["plan"]["total_steps"])]))
-  _, before = lengths[-1]
-  if total != before:
+  _, last_total = lengths[-1]
+  if total != last_total:
     lengths = (*lengths, (step, total))
-  ended = step == before and total > before
+  ended = step == last_total and total > last_total
   return History(step, lengths, ended, meta)

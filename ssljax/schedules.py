@@ -47,8 +47,8 @@ class Values:
       return None if fits else Problem(path, value, str(self))
     group = declare(path, value)
     fields.check(group, value)
-    given = ((name, value[name]) for name in BOUNDS if name in value)
-    wrong = (self.range.problem(f"{path}.{name}", bound) for name, bound in given)
+    bounds = ((name, value[name]) for name in BOUNDS if name in value)
+    wrong = (self.range.problem(f"{path}.{name}", bound) for name, bound in bounds)
     return next(filter(None, wrong), None)
 
   def outside(self) -> list[float]:
@@ -112,11 +112,11 @@ def cosine(
   warmup = min(round(warmup_epochs * plan.steps_per_epoch / unit), total)
 
   def schedule(step):
-    now = (jnp.asarray(step) // unit).astype(jnp.float32)
-    rise = jnp.minimum(now / max(warmup - inclusive, 1), 1.0)
-    fall = jnp.clip((now - warmup) / max(total - warmup - to_last, 1), 0.0, 1.0)
+    position = (jnp.asarray(step) // unit).astype(jnp.float32)
+    rise = jnp.minimum(position / max(warmup - inclusive, 1), 1.0)
+    fall = jnp.clip((position - warmup) / max(total - warmup - to_last, 1), 0.0, 1.0)
     return jnp.where(
-      now < warmup,
+      position < warmup,
       start + (base - start) * rise,
       end + (base - end) * (0.5 + 0.5 * jnp.cos(jnp.pi * fall)),
     )
@@ -208,12 +208,12 @@ def steps(
   warmup = round(warmup_epochs * plan.steps_per_epoch)
 
   def schedule(step):
-    taken = (jnp.asarray(step) + 1).astype(jnp.float32)
-    value = base * jnp.minimum(taken / max(warmup, 1), 1.0)
-    left = jnp.ones_like(value)
+    position = (jnp.asarray(step) + 1).astype(jnp.float32)
+    value = base * jnp.minimum(position / max(warmup, 1), 1.0)
+    remaining_share = jnp.ones_like(value)
     for start, share in zip(starts, factor, strict=True):
-      left = jnp.where(jnp.asarray(step) >= start, share, left)
-    return value * left
+      remaining_share = jnp.where(jnp.asarray(step) >= start, share, remaining_share)
+    return value * remaining_share
 
   return schedule
 

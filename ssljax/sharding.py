@@ -98,9 +98,9 @@ def gather_text(text: str) -> list[str]:
   """What each process says, in their order, on every one of them."""
   if jax.process_count() == 1:
     return [text]
-  own = np.frombuffer(text.encode(), np.uint8)
-  lengths = multihost_utils.process_allgather(np.asarray(len(own))).ravel()
-  padded = np.pad(own, (0, max(1, lengths.max()) - len(own)))
+  letters = np.frombuffer(text.encode(), np.uint8)
+  lengths = multihost_utils.process_allgather(np.asarray(len(letters))).ravel()
+  padded = np.pad(letters, (0, max(1, lengths.max()) - len(letters)))
   rows = multihost_utils.process_allgather(padded)
   return [row[:n].tobytes().decode() for row, n in zip(rows, lengths, strict=True)]
 

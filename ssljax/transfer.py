@@ -38,17 +38,17 @@ def compose(
   c, old = training.copy_and_resolve_references(), trained.config
   c.unlock()
   c.data.update({**old.data.to_dict(), **own_data})
-  own = {k: v for k, v in training.encoder.items() if v}
-  c.encoder = {**old.encoder.to_dict(), **own}
+  encoder_changes = {k: v for k, v in training.encoder.items() if v}
+  c.encoder = {**old.encoder.to_dict(), **encoder_changes}
   c.dtype = old.dtype
-  seen = augment.configure(old.augment)
-  if seen.input != "image":
+  augmentation = augment.configure(old.augment)
+  if augmentation.input != "image":
     raise ConfigError(
-      f"checkpoint={str(run)!r} learned from {seen.input}, and this protocol trains on "
-      "pictures; --config.evaluator=linear or knn judges it"
+      f"checkpoint={str(run)!r} learned from {augmentation.input}, and this "
+      "protocol trains on pictures; --config.evaluator=linear or knn judges it"
     )
-  pictures = {name: getattr(seen, name) for name in ("colour", "mean", "std")}
-  c.augment.update(size=seen.views[0].size, **pictures)
+  pictures = {name: getattr(augmentation, name) for name in ("colour", "mean", "std")}
+  c.augment.update(size=augmentation.views[0].size, **pictures)
   c.evals.update(crop=old.evals.crop, every_epochs=0, at_end=())
   c.pretrained.update(checkpoint=str(run), step=int(trained.state.step))
   if c.method.name == PROBE:
@@ -70,8 +70,8 @@ def compose(
 
 def shrink(config: ConfigDict, examples: int, devices: int) -> str:
   """Lowers the batch to what so many examples allow -> what to say of that, or ""."""
-  asked, most = config.batch_size, examples // devices * devices
-  if asked <= examples:
+  batch_size, most = config.batch_size, examples // devices * devices
+  if batch_size <= examples:
     return ""
   if not most:
     raise ConfigError(
@@ -80,7 +80,7 @@ def shrink(config: ConfigDict, examples: int, devices: int) -> str:
     )
   config.batch_size = most
   why = f"there are {examples} training examples"
-  return f"training.batch_size={asked}: {why}; it is {most} now."
+  return f"training.batch_size={batch_size}: {why}; it is {most} now."
 
 
 def learn(
@@ -153,9 +153,9 @@ def answered(workdir: pathlib.Path, checkpoint: str) -> dict[str, Any] | None:
     return None
   config = ConfigDict(json.loads((workdir / "config.json").read_text()))
   start = workdir / START
-  asked = question(config, start.read_text() if start.exists() else checkpoint)
-  known = encoder.learned(workdir)
-  return {**asked, "identity": known} if known else asked
+  first_question = question(config, start.read_text() if start.exists() else checkpoint)
+  identity = encoder.learned(workdir)
+  return {**first_question, "identity": identity} if identity else first_question
 
 
 def check(config: ConfigDict) -> None:
@@ -170,6 +170,6 @@ def check(config: ConfigDict) -> None:
 
 
 def _accuracies(predicted: np.ndarray, labels: np.ndarray) -> np.ndarray:
-  known = labels >= 0
-  right = predicted[known] == labels[known, None]
-  return 100 * right.sum(0) / max(1, known.sum())
+  is_labelled = labels >= 0
+  right = predicted[is_labelled] == labels[is_labelled, None]
+  return 100 * right.sum(0) / max(1, is_labelled.sum())

@@ -48,8 +48,8 @@ def whole(batch: dict, size: int) -> dict:
   """
   image, extent = _pictures(batch)
   fit = jax.vmap(functools.partial(ops.fit, size=size))
-  kept = {name: x for name, x in batch.items() if name != "extent"}
-  return kept | {"image": fit(image, extent[:, :2]), "aspect": extent[:, 2]}
+  other_entries = {name: x for name, x in batch.items() if name != "extent"}
+  return other_entries | {"image": fit(image, extent[:, :2]), "aspect": extent[:, 2]}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -130,11 +130,11 @@ class Writer:
     self.opened.close()
 
   def _speed(self, images: int) -> dict[str, float]:
-    before, self.last_count = self.last_count, (images, time.monotonic())
-    if before is None:
+    previous, self.last_count = self.last_count, (images, time.monotonic())
+    if previous is None:
       return {}
-    passed = self.last_count[1] - before[1]
-    return {"images_per_second": round((images - before[0]) / max(passed, 1e-9), 1)}
+    passed = self.last_count[1] - previous[1]
+    return {"images_per_second": round((images - previous[0]) / max(passed, 1e-9), 1)}
 
   def _progress(self, step: int, metrics: Mapping[str, float]) -> None:
     """Redraws the bar; where nobody can see one redrawn, now and then a line."""

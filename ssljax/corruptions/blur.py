@@ -62,8 +62,8 @@ def motion(key: jax.Array, x: jax.Array, taps: jax.Array) -> jax.Array:
 
   def add(total, tap):
     weight, top, left = tap
-    seen = jax.lax.dynamic_slice(wide, (jnp.int32(0), top, left), x.shape)
-    return total + weight * seen, None
+    shifted = jax.lax.dynamic_slice(wide, (jnp.int32(0), top, left), x.shape)
+    return total + weight * shifted, None
 
   return jax.lax.scan(add, jnp.zeros_like(x), (taps, down, right))[0]
 
@@ -84,8 +84,8 @@ def zoom(key: jax.Array, x: jax.Array, zooms: jax.Array) -> jax.Array:
 
   def add(total, zoom):
     start, step, weight = zoom
-    seen = start + step * pixel
-    rows = jnp.maximum(0.0, 1 - jnp.abs(seen[:, None] - pixel[None]))
+    source = start + step * pixel
+    rows = jnp.maximum(0.0, 1 - jnp.abs(source[:, None] - pixel[None]))
     return total + weight * jnp.einsum("hH,cHW,wW->chw", rows, x, rows), None
 
   return jax.lax.scan(add, jnp.zeros_like(x), zooms)[0]

@@ -48,9 +48,9 @@ def plasma(key: jax.Array, side: int, decay: jax.Array | float) -> jax.Array:
   while step > 1:
     step, noise = step // 2, noise / decay**2
     fine = noise[::step, ::step]
-    beside, below = x + jnp.roll(x, -1, 1), x + jnp.roll(x, -1, 0)
+    right, below = x + jnp.roll(x, -1, 1), x + jnp.roll(x, -1, 0)
     centre = fine[1::2, 1::2] + (below + jnp.roll(below, -1, 1)) / 4
-    above = fine[::2, 1::2] + (beside + centre + jnp.roll(centre, 1, 0)) / 4
+    above = fine[::2, 1::2] + (right + centre + jnp.roll(centre, 1, 0)) / 4
     left = fine[1::2, ::2] + (below + centre + jnp.roll(centre, 1, 1)) / 4
     rows = jnp.stack([jnp.stack([x, above], -1), jnp.stack([left, centre], -1)], 1)
     x = rows.reshape(2 * len(x), 2 * len(x))

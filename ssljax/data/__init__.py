@@ -78,8 +78,8 @@ SOURCES = {  # other names are TFDS's
 def declare(data) -> fields.Group:
   """The fields of the group `data` of a config."""
   source = SOURCES.get(data.name) or functools.partial(tfds.splits, data.name)
-  own = fields.declared(Reading, source, captions.add, subset.take)
-  return fields.Group("data", f"data.name={data.name!r}", own, blank=(None, ""))
+  declared = fields.declared(Reading, source, captions.add, subset.take)
+  return fields.Group("data", f"data.name={data.name!r}", declared, blank=(None, ""))
 
 
 def build(data, run: pathlib.Path | None = None) -> Splits:
@@ -93,22 +93,22 @@ def build(data, run: pathlib.Path | None = None) -> Splits:
   """
   group = declare(data)
   fields.check(group, data)
-  given = fields.given(group, data)
+  values = fields.given(group, data)
   source = SOURCES.get(data.name) or functools.partial(tfds.splits, data.name)
-  own, spoken = fields.keywords(source), fields.keywords(captions.add)
-  partial = fields.keywords(subset.take)
+  source_fields, caption_fields = fields.keywords(source), fields.keywords(captions.add)
+  subset_fields = fields.keywords(subset.take)
   try:
-    sources = source(**{k: v for k, v in given.items() if k in own})
+    sources = source(**{k: v for k, v in values.items() if k in source_fields})
   except OSError as error:  # a disk that fails, a folder that nobody may list
     raise ConfigError(
-      f"data.dir={given.get('dir', '')!r} cannot be read: {error.strerror or error}: "
+      f"data.dir={values.get('dir', '')!r} cannot be read: {error.strerror or error}: "
       f"{str(error.filename)!r}"
     ) from error
   _measure(sources)
-  if given.get("captions") or hasattr(sources.train, "captions"):
-    words = {k: v for k, v in given.items() if k in spoken}
+  if values.get("captions") or hasattr(sources.train, "captions"):
+    words = {k: v for k, v in values.items() if k in caption_fields}
     sources = captions.add(sources, run, **words)
-  return subset.take(sources, **{k: v for k, v in given.items() if k in partial})
+  return subset.take(sources, **{k: v for k, v in values.items() if k in subset_fields})
 
 
 def _measure(sources: Splits) -> None:

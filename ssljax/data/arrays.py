@@ -88,15 +88,15 @@ class Scenes(Source):
 
   def facts(self):
     """The arrays, or of files names, sizes and times; and the labels."""
-    known: dict[str, Any] = {"planes": self.planes, "labels": self.labels}
-    for name, each in self.stored.items():
-      if isinstance(each, np.ndarray):
-        known.setdefault("arrays", {})[name] = each
+    facts: dict[str, Any] = {"planes": self.planes, "labels": self.labels}
+    for name, plane in self.stored.items():
+      if isinstance(plane, np.ndarray):
+        facts.setdefault("arrays", {})[name] = plane
       else:
-        files = [os.path.relpath(file, self.root) for file in each]
+        files = [os.path.relpath(file, self.root) for file in plane]
         for word, values in identity.of_files(self.root, files).items():
-          known.setdefault(word, {})[name] = values
-    return known
+          facts.setdefault(word, {})[name] = values
+    return facts
 
   def __len__(self) -> int:
     return len(self.labels)

@@ -54,9 +54,9 @@ class Waveforms(Codec):
     soundfile = _soundfile()
     try:
       with soundfile.SoundFile(file) as f:
-        own = f.samplerate
-        f.seek(round(start * own / self.rate))
-        samples = f.read(math.ceil(self.size * own / self.rate), always_2d=True)
+        rate = f.samplerate
+        f.seek(round(start * rate / self.rate))
+        samples = f.read(math.ceil(self.size * rate / self.rate), always_2d=True)
     except soundfile.SoundFileError as error:
       raise UnreadableError(f"{printable(str(file))}: {error}") from error
     if not len(samples):  # an MP3 that is cut short claims to be whole
@@ -64,9 +64,9 @@ class Waveforms(Codec):
         f"{printable(str(file))}: it ends before sample {start + 1}"
       )
     samples = samples.mean(1)
-    if own != self.rate:
-      divisor = math.gcd(own, self.rate)
-      samples = signal.resample_poly(samples, self.rate // divisor, own // divisor)
+    if rate != self.rate:
+      divisor = math.gcd(rate, self.rate)
+      samples = signal.resample_poly(samples, self.rate // divisor, rate // divisor)
     return np.int16(np.clip(np.round(32768 * samples), -32768, 32767))
 
 

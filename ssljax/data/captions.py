@@ -92,8 +92,8 @@ class Captioned(Source):
 
   def facts(self):
     """The source's, and what its classes are said in."""
-    said = {"templates": list(self.templates)} if self.templates else {}
-    return {**self.source.facts(), **said}
+    templates = {"templates": list(self.templates)} if self.templates else {}
+    return {**self.source.facts(), **templates}
 
   def path(self, index: int) -> str:
     """The source's."""
@@ -173,8 +173,8 @@ def add(
     tokenizer = Tokenizer.load(folder)
   else:
     names = sources.train.class_names
-    said = [say(t, n) for n in names for t in captions] or sources.train.captions
-    tokenizer = Tokenizer.train(said, vocabulary, context)
+    texts = [say(t, n) for n in names for t in captions] or sources.train.captions
+    tokenizer = Tokenizer.train(texts, vocabulary, context)
   return Splits(*(s and Captioned(s, tuple(captions), tokenizer) for s in sources))
 
 
@@ -204,8 +204,8 @@ def read(table: pathlib.Path) -> list[Row]:
   return rows
 
 
-def _row(table: pathlib.Path, line: int, given: dict) -> Row:
-  row = Row(*(_text(given.get(name)) for name in Row._fields))
+def _row(table: pathlib.Path, line: int, entries: dict) -> Row:
+  row = Row(*(_text(entries.get(name)) for name in Row._fields))
   if not all(isinstance(value, str) for value in row):
     wrong = "what it holds is not text"
   elif not row.file or not row.caption.strip():
@@ -239,8 +239,8 @@ def _text(value: Any) -> Any:
   """A class may be a number where all else is text."""
   if value is None:
     return ""
-  whole = isinstance(value, int) and not isinstance(value, bool)
-  return str(value) if whole else value
+  is_integer = isinstance(value, int) and not isinstance(value, bool)
+  return str(value) if is_integer else value
 
 
 def _delimiter(f: TextIO) -> str:

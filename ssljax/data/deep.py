@@ -68,7 +68,7 @@ def measure(name: str, examples: Sequence[Callable[[], Example]]) -> Ranges:
     looks = pool.map(_look, examples)
     looks = list(tqdm(looks, f"range of {name}", len(examples), delay=2))
   ends = {kind: [x for x in looks if x and x.kind == kind] for kind in KINDS}
-  ranges = {kind: _range(kind, found) for kind, found in ends.items() if found}
+  ranges = {kind: _range(kind, group) for kind, group in ends.items() if group}
   for kind, (low, high) in ranges.items():
     if (low, high) != FULL:
       logging.warning(
@@ -118,8 +118,8 @@ def _bits(image: Image.Image) -> Sequence[int]:
     return (0,)
   image.fp.seek(0)
   head, _, _ = image.fp.read(4096).partition(b"IDAT")
-  before, mark, after = head.partition(b"sBIT")
-  return tuple(after[: before[-1]]) if mark and before else (0,)
+  length, mark, after = head.partition(b"sBIT")
+  return tuple(after[: length[-1]]) if mark and length else (0,)
 
 
 def is_deep(image: Image.Image, ranges: Ranges | None = None) -> bool:

@@ -38,10 +38,10 @@ def identify(source: Source) -> Identity:
   Equal for moved data; `differences` compares two.
   """
   facts = {"classes": source.class_names, **source.facts()}
-  known = {k: v if isinstance(v, str) else digest(v) for k, v in facts.items()}
-  if "contents" not in known:
-    known["contents"] = _contents(source)
-  return {"examples": len(source), **known}
+  identity = {k: v if isinstance(v, str) else digest(v) for k, v in facts.items()}
+  if "contents" not in identity:
+    identity["contents"] = _contents(source)
+  return {"examples": len(source), **identity}
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -79,10 +79,10 @@ def of_files(root: pathlib.Path, files: Sequence[str]) -> dict[str, list]:
 
 def _stat(file: str) -> tuple[int, int]:
   try:
-    found = os.stat(file)  # a path of pathlib's would cost as much again
+    status = os.stat(file)  # a path of pathlib's would cost as much again
   except OSError:  # it went since it was listed; said when it is decoded
     return -1, -1
-  return found.st_size, found.st_mtime_ns
+  return status.st_size, status.st_mtime_ns
 
 
 def digest(value: Any) -> str:

@@ -73,16 +73,16 @@ def _name(value: np.generic, where: str) -> str:
 
 def _classes(names: Sequence[str], numbered: bool, where: str) -> Classes:
   """The classes of the training split: by number, or names in order."""
-  given = sorted({name for name in names if name})
+  used_names = sorted({name for name in names if name})
   if not numbered:
-    return tuple(given)
-  last = max(map(int, given), default=-1)
-  if last >= SPARSE + 10 * len(given):
+    return tuple(used_names)
+  last = max(map(int, used_names), default=-1)
+  if last >= SPARSE + 10 * len(used_names):
     raise ConfigError(
-      f"data.dir: {where} holds {len(given)} classes and numbers up to {last}; number "
-      "them 0, 1, 2, ..., or write them as names"
+      f"data.dir: {where} holds {len(used_names)} classes and numbers up to {last}; "
+      "number them 0, 1, 2, ..., or write them as names"
     )
   classes = tuple(map(str, range(last + 1)))
-  if empty := [name for name in classes if name not in given]:
+  if empty := [name for name in classes if name not in used_names]:
     logging.warning("Classes without an example, in %s: %s", where, listed(empty))
   return classes

@@ -129,15 +129,15 @@ def eval_batches(
   _check_processes(batch_size, process_count)
   opened = reader.open_reader(source, size, in_memory, workers)
   share = batch_size // process_count
-  own = np.arange(process_index * share, (process_index + 1) * share)
+  offsets = np.arange(process_index * share, (process_index + 1) * share)
   last, steps = len(source) - 1, -(-len(source) // batch_size)
 
   def rows(step: int) -> np.ndarray:
-    return np.minimum(step * batch_size + own, last)
+    return np.minimum(step * batch_size + offsets, last)
 
   def masked() -> Iterator[Batch]:
     for step, batch in enumerate(opened.batches(rows, 0, steps)):
-      yield batch | {"mask": batch["index"] == step * batch_size + own}
+      yield batch | {"mask": batch["index"] == step * batch_size + offsets}
 
   return masked()
 

@@ -191,7 +191,7 @@ def open_reader(
   workers = workers or os.cpu_count()
   if not in_memory:
     return Streaming(Reader(source, size), workers)
-  kept = _in_memory.setdefault(source, {})
-  if size not in kept:
-    kept[size] = InMemory(Reader(source, size), workers)
-  return kept[size]
+  by_size = _in_memory.setdefault(source, {})
+  if size not in by_size:
+    by_size[size] = InMemory(Reader(source, size), workers)
+  return by_size[size]

@@ -112,7 +112,7 @@ class TFRecords:
 
 def spans(file: str) -> Spans:
   """Where the records of a TFRecord file lie. Raises EOFError where it is cut."""
-  found, position = [], 0
+  records, position = [], 0
   with open(file, "rb", buffering=0) as f:
     size = f.seek(0, os.SEEK_END)
     while position < size:
@@ -121,6 +121,6 @@ def spans(file: str) -> Spans:
       start = position + LENGTH
       position = start + length + CHECKSUM
       if position > size:
-        raise EOFError(f"record {len(found)} ends {position - size} bytes after it")
-      found.append((start, start + length))
-  return found
+        raise EOFError(f"record {len(records)} ends {position - size} bytes after it")
+      records.append((start, start + length))
+  return records

@@ -113,8 +113,8 @@ class Subset(Source):
 
   def known_labels(self):
     """Of these among the whole's."""
-    whole = self.source.known_labels()
-    return None if whole is None else [whole[i] for i in self.numbers]
+    labels = self.source.known_labels()
+    return None if labels is None else [labels[i] for i in self.numbers]
 
   def facts(self):
     """The whole's, and which examples of it these are."""

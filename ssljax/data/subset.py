@@ -46,10 +46,10 @@ def _of_each_class(source, numbers, count):
   labels = np.array([example["label"] for example in source])[numbers]
   chosen = []
   for label, name in enumerate(source.class_names):
-    own = numbers[labels == label]
-    if len(own) < count:
+    of_class = numbers[labels == label]
+    if len(of_class) < count:
       raise ConfigError(
-        f"data.per_class={count} is more than the {len(own)} examples of {name!r}"
+        f"data.per_class={count} is more than the {len(of_class)} examples of {name!r}"
       )
-    chosen.append(own[:count])
+    chosen.append(of_class[:count])
   return np.concatenate(chosen)

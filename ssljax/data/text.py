@@ -90,8 +90,10 @@ def cut(document: str, count: int) -> list[Passage]:
     raise ConfigError(
       f"data.sentences={count} must be 2 or more: some to read, some to predict; try 8"
     )
-  found = list(_sentences(document))
-  return [tuple(found[i : i + count]) for i in range(0, len(found) - count + 1, count)]
+  sentences = list(_sentences(document))
+  return [
+    tuple(sentences[i : i + count]) for i in range(0, len(sentences) - count + 1, count)
+  ]
 
 
 def _sentences(document: str) -> Iterable[str]:
@@ -110,9 +112,9 @@ def _read(files: tree.Folder, sentences: int) -> Passages:
     text = file.read_text(encoding=places.encoding(file), errors="replace")
     if "\N{REPLACEMENT CHARACTER}" in text:
       foreign.append(files.path(i))
-    found = cut(text, sentences)
-    passages += found
-    labels += [example["label"]] * len(found)
+    document_passages = cut(text, sentences)
+    passages += document_passages
+    labels += [example["label"]] * len(document_passages)
   if foreign:
     logging.warning(
       "Letters of %s are lost, as they are no UTF-8, in %d documents: %s",

@@ -116,13 +116,13 @@ def _hash(key: str) -> str:
 
 def _files(info, split: str) -> list[tuple[str, int, int]]:
   """Names, sizes and times of a split's files, as far as this system knows them."""
-  known = []
+  files = []
   for part in info.splits[split].file_instructions:
     with contextlib.suppress(OSError):
-      found = os.stat(part.filename)
+      status = os.stat(part.filename)
       name = os.path.basename(part.filename)
-      known.append((name, found.st_size, found.st_mtime_ns))
-  return known
+      files.append((name, status.st_size, status.st_mtime_ns))
+  return files
 
 
 def splits(
@@ -134,16 +134,16 @@ def splits(
   "train"; `eval_split`: default "validation" or else "test", or nothing.
   """
   builder = _open(name, dir)
-  found = builder.info.splits
+  infos = builder.info.splits
   train = train_split or "train"
-  evaluate = eval_split or next((s for s in EVAL_SPLITS if s in found), None)
+  evaluate = eval_split or next((s for s in EVAL_SPLITS if s in infos), None)
   for field, split in (("train_split", train), ("eval_split", evaluate)):
     try:
-      empty = split is not None and not found[split].num_examples
+      empty = split is not None and not infos[split].num_examples
     except (KeyError, ValueError) as error:
       raise ConfigError(
-        f"data.{field}={split!r} is no split of {name!r}: use one of {sorted(found)}, "
-        f"or a slice such as '{next(iter(found))}[:10%]'"
+        f"data.{field}={split!r} is no split of {name!r}: use one of {sorted(infos)}, "
+        f"or a slice such as '{next(iter(infos))}[:10%]'"
       ) from error
     if empty:
       raise ConfigError(f"data.{field}={split!r} of {name!r} is empty; widen the slice")
@@ -181,8 +181,8 @@ def _open(name: str, data_dir: str):
 def _unknown(name: str, root: pathlib.Path) -> str:
   import tensorflow_datasets as tfds
 
-  known = ["digits", "folder", *tfds.list_builders(with_community_datasets=False)]
-  close = difflib.get_close_matches(name, known, n=3) or ["digits", "folder", "cifar10"]
+  names = ["digits", "folder", *tfds.list_builders(with_community_datasets=False)]
+  close = difflib.get_close_matches(name, names, n=3) or ["digits", "folder", "cifar10"]
   return (
     f"data.name={name!r} is neither 'digits' nor 'folder' nor a data set of the TFDS "
     f"catalogue, nor prepared in {str(root)!r}; try {' or '.join(map(repr, close))}"

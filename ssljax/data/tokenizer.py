@@ -98,8 +98,8 @@ class Texts(Codec):
 
   def decode(self, example):
     """-> "text" i32 [T] or [N,T]."""
-    said = example["caption"]
-    ids = self.tokenizer.encode(said if self.shape else [said])
+    caption = example["caption"]
+    ids = self.tokenizer.encode(caption if self.shape else [caption])
     return {"text": ids if self.shape else ids[0]}
 
 

@@ -149,8 +149,8 @@ def _read(
 
 def _class(file: str) -> str:
   """The folder at the top, as a class is called; "" where a file lies beside them."""
-  top, _, rest = file.partition(os.sep)
-  return printable(top) if rest else ""
+  top, _, below = file.partition(os.sep)
+  return printable(top) if below else ""
 
 
 def _classes(
@@ -255,8 +255,8 @@ def _header_error(kind: Kind, file: pathlib.Path) -> Exception | None:
 
 def _is_away(error: Exception | None) -> bool:
   """Whether it is the disk's, not the file's: no right to read, a failing server."""
-  said = isinstance(error, OSError) and error.errno  # Pillow's own have none
-  return bool(said) and error.errno != errno.ENOENT  # a link to nothing
+  error_number = isinstance(error, OSError) and error.errno  # Pillow's own have none
+  return bool(error_number) and error.errno != errno.ENOENT  # a link to nothing
 
 
 def _hold_out(source: Folder) -> Splits:

@@ -91,8 +91,8 @@ class Walk:
     """Of the files that are not read: how many of which ending."""
     counts = sorted((+self.others).items(), key=lambda pair: (-pair[1], pair[0]))
     words = [f"{n:,} {places.printable(kind)}" for kind, n in counts[:most]]
-    if rest := sum(n for _, n in counts[most:]):
-      words.append(f"{rest:,} of other endings")
+    if remaining := sum(n for _, n in counts[most:]):
+      words.append(f"{remaining:,} of other endings")
     return ", ".join(words)
 
   def warn(self, noun: str) -> None:

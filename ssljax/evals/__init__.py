@@ -51,13 +51,15 @@ def fit(
   A sentence for each that was lowered. ConfigError where there is nothing to ask.
   """
   parameters = fields.keywords(EVALUATORS[name])
-  asked = {k: p.default for k, p in parameters.items() if p.default is not p.empty}
-  asked |= numbers
+  all_numbers = {
+    k: p.default for k, p in parameters.items() if p.default is not p.empty
+  }
+  all_numbers |= numbers
   lowered, words = dict(numbers), []
-  for field, value, why in LIMITS.get(name, _none)(train_y, test_y, asked):
-    before = _plain(asked[field])
-    if value != before:
-      words.append(f"{name}.{field}={before!r}: {why}; it is {value!r} now.")
+  for field, value, why in LIMITS.get(name, _none)(train_y, test_y, all_numbers):
+    configured = _plain(all_numbers[field])
+    if value != configured:
+      words.append(f"{name}.{field}={configured!r}: {why}; it is {value!r} now.")
       lowered[field] = value
   return lowered, words
 

@@ -108,36 +108,38 @@ def evaluate(
       "copies out"
     )
   chosen = np.random.default_rng(seed).permutation(len(features.test_x))[:queries]
-  originals, found = unit(features.test_x), {}
+  originals, ranks_of_edit = unit(features.test_x), {}
   for name in edits or EDITS:
     edited = features.look(partial(_change, name=name), chosen)
-    found[name] = ranks(originals, unit(edited), chosen)
-  every = np.concatenate(list(found.values()))
+    ranks_of_edit[name] = ranks(originals, unit(edited), chosen)
+  every = np.concatenate(list(ranks_of_edit.values()))
   return {
     "copy_map": 100 * float(np.mean(1 / every)),
     "copy_recall_1": 100 * float(np.mean(every == 1)),
-    **{f"copy_{k}": 100 * float(np.mean(1 / rank)) for k, rank in found.items()},
+    **{
+      f"copy_{k}": 100 * float(np.mean(1 / rank)) for k, rank in ranks_of_edit.items()
+    },
   }
 
 
-def limits(train_y: np.ndarray, test_y: np.ndarray, asked: Mapping[str, Any]):
+def limits(train_y: np.ndarray, test_y: np.ndarray, numbers: Mapping[str, Any]):
   """No more queries than test pictures."""
   n = len(test_y)
-  yield "queries", min(asked["queries"], n), f"there are {n} test pictures"
+  yield "queries", min(numbers["queries"], n), f"there are {n} test pictures"
 
 
-def ranks(originals: np.ndarray, copies: np.ndarray, own: np.ndarray) -> np.ndarray:
+def ranks(originals: np.ndarray, copies: np.ndarray, target: np.ndarray) -> np.ndarray:
   """Unit vectors [M,D], [Q,D] -> i32 [Q], the rank at which a copy finds `own` [Q]."""
-  queries = jnp.asarray(copies), jnp.asarray(own, jnp.int32)
+  queries = jnp.asarray(copies), jnp.asarray(target, jnp.int32)
   return np.asarray(_ranks(jnp.asarray(originals), queries))
 
 
 @jax.jit
 def _ranks(originals, queries):
   def one(query):
-    copy, own = query
+    copy, target = query
     cosines = jnp.matmul(originals, copy, precision="highest")
-    return len(cosines) - jnp.sum(cosines < cosines[own])
+    return len(cosines) - jnp.sum(cosines < cosines[target])
 
   return ask(one, queries, len(originals))
 

@@ -36,12 +36,12 @@ def evaluate(
   return result
 
 
-def limits(train_y: np.ndarray, test_y: np.ndarray, asked: Mapping[str, Any]):
+def limits(train_y: np.ndarray, test_y: np.ndarray, numbers: Mapping[str, Any]):
   """No more labels of each class than the rarest has."""
   classes, counts = np.unique(train_y, return_counts=True)
   n, rarest = int(counts.min()), classes[counts.argmin()]
   why = f"class {rarest} has {n} training example{'s' * (n > 1)} with a label"
-  yield "labels_per_class", at_most(asked["labels_per_class"], n), why
+  yield "labels_per_class", at_most(numbers["labels_per_class"], n), why
 
 
 def draw(labels: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:

@@ -36,7 +36,7 @@ def evaluate(
   return result
 
 
-def limits(train_y: np.ndarray, test_y: np.ndarray, asked: Mapping[str, Any]):
+def limits(train_y: np.ndarray, test_y: np.ndarray, numbers: Mapping[str, Any]):
   """One example has no place among others."""
   if len(test_y) < 2:
     raise ConfigError(
@@ -69,8 +69,8 @@ def lidar(x: np.ndarray, delta: float = 1e-4, eps: float = 1e-7) -> float:
   x = x.astype(np.float64)
   mean = x.mean(1)
   between = np.cov(mean, rowvar=False, ddof=1)
-  rest = (x - mean[:, None]).reshape(-1, x.shape[-1])
-  within = rest.T @ rest / (x.shape[0] * (x.shape[1] - 1))
+  residuals = (x - mean[:, None]).reshape(-1, x.shape[-1])
+  within = residuals.T @ residuals / (x.shape[0] * (x.shape[1] - 1))
   values, vectors = np.linalg.eigh(within + delta * np.eye(x.shape[-1]))
   whiten = (vectors / np.sqrt(values)) @ vectors.T
   values = np.linalg.eigvalsh(whiten @ between @ whiten)

@@ -25,17 +25,17 @@ def evaluate(
 
   CIFAR papers take a temperature of 0.1.
   """
-  found = votes(features, k=k, temperature=temperature)
+  class_votes = votes(features, k=k, temperature=temperature)
   if isinstance(k, int):
-    return {"knn": accuracy(found, features.test_y)}
-  pairs = zip(k, found, strict=True)
+    return {"knn": accuracy(class_votes, features.test_y)}
+  pairs = zip(k, class_votes, strict=True)
   return {f"knn_{each}": accuracy(scores, features.test_y) for each, scores in pairs}
 
 
-def limits(train_y: np.ndarray, test_y: np.ndarray, asked: Mapping[str, Any]):
+def limits(train_y: np.ndarray, test_y: np.ndarray, numbers: Mapping[str, Any]):
   """No more neighbours than there are examples to be one."""
   n = len(train_y)
-  yield "k", at_most(asked["k"], n), f"there are {n} training examples"
+  yield "k", at_most(numbers["k"], n), f"there are {n} training examples"
 
 
 def votes(
@@ -78,7 +78,7 @@ def weighted_knn(
         f"k={each} must lie between 1 and the {len(train_x)} train examples; "
         f"try {max(1, len(train_x) // 10)}"
       )
-  found = _votes(
+  class_votes = _votes(
     jnp.asarray(unit(train_x), jnp.float32),
     jnp.asarray(train_y, jnp.int32),
     jnp.asarray(unit(test_x), jnp.float32),
@@ -86,7 +86,7 @@ def weighted_knn(
     ks=ks,
     num_classes=num_classes,
   )
-  return np.asarray(found[0] if isinstance(k, int) else found)
+  return np.asarray(class_votes[0] if isinstance(k, int) else class_votes)
 
 
 @partial(jax.jit, static_argnames=("ks", "num_classes"))

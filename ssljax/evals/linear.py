@@ -108,10 +108,10 @@ def choose_l2(x: np.ndarray, y: np.ndarray, num_classes: int) -> float:
   if len(x) < 2:
     return L2_GRID[0]
   order = np.random.default_rng(0).permutation(len(x))
-  held_out, rest = np.split(order, [max(1, int(HELD_OUT * len(x)))])
+  held_out, fitted = np.split(order, [max(1, int(HELD_OUT * len(x)))])
   weights, best = None, (-1.0, 0.0)
   for l2 in L2_GRID:
-    weights = fit(x[rest], y[rest], l2, num_classes, start=weights)
+    weights = fit(x[fitted], y[fitted], l2, num_classes, start=weights)
     correct = accuracy(logits(weights, x[held_out]), y[held_out])
     best = max(best, (correct, l2))
   return best[1]
@@ -138,14 +138,14 @@ def fit(
 
   # One BLAS thread: on short vectors, more would wait for each other and for XLA.
   with threadpool_limits(1, user_api="blas"):
-    found = scipy.optimize.minimize(
+    solution = scipy.optimize.minimize(
       loss_and_gradient,
       np.zeros(shape).ravel() if start is None else start.ravel(),
       jac=True,
       method="L-BFGS-B",
       options={"maxiter": MAX_ITERATIONS, "ftol": 0, "gtol": 1e-5},
     )
-  return found.x.reshape(shape)
+  return solution.x.reshape(shape)
 
 
 def logits(weights: np.ndarray, x: np.ndarray) -> np.ndarray:

@@ -44,25 +44,25 @@ def evaluate(
     jnp.asarray(features.test_y),
     itself=itself,
   )
-  known = np.isfinite(precision)
-  if not known.any():
+  has_match = np.isfinite(precision)
+  if not has_match.any():
     raise ConfigError("no test example has another of its class in the gallery")
-  result = {"map": 100 * float(np.mean(precision[known]))}
+  result = {"map": 100 * float(np.mean(precision[has_match]))}
   for k in ks:
-    result[f"recall_{k}"] = 100 * float(np.mean(first[known] < k))
+    result[f"recall_{k}"] = 100 * float(np.mean(first[has_match] < k))
   return result
 
 
-def limits(train_y: np.ndarray, test_y: np.ndarray, asked: Mapping[str, Any]):
+def limits(train_y: np.ndarray, test_y: np.ndarray, numbers: Mapping[str, Any]):
   """A gallery that has the queries' classes, and no more of it than there is."""
-  gallery = asked["gallery"]
+  gallery = numbers["gallery"]
   if gallery == "test" and np.unique(test_y, return_counts=True)[1].max() < 2:
     gallery = "train"
     yield "gallery", gallery, "no test example has another of its class there"
   if gallery == "train" and not np.isin(test_y, train_y).any():
     raise ConfigError("no test example has another of its class in the gallery")
   n = len(test_y) - 1 if gallery == "test" else len(train_y)
-  yield "ks", at_most(asked["ks"], n), f"there are {n} examples to be found"
+  yield "ks", at_most(numbers["ks"], n), f"there are {n} examples to be found"
 
 
 @partial(jax.jit, static_argnames="itself")
@@ -77,9 +77,9 @@ def _rank(gallery_x, gallery_y, query_x, query_y, *, itself):
       cosines = cosines.at[number].set(-jnp.inf)
       relevant = relevant.at[number].set(False)
     hits = relevant[jnp.argsort(-cosines, stable=True)]
-    found = jnp.cumsum(hits).astype(jnp.float32)
-    precision = found / jnp.arange(1, len(hits) + 1, dtype=jnp.float32)
-    return jnp.sum(precision, where=hits) / found[-1], jnp.argmax(hits)
+    num_hits = jnp.cumsum(hits).astype(jnp.float32)
+    precision = num_hits / jnp.arange(1, len(hits) + 1, dtype=jnp.float32)
+    return jnp.sum(precision, where=hits) / num_hits[-1], jnp.argmax(hits)
 
   queries = jnp.arange(len(query_y)), query_x, query_y
   return ask(one, queries, len(gallery_y))

@@ -43,7 +43,7 @@ def pictures(
 
 def neighbours(
   queries: np.ndarray,
-  found: np.ndarray,
+  nearest: np.ndarray,
   right: np.ndarray | None,
   path: str | os.PathLike,
 ) -> None:
@@ -53,11 +53,11 @@ def neighbours(
   None: there are no classes.
   """
   gap = 0.35
-  fig, ax = _tiles(found.shape[1] + 1 + gap, len(queries) + 0.3, "Nearest neighbours")
+  fig, ax = _tiles(nearest.shape[1] + 1 + gap, len(queries) + 0.3, "Nearest neighbours")
   for row, query in enumerate(queries):
     y = row + 0.3
     _put(ax, query, 0, y)
-    for column, image in enumerate(found[row]):
+    for column, image in enumerate(nearest[row]):
       x = column + 1 + gap
       _put(ax, image, x, y)
       if right is not None:
@@ -82,7 +82,7 @@ def attention(
   (DINO; Caron et al. 2021, figures 3 and 4).
   """
   heads = maps.shape[1]
-  kept = holding(maps, mass)
+  is_within = holding(maps, mass)
   fig, ax = _tiles(heads + 2.2, 2.25 * len(images), "Attention of the class token")
   for head in range(heads):
     ax.text(head + 2.7, 0.1, f"head {head + 1}", ha="center", va="center")
@@ -93,8 +93,8 @@ def attention(
       x = head + 2.2
       _put(ax, maps[n, head] / maps[n, head].max(), x, y, cmap="inferno")
       _put(ax, image, x, y + 1)
-      veil = np.full((*kept.shape[2:], 4), 0.45)
-      veil[..., 3] = np.where(kept[n, head], 0, 0.85)
+      veil = np.full((*is_within.shape[2:], 4), 0.45)
+      veil[..., 3] = np.where(is_within[n, head], 0, 0.85)
       _put(ax, veil, x, y + 1)
   fig.savefig(path)
 
@@ -104,11 +104,11 @@ def holding(maps: np.ndarray, mass: float) -> np.ndarray:
   flat = maps.reshape(*maps.shape[:-2], -1).astype(np.float64)
   order = np.argsort(-flat, axis=-1, kind="stable")
   falling = np.take_along_axis(flat, order, -1)
-  before = np.cumsum(falling, -1) - falling
-  kept = np.zeros(flat.shape, bool)
-  enough = before < mass * flat.sum(-1, keepdims=True)
-  np.put_along_axis(kept, order, enough, -1)
-  return kept.reshape(maps.shape)
+  mass_before = np.cumsum(falling, -1) - falling
+  is_within = np.zeros(flat.shape, bool)
+  enough = mass_before < mass * flat.sum(-1, keepdims=True)
+  np.put_along_axis(is_within, order, enough, -1)
+  return is_within.reshape(maps.shape)
 
 
 def patch_colours(
@@ -150,9 +150,9 @@ def filters(kernel: np.ndarray, path: str | os.PathLike, columns: int = 16) -> N
   title = f"The first layer's {len(kernel)} filters"
   rows = math.ceil(len(kernel) / columns)
   fig, ax = _tiles(columns, rows, title, inches=0.6)
-  for n, one in enumerate(stretched):
+  for n, image in enumerate(stretched):
     y, x = divmod(n, columns)
-    _put(ax, one, x, y)
+    _put(ax, image, x, y)
   fig.savefig(path)
 
 

@@ -48,17 +48,17 @@ def curves(rows: Metrics, path: str | os.PathLike) -> None:
 
   Long noisy series have their running mean in front.
   """
-  found = {
+  logged = {
     title: {name: label for name, label in metrics.items() if len(_series(rows, name))}
     for title, metrics in PANELS.items()
   }
-  fig, axes = _panels([title for title, metrics in found.items() if metrics])
+  fig, axes = _panels([title for title, metrics in logged.items() if metrics])
   for title, ax in axes.items():
-    for name, (words, factor) in found[title].items():
+    for name, (words, factor) in logged[title].items():
       x, y = (_series(rows, name) * (1, factor)).T
       label = f"{words}: {y[-1]:.1f} %" if title == ACCURACY else words
       _draw(ax, x, y, label)
-    if any(words for words, _ in found[title].values()):
+    if any(words for words, _ in logged[title].values()):
       ax.legend(loc="best")
   _save(fig, axes, path)
 
@@ -69,17 +69,17 @@ def overlay(runs: Mapping[str, Metrics], path: str | os.PathLike) -> None:
 
   A panel a metric that any of them has.
   """
-  found = {
+  logged = {
     f"{title}: {words}" if words else title: (name, factor)
     for title, metrics in PANELS.items()
     for name, (words, factor) in metrics.items()
     if name in OVERLAID and any(len(_series(rows, name)) for rows in runs.values())
   }
-  fig, axes = _panels(list(found), room=0.3)
+  fig, axes = _panels(list(logged), room=0.3)
   lines = {}
   for number, (run, rows) in enumerate(runs.items()):
     for title, ax in axes.items():
-      name, factor = found[title]
+      name, factor = logged[title]
       series = _series(rows, name) * (1, factor)
       if len(series):
         lines[run] = _draw(ax, *series.T, run, color=f"C{number}")

@@ -73,5 +73,5 @@ def best(rows: Rows, name: str) -> set[str]:
   if len(values) < 2 or name in UNRANKED:
     return set()
   top = (min if name.endswith("error") else max)(values.values())
-  shown = cell({name: top}, name)
-  return {title for title, x in values.items() if cell({name: x}, name) == shown}
+  best_text = cell({name: top}, name)
+  return {title for title, x in values.items() if cell({name: x}, name) == best_text}

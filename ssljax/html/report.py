@@ -66,11 +66,14 @@ def read(folder: str | pathlib.Path) -> Run:
   folder = as_path(folder)
   config, metrics = _config(folder / "config.json"), writer.read(folder)
   run = Run(folder, config, metrics, [], [], _json(folder / "about.json"))
-  found = [_at_the_end(run), *map(results.read, sorted(folder.glob("evals/*.json")))]
-  found = sorted(filter(None, found), key=results.place)
+  protocols = [
+    _at_the_end(run),
+    *map(results.read, sorted(folder.glob("evals/*.json"))),
+  ]
+  protocols = sorted(filter(None, protocols), key=results.place)
   return run._replace(
-    protocols=[one for one in found if one["results"]],
-    pictured=[one for one in found if one["evaluator"] == "pictures"],
+    protocols=[result for result in protocols if result["results"]],
+    pictured=[result for result in protocols if result["evaluator"] == "pictures"],
   )
 
 
@@ -81,8 +84,8 @@ def _config(path: pathlib.Path) -> dict[str, Any]:
     config = _json(path)
   except ValueError:
     config = {}
-  given = flat(config)
-  if lacking := [name for name in NEEDED if name not in given]:
+  stored_fields = flat(config)
+  if lacking := [name for name in NEEDED if name not in stored_fields]:
     raise ConfigError(
       f"{path.parent} holds no run of ssljax: {path} lacks {', '.join(lacking)}"
     )
@@ -92,7 +95,7 @@ def _config(path: pathlib.Path) -> dict[str, Any]:
 def _at_the_end(run: Run) -> dict[str, Any]:
   """results.json as a protocol's. A probe's own lies beside its folder."""
   c = run.config
-  found = {
+  result = {
     "evaluator": AT_THE_END,
     "seed": c["seed"],
     "numbers": {name: c["evals"].get(name) for name in c["evals"]["at_end"]},
@@ -100,12 +103,12 @@ def _at_the_end(run: Run) -> dict[str, Any]:
     "results": _json(run.folder / "results.json"),
     "identity": run.about.get("identity", {}),
   }
-  if not found["results"] and c.get("pretrained", {}).get("checkpoint"):
-    beside = results.read(run.folder.parent / f"{run.folder.name}.json")
-    if beside and c["pretrained"].get("step") in (0, beside["step"]):
-      found |= beside
-  found |= {"protocol": AT_THE_END, "step": run.last, "own_data": True}
-  return results.checked(found, run.folder / "results.json")
+  if not result["results"] and c.get("pretrained", {}).get("checkpoint"):
+    probe_result = results.read(run.folder.parent / f"{run.folder.name}.json")
+    if probe_result and c["pretrained"].get("step") in (0, probe_result["step"]):
+      result |= probe_result
+  result |= {"protocol": AT_THE_END, "step": run.last, "own_data": True}
+  return results.checked(result, run.folder / "results.json")
 
 
 def write(workdir: str | pathlib.Path) -> pathlib.Path:
@@ -138,38 +141,42 @@ def write(workdir: str | pathlib.Path) -> pathlib.Path:
 def history(run: Run) -> list[dict[str, Any]]:
   """Rows as of metrics.jsonl, with what was measured on its checkpoints later."""
   rows = list(run.metrics)
-  for found in run.protocols:
-    same = results.same_examples(found, run.config["data"])
-    if found["evaluator"] == "progress" and same:
+  for result in run.protocols:
+    same = results.same_examples(result, run.config["data"])
+    if result["evaluator"] == "progress" and same:
       rows += [
         {"step": int(row.removeprefix("step ")), **values}
-        for row, values in found["results"].items()
+        for row, values in result["results"].items()
       ]
   return sorted(rows, key=lambda row: row["step"])
 
 
 def sections(run: Run) -> list[Section]:
   """The page's body. Pictures of other data or of an earlier step stand apart."""
-  drawn, apart = _pngs(run.folder / "figures"), []
-  for found in run.pictured:
-    pngs = _pngs(run.folder / "evals" / found["file"])
-    if where := results.where(found, run.config["data"], run.last):
-      apart.append(Section(f"What it sees {where}", figures=_figures(pngs)))
+  drawn, foreign_sections = _pngs(run.folder / "figures"), []
+  for result in run.pictured:
+    pngs = _pngs(run.folder / "evals" / result["file"])
+    if where := results.where(result, run.config["data"], run.last):
+      foreign_sections.append(Section(f"What it sees {where}", figures=_figures(pngs)))
     else:
       drawn |= pngs
-  made = []
+  run_sections = []
   for title, captions in CAPTIONS.items():
-    known = {stem: drawn.pop(stem) for stem in captions if stem in drawn}
-    made.append(
-      Section(title, _tables(run) if title == JUDGED else (), _figures(known))
+    known_pngs = {stem: drawn.pop(stem) for stem in captions if stem in drawn}
+    run_sections.append(
+      Section(title, _tables(run) if title == JUDGED else (), _figures(known_pngs))
     )
-  made.append(Section("What else there is", figures=_figures(drawn)))
-  return [*made, *apart]
+  run_sections.append(Section("What else there is", figures=_figures(drawn)))
+  return [*run_sections, *foreign_sections]
 
 
 def _tables(run: Run) -> list[Table]:
-  own = run.config["data"], run.last
-  return [made for found in run.protocols for made in results.tables(found, *own)]
+  data_and_step = run.config["data"], run.last
+  return [
+    result_table
+    for result in run.protocols
+    for result_table in results.tables(result, *data_and_step)
+  ]
 
 
 def _pngs(folder: pathlib.Path) -> dict[str, pathlib.Path]:
@@ -178,17 +185,17 @@ def _pngs(folder: pathlib.Path) -> dict[str, pathlib.Path]:
 
 def _figures(pngs: dict[str, pathlib.Path]) -> list[Figure]:
   """In the order of the captions; others say their file's name."""
-  said = {stem: words for part in CAPTIONS.values() for stem, words in part.items()}
-  said |= {
-    stem: stem.replace("_", " ").capitalize() for stem in pngs if stem not in said
+  captions = {stem: words for part in CAPTIONS.values() for stem, words in part.items()}
+  captions |= {
+    stem: stem.replace("_", " ").capitalize() for stem in pngs if stem not in captions
   }
-  return [figure(pngs[stem], words) for stem, words in said.items() if stem in pngs]
+  return [figure(pngs[stem], words) for stem, words in captions.items() if stem in pngs]
 
 
 def facts(run: Run) -> dict[str, str]:
   """What was trained, in a word each."""
   c, about, steps = run.config, run.about, run.last
-  found = {
+  words = {
     "Method": c["method"]["name"],
     "Data": c["data"]["name"],
     "Encoder": c["encoder"]["name"],
@@ -200,7 +207,7 @@ def facts(run: Run) -> dict[str, str]:
     "Device": about.get("device", ""),
     "Date": about.get("date") or _date(run.folder / "config.json"),
   }
-  return {name: value for name, value in found.items() if value}
+  return {name: value for name, value in words.items() if value}
 
 
 def summary(run: Run) -> list[str]:
@@ -226,12 +233,12 @@ def summary(run: Run) -> list[str]:
     )
   headlines = _headlines(run)
   for name, rows in headlines.items():
-    who, ours = HEADLINES[name][1], figures.cell(rows[TRAINED], name)
-    sentence = f"{who} is right for {ours} % of the test examples"
+    who, trained_text = HEADLINES[name][1], figures.cell(rows[TRAINED], name)
+    sentence = f"{who} is right for {trained_text} % of the test examples"
     sentences.append(sentence + _beside(rows, name))
   if not headlines:
-    whole = "At its last step it" if run.protocols else "It"
-    sentences.append(f"{whole} has not been judged by labels yet.")
+    subject = "At its last step it" if run.protocols else "It"
+    sentences.append(f"{subject} has not been judged by labels yet.")
   return sentences
 
 

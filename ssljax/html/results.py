@@ -44,110 +44,116 @@ READING = {"in_memory", "workers"}  # of data: these change no number
 def read(path: pathlib.Path) -> dict[str, Any]:
   """A protocol's JSON and, as "file", its name; {} where it holds no result of ours."""
   try:
-    found = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    result = json.loads(path.read_text("utf-8")) if path.exists() else {}
   except ValueError:
-    found = None
-  if isinstance(found, dict) and "results" not in found:
+    result = None
+  if isinstance(result, dict) and "results" not in result:
     return {}
-  return checked(found, path) and {**found, "file": path.stem}
+  return checked(result, path) and {**result, "file": path.stem}
 
 
-def checked(found: Any, path: pathlib.Path) -> dict[str, Any]:
+def checked(result: Any, path: pathlib.Path) -> dict[str, Any]:
   """A result as it is; {}, and a warning, for what ssljax did not write to `path`."""
-  if _is_ours(found):
-    return found
+  if _is_ours(result):
+    return result
   logging.warning("%s is left out: it is no result that ssljax wrote", path)
   return {}
 
 
-def _is_ours(found: Any) -> bool:
+def _is_ours(result: Any) -> bool:
   kinds = {"protocol": str, "evaluator": str, "step": int, "seed": int}
   kinds |= {"numbers": dict, "data": dict, "results": dict}
   return (
-    isinstance(found, dict)
-    and all(isinstance(found.get(name), kind) for name, kind in kinds.items())
-    and "name" in found["data"]
-    and all(isinstance(row, dict) for row in found["results"].values())
+    isinstance(result, dict)
+    and all(isinstance(result.get(name), kind) for name, kind in kinds.items())
+    and "name" in result["data"]
+    and all(isinstance(row, dict) for row in result["results"].values())
     and all(
       isinstance(x, int | float)
-      for row in found["results"].values()
+      for row in result["results"].values()
       for x in row.values()
     )
   )
 
 
-def place(found: Mapping[str, Any]) -> int:
+def place(result: Mapping[str, Any]) -> int:
   """Where a result stands among others: as its protocol, or one that is like it."""
-  protocol, order = found["protocol"], list(TITLES)
-  near = protocol, protocol.partition("_")[0], found["evaluator"]
+  protocol, order = result["protocol"], list(TITLES)
+  near = protocol, protocol.partition("_")[0], result["evaluator"]
   return next((order.index(name) for name in near if name in order), len(order))
 
 
-def title(found: Mapping[str, Any]) -> str:
+def title(result: Mapping[str, Any]) -> str:
   """A protocol's name for people."""
-  name = found["protocol"].replace("_", " ")
-  return TITLES.get(found["protocol"], name[:1].upper() + name[1:])
+  name = result["protocol"].replace("_", " ")
+  return TITLES.get(result["protocol"], name[:1].upper() + name[1:])
 
 
-def settings(found: Mapping[str, Any]) -> dict[str, str]:
+def settings(result: Mapping[str, Any]) -> dict[str, str]:
   """{field: value}, all that a result depends on besides the encoder."""
-  data = {k: v for k, v in found["data"].items() if k not in READING}
-  numbers = flat({"data": data, **found.get("numbers", {})})
-  given = {k: _words(v) for k, v in numbers.items() if v not in (None, "", [], ())}
-  return {"evaluator": found["evaluator"], **given}
+  data = {k: v for k, v in result["data"].items() if k not in READING}
+  numbers = flat({"data": data, **result.get("numbers", {})})
+  set_numbers = {
+    k: _words(v) for k, v in numbers.items() if v not in (None, "", [], ())
+  }
+  return {"evaluator": result["evaluator"], **set_numbers}
 
 
-def same_examples(found: Mapping[str, Any], data: Mapping[str, Any]) -> bool:
+def same_examples(result: Mapping[str, Any], data: Mapping[str, Any]) -> bool:
   """Whether a result is on the examples of its run, whose config of data is `data`.
 
   Where the result itself knows ("own_data"), the folder is no matter: it may move.
   """
-  one, known = found["data"], found.get("own_data")
-  names = [name for name in EXAMPLES if name != "dir" or known is None]
-  alike = all((one.get(name) or "") == (data.get(name) or "") for name in names)
-  return alike and known is not False
+  result_data, own_data = result["data"], result.get("own_data")
+  names = [name for name in EXAMPLES if name != "dir" or own_data is None]
+  alike = all((result_data.get(name) or "") == (data.get(name) or "") for name in names)
+  return alike and own_data is not False
 
 
-def examples(found: Mapping[str, Any]) -> str:
+def examples(result: Mapping[str, Any]) -> str:
   """Which examples a result is on, as far as it says; "" where it does not."""
-  known = found.get("identity", {})
+  identities = result.get("identity", {})
   lasting = {
-    split: {word: value for word, value in one.items() if word != "times"}
-    for split, one in known.items()
+    split: {word: value for word, value in identity.items() if word != "times"}
+    for split, identity in identities.items()
   }
   return json.dumps(lasting, sort_keys=True) if lasting else ""
 
 
-def tables(found: Mapping[str, Any], data: Mapping[str, Any], last: int) -> list[Table]:
+def tables(
+  result: Mapping[str, Any], data: Mapping[str, Any], last: int
+) -> list[Table]:
   """What a protocol gave and, folded, what it chose among.
 
   The note says what is unlike the run's own `data` and its `last` step.
   """
-  notes = [where(found, data, last)]
-  if found.get("grid"):
-    notes.append(f"kept: {found['head']}")
+  notes = [where(result, data, last)]
+  if result.get("grid"):
+    notes.append(f"kept: {result['head']}")
   note = "; ".join(filter(None, notes))
-  run = {"step of the run": f"{found['step']:,}", "its seed": str(found["seed"])}
-  name = title(found)
-  made = [table(name, note, found["results"], settings=run | settings(found))]
-  if found.get("grid"):
-    grid = {head: {"accuracy": value} for head, value in found["grid"].items()}
+  run = {"step of the run": f"{result['step']:,}", "its seed": str(result["seed"])}
+  name = title(result)
+  result_tables = [
+    table(name, note, result["results"], settings=run | settings(result))
+  ]
+  if result.get("grid"):
+    grid = {head: {"accuracy": value} for head, value in result["grid"].items()}
     note = "on the part of the training split that was held out to choose one"
-    made.append(table(f"{name}: what was tried", note, grid, "folded"))
-  return made
+    result_tables.append(table(f"{name}: what was tried", note, grid, "folded"))
+  return result_tables
 
 
-def where(found: Mapping[str, Any], data: Mapping[str, Any], last: int) -> str:
+def where(result: Mapping[str, Any], data: Mapping[str, Any], last: int) -> str:
   """On what data and at what step, where these are not the run's own and last."""
   parts = []
-  if not same_examples(found, data):
-    parts.append(f"on {found['data']['name']}")
-    other = {k: found["data"].get(k) for k in EXAMPLES[1:]}
-    parts += [f"{k} = {v}" for k, v in other.items() if v and v != data.get(k)]
-    if len(parts) == 1 and found["data"]["name"] == data["name"]:
+  if not same_examples(result, data):
+    parts.append(f"on {result['data']['name']}")
+    result_data = {k: result["data"].get(k) for k in EXAMPLES[1:]}
+    parts += [f"{k} = {v}" for k, v in result_data.items() if v and v != data.get(k)]
+    if len(parts) == 1 and result["data"]["name"] == data["name"]:
       parts.append("changed since the run learned from it")
-  if found["step"] != last:
-    parts.append(f"at step {found['step']:,}")
+  if result["step"] != last:
+    parts.append(f"at step {result['step']:,}")
   return ", ".join(parts)
 
 
@@ -159,13 +165,13 @@ def headlines(
   Only those of the run's `last` step on all labels of its own `data` count, and no
   classifier of theirs: it may have been trained with the encoder.
   """
-  own = [found for found in protocols if not where(found, data, last)]
+  own_results = [result for result in protocols if not where(result, data, last)]
   best: dict[str, figures.Rows] = {}
   for name in HEADLINES:
-    for found in own:
-      counts = name != "accuracy" or found["protocol"] == AT_THE_END
-      if counts and name in found["results"].get(TRAINED, {}):
-        best.setdefault(name, found["results"])
+    for result in own_results:
+      counts = name != "accuracy" or result["protocol"] == AT_THE_END
+      if counts and name in result["results"].get(TRAINED, {}):
+        best.setdefault(name, result["results"])
   return best
 
 
@@ -177,16 +183,16 @@ def bars(
   With the other rows beside them; None where there is no table, or a single row.
   -> {"title", "lines": [(row, text, percent, whether it is one of `ours`)]}.
   """
-  shown = [
+  candidates = [
     (name, rows)
     for name in HEADLINES
     for rows in tables
     if sum(name in row for row in rows.values()) > 1
     and all(name in rows.get(row, {}) for row in ours)
   ]
-  if not shown:
+  if not candidates:
     return None
-  name, rows = shown[0]
+  name, rows = candidates[0]
   lines = [
     (row, figures.cell(values, name), values[name], row in ours)
     for row, values in sorted(rows.items(), key=lambda item: item[0] not in ours)

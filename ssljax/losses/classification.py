@@ -34,5 +34,5 @@ def distillation(
 
 
 def _mean_of_labelled(values: jax.Array, label: jax.Array) -> jax.Array:
-  known = (label >= 0).astype(jnp.float32)
-  return (values * known).sum() / jnp.maximum(known.sum(), 1.0)
+  is_labelled = (label >= 0).astype(jnp.float32)
+  return (values * is_labelled).sum() / jnp.maximum(is_labelled.sum(), 1.0)

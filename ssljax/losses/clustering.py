@@ -102,5 +102,5 @@ def _other_crops(logits: jax.Array, target: jax.Array, temperature: float) -> ja
     "bgk,bvk->bgv", target, logits, precision=jax.lax.Precision.HIGHEST
   )
   entropy = logsumexp(logits, axis=2)[:, None] - products
-  other = ~jnp.eye(*entropy.shape[1:], dtype=bool)
-  return entropy.mean(0).mean(where=other)
+  is_other_crop = ~jnp.eye(*entropy.shape[1:], dtype=bool)
+  return entropy.mean(0).mean(where=is_other_crop)

@@ -26,8 +26,8 @@ def margin(x: jax.Array, positive: jax.Array, margin: float) -> jax.Array:
   """
   square = _square_distances(x)
   distance = jnp.sqrt(jnp.maximum(square, 1e-12))  # with a finite gradient at 0
-  apart = jnp.square(relu(margin - distance))
-  return (_mean(square, positive) + _mean(apart, _negative(positive))) / 2
+  hinge = jnp.square(relu(margin - distance))
+  return (_mean(square, positive) + _mean(hinge, _negative(positive))) / 2
 
 
 def triplet(
@@ -127,8 +127,8 @@ def logistic(x: jax.Array, positive: jax.Array, temperature: float) -> jax.Array
   negative ones of -log sigmoid(-cosine / temperature).
   """
   logits = _products(unit(x)) / temperature
-  apart = _mean(softplus(logits), _negative(positive))
-  return _mean(softplus(-logits), positive) + apart
+  negative_loss = _mean(softplus(logits), _negative(positive))
+  return _mean(softplus(-logits), positive) + negative_loss
 
 
 def _negative(positive: jax.Array) -> jax.Array:
@@ -146,8 +146,8 @@ def _square_distances(x: jax.Array) -> jax.Array:
 def _one_of_many(scores: jax.Array, positive: jax.Array) -> jax.Array:
   """Mean over positive pairs of -log(e^s / (e^s + sum of e^negative)) of the row."""
   lowest = jnp.finfo(scores.dtype).min
-  rest = logsumexp(jnp.where(_negative(positive), scores, lowest), axis=1)
-  return _mean(softplus(rest[:, None] - scores), positive)
+  negatives = logsumexp(jnp.where(_negative(positive), scores, lowest), axis=1)
+  return _mean(softplus(negatives[:, None] - scores), positive)
 
 
 def _mean(x: jax.Array, where: jax.Array) -> jax.Array:

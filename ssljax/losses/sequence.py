@@ -39,15 +39,15 @@ def cpc(
   @jax.checkpoint
   def step(prediction, positive, number, pool, drawn):
     """[B,P,D], [B,P,D], [B,P], [B*N*...,D], [B,M,D] -> f32[]."""
-    own = (prediction * positive).sum(-1)
+    positive_score = (prediction * positive).sum(-1)
     if drawn is None:
       scores = jnp.einsum("bpd,md->bpm", prediction, pool, precision=PRECISION)
     else:
       scores = jnp.einsum("bpd,bmd->bpm", prediction, drawn, precision=PRECISION)
       itself = number[:, :, None] == negatives[:, None]
       scores = jnp.where(itself, -jnp.inf, scores)
-      scores = jnp.concatenate([own[:, :, None], scores], axis=2)
-    return (logsumexp(scores, axis=2) - own).mean()
+      scores = jnp.concatenate([positive_score[:, :, None], scores], axis=2)
+    return (logsumexp(scores, axis=2) - positive_score).mean()
 
   losses = []
   for k in range(1, steps + 1):

@@ -35,11 +35,11 @@ def sup_con(
   logits = jnp.einsum("iad,jd->iaj", z[:, :anchors], rows, precision=PRECISION)
   logits /= temperature
   itself = jnp.eye(batch * views, dtype=bool).reshape(batch, views, batch * views)
-  other = ~itself[:, :anchors]
-  positive = jnp.repeat(positive, views, axis=1)[:, None] & other
+  is_other = ~itself[:, :anchors]
+  positive = jnp.repeat(positive, views, axis=1)[:, None] & is_other
   count = positive.sum(-1).astype(jnp.float32)
   chosen = logits.sum(-1, where=positive) / jnp.maximum(count, 1.0)
-  losses = logsumexp(logits, axis=-1, where=other) - chosen
+  losses = logsumexp(logits, axis=-1, where=is_other) - chosen
   loss = jnp.where(count > 0, losses, 0.0).mean()
   return temperature / base_temperature * loss
 
@@ -58,10 +58,10 @@ def sup_con_queue(
   marked this is `contrastive.info_nce`, times temperature / base_temperature.
   """
   query, key = unit(query), unit(key)
-  own = (query * key).sum(1, keepdims=True) / temperature
-  rest = jnp.matmul(query, queue.T, precision=PRECISION) / temperature
+  key_score = (query * key).sum(1, keepdims=True) / temperature
+  queue_scores = jnp.matmul(query, queue.T, precision=PRECISION) / temperature
   # The own key's cross-entropy, and how much more that of the other positives is.
-  first = softplus(logsumexp(rest, axis=1, keepdims=True) - own)
+  first = softplus(logsumexp(queue_scores, axis=1, keepdims=True) - key_score)
   count = 1 + positive.sum(1).astype(jnp.float32)
-  more = (own - rest).sum(1, where=positive) / count
+  more = (key_score - queue_scores).sum(1, where=positive) / count
   return temperature / base_temperature * (first.mean() + more.mean())

@@ -121,13 +121,13 @@ def build(config: Mapping, encoder, plan: schedules.Plan, dtype) -> Method:
     if types[name] == schedules.Schedule:
       spec[name] = schedules.build(value, plan)
     elif types[name] == Method:
-      second = nets.build(value["encoder"], dtype)
-      known = schedules.Plan(**value["plan"])
-      spec[name] = build(value["method"], second, known, dtype)
+      second_encoder = nets.build(value["encoder"], dtype)
+      teacher_plan = schedules.Plan(**value["plan"])
+      spec[name] = build(value["method"], second_encoder, teacher_plan, dtype)
     elif types[name] == nets.Network:
-      own = dict(value)
-      second = nets.build(own.pop("encoder", {}), dtype)
-      spec[name] = _assemble(nets.Network, second, own, plan, dtype)
+      head_configs = dict(value)
+      second_encoder = nets.build(head_configs.pop("encoder", {}), dtype)
+      spec[name] = _assemble(nets.Network, second_encoder, head_configs, plan, dtype)
   for role in cls.needs_heads:
     if role not in heads:
       raise ConfigError(
@@ -172,5 +172,5 @@ def _heads(network: type) -> list[str]:
 
 def _known(cls: type, plan: schedules.Plan) -> dict[str, int]:
   """The fields of a class that are facts of the run."""
-  own = {f.name for f in dataclasses.fields(cls)}
-  return {k: v for k, v in plan._asdict().items() if k in own}
+  field_names = {f.name for f in dataclasses.fields(cls)}
+  return {k: v for k, v in plan._asdict().items() if k in field_names}

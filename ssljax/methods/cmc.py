@@ -55,8 +55,8 @@ class CMC(Method):
   def ways(self) -> list[tuple[int, int]]:
     """Pairs of a view and the view in whose bank it is told apart."""
     pairs = itertools.combinations(range(len(self.channels)), 2)
-    kept = [(i, j) for i, j in pairs if i == 0 or self.graph == "full"]
-    return [way for i, j in kept for way in ((i, j), (j, i))]
+    used_pairs = [(i, j) for i, j in pairs if i == 0 or self.graph == "full"]
+    return [way for i, j in used_pairs for way in ((i, j), (j, i))]
 
   def split(self, image):
     """Picture [B,H,W,C] -> its views [B,H,W,C_v]."""

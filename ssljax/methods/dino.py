@@ -34,11 +34,11 @@ class DINO(Method):
     params, stats, _ = super().init(rng, batch)
     logits = self.output_shapes(params, stats, batch)["logits"]
     centre = jnp.zeros((1, logits.shape[-1]))
-    slow = params
+    teacher_params = params
     if self.fresh_heads:
-      apart, _, _ = super().init(jax.random.fold_in(rng, 1), batch)
-      slow = {**apart, "encoder": params["encoder"]}
-    return params, stats, {**memory.slow(slow, stats), "centre": centre}
+      fresh_params, _, _ = super().init(jax.random.fold_in(rng, 1), batch)
+      teacher_params = {**fresh_params, "encoder": params["encoder"]}
+    return params, stats, {**memory.slow(teacher_params, stats), "centre": centre}
 
   def encode(self, params, state, batch, rng):
     """Student logits of all crops [B,2+L,K], teacher logits of the global ones."""

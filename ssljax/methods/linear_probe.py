@@ -72,16 +72,16 @@ class LinearProbe(Method):
   def readouts(self, base, x):
     """One view [B,...] -> {choice: features [B,D] f32}; ConfigError on unknown ones."""
     state = _state(base)
-    found = {POOLED: self.base.embed(state, x)}
+    choices = {POOLED: self.base.embed(state, x)}
     if "tokens" in (layers := self.base.layers(state, x)):
-      found |= readouts(layers["tokens"])
+      choices |= readouts(layers["tokens"])
     for name in self.choices:
-      if name not in found:
+      if name not in choices:
         raise ConfigError(
           f"method.choices has {name!r}, which this encoder does not give; it gives "
-          f"{', '.join(found)}"
+          f"{', '.join(choices)}"
         )
-    return {name: found[name] for name in self.choices or found}
+    return {name: choices[name] for name in self.choices or choices}
 
   def logits(self, params, features):
     """Readouts of one view -> {choice: logits [R,B,C] f32}."""

@@ -52,14 +52,14 @@ class MAE(Method):
 
     Those with the least noise are seen, as in the official code.
     """
-    seen = int(count * (1 - self.mask_ratio))
-    if not 0 < seen < count:
+    num_visible = int(count * (1 - self.mask_ratio))
+    if not 0 < num_visible < count:
       raise ConfigError(
-        f"method.mask_ratio={self.mask_ratio} leaves {seen} of {count} patches to be "
-        "seen; try 0.75, or smaller patches"
+        f"method.mask_ratio={self.mask_ratio} leaves {num_visible} of {count} patches "
+        "to be seen; try 0.75, or smaller patches"
       )
     order = jnp.argsort(noise(rng, index, count), axis=1)
-    return order[:, :seen], jnp.argsort(order, axis=1) >= seen
+    return order[:, :num_visible], jnp.argsort(order, axis=1) >= num_visible
 
   def show(self, state, batch, rng):
     """Each picture, what is seen of it, and that with what is painted: [B,H,W,C].
@@ -76,12 +76,12 @@ class MAE(Method):
       mean, deviation = masked.moments(patches)
       painted = painted * deviation + mean
     hidden = mask[..., None]
-    shown = {
+    lines = {
       "picture": patches,
       "masked": jnp.where(hidden, 0.0, patches),
       "reconstruction": jnp.where(hidden, painted, patches),
     }
-    return {k: masked.unpatchify(x, size, *image.shape[1:3]) for k, x in shown.items()}
+    return {k: masked.unpatchify(x, size, *image.shape[1:3]) for k, x in lines.items()}
 
 
 def noise(rng: jax.Array, index: jax.Array, count: int) -> jax.Array:

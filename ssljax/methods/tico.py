@@ -36,26 +36,28 @@ class TiCo(Method):
 
   def encode(self, params, state, batch, rng):
     """View 0 by the network and, without gradient, view 1 by the slow copy: [B,2,D]."""
-    own, other = ({"image": batch["image"][:, i]} for i in (0, 1))
-    slow, keys = state.target, core.draws(rng, batch)
-    online, stats = self.forward(params, state.batch_stats, own, keys)
-    target, target_stats = self.forward(slow["params"], slow["batch_stats"], other)
-    aim = jax.lax.stop_gradient(target["projection"])
+    online_view, target_view = ({"image": batch["image"][:, i]} for i in (0, 1))
+    slow_copy, keys = state.target, core.draws(rng, batch)
+    online, stats = self.forward(params, state.batch_stats, online_view, keys)
+    target, target_stats = self.forward(
+      slow_copy["params"], slow_copy["batch_stats"], target_view
+    )
+    target_projection = jax.lax.stop_gradient(target["projection"])
     rows = {
       "features": online["features"][:, None],
-      "projection": jnp.stack([online["projection"], aim], 1),
+      "projection": jnp.stack([online["projection"], target_projection], 1),
     }
     return Encoded(rows, stats, target_stats)
 
   def objective(self, params, rows, state, batch, rng):
     """Algorithm 1's loss over the two projections of each picture."""
-    z, other = rows["projection"][:, 0], rows["projection"][:, 1]
+    online, target = rows["projection"][:, 0], rows["projection"][:, 1]
     previous = state.target["covariance"]
-    moment = redundancy.second_moment(z)
+    moment = redundancy.second_moment(online)
     if not self.covariance_gradient:
       moment = jax.lax.stop_gradient(moment)
     covariance = memory.ema(moment, previous, self.covariance_momentum)
-    loss = redundancy.tico(z, other, covariance, self.rho)
+    loss = redundancy.tico(online, target, covariance, self.rho)
     return loss, Aux({"covariance": covariance}, {"tau": self.tau(state.step)})
 
   def after_update(self, params, state, carry):

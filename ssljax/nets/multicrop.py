@@ -36,5 +36,5 @@ class MultiCrop(nn.Module):
 
 def _split(keys: jax.Array, number: int, count: int) -> jax.Array:
   """Keys [B] -> [B,count] of the crops of resolution `number`."""
-  one = lambda key: jax.random.split(jax.random.fold_in(key, number), count)  # noqa: E731
-  return jax.vmap(one)(keys)
+  split_one = lambda key: jax.random.split(jax.random.fold_in(key, number), count)  # noqa: E731
+  return jax.vmap(split_one)(keys)

@@ -52,8 +52,8 @@ class Attention(nn.Module):
     q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
     scores = jnp.einsum("bqhd,bkhd->bhqk", q, k, preferred_element_type=jnp.float32)
     if self.causal:
-      seen = jnp.tril(jnp.ones((tokens, tokens), bool))
-      scores = jnp.where(seen[None, None], scores, -jnp.inf)
+      visible = jnp.tril(jnp.ones((tokens, tokens), bool))
+      scores = jnp.where(visible[None, None], scores, -jnp.inf)
     attention = jax.nn.softmax(scores * (dim // self.heads) ** -0.5)
     x = jnp.einsum("bhqk,bkhd->bqhd", attention.astype(self.dtype), v)
     x = x.reshape(batch, tokens, dim)
@@ -191,9 +191,9 @@ class ViT(Encoder):
     x = jnp.concatenate([first, patches], axis=1)
     norm = ChannelNorm(epsilon=1e-6, name="norm")
     for i in range(self.depth):
-      own = None
+      block_keys = None
       if keys is not None:
-        own = jax.vmap(jax.random.fold_in, (0, None))(keys, i)
+        block_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, i)
       x, attention = Block(
         self.heads,
         self.mlp_ratio,
@@ -202,7 +202,7 @@ class ViT(Encoder):
         self.drop_path * i / max(1, self.depth - 1),
         self.dtype,
         name=f"block{i}",
-      )(x, train, own)
+      )(x, train, block_keys)
       # All but the last are dead code unless somebody asks.
       tokens = x.astype(jnp.float32)
       if self.pool != "raw_mean":
@@ -268,11 +268,11 @@ def readouts(blocks: Sequence[dict[str, jax.Array]]) -> dict[str, jax.Array]:
   last four side by side, each alone or beside the mean of the last block's patches.
   """
   mean = blocks[-1]["patches"].mean(axis=1)
-  found = {}
+  features = {}
   for name, chosen in (("cls", blocks[-1:]), ("cls4", blocks[-4:])):
     x = jnp.concatenate([block["cls"] for block in chosen], axis=1)
-    found |= {name: x, f"{name}_mean": jnp.concatenate([x, mean], axis=1)}
-  return found
+    features |= {name: x, f"{name}_mean": jnp.concatenate([x, mean], axis=1)}
+  return features
 
 
 def _uniform(bound: float) -> Initializer:
