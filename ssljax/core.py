@@ -40,12 +40,12 @@ class Probe(Protocol):
   """A classifier that learns beside a method, of rows that carry no gradient."""
 
   def init(self, dim: int) -> Any:
-    """Size of a row -> its parameters, kept in `params` under PROBE."""
+    """Makes the parameters of rows of size `dim`; they stay in `params` under PROBE."""
 
   def loss(
     self, params: Any, rows: jax.Array, label: jax.Array
   ) -> tuple[jax.Array, Metrics]:
-    """Rows [B,D], label i32 [B] -> loss f32[], metrics."""
+    """Scores rows [B,D] against label i32 [B] -> loss f32[], metrics."""
 
 
 def init_state(
@@ -56,7 +56,7 @@ def init_state(
   batch: Batch,
   probe: Probe | None = None,
 ) -> TrainState:
-  """The state at step 0; `batch` gives the shapes, its pictures do not matter."""
+  """Builds the state at step 0; `batch` gives only the shapes."""
   rng_views, rng_net = jax.random.split(jax.random.key(seed))
   batch = views(rng_views, batch)
   params, batch_stats, target = method.init(rng_net, batch)
@@ -69,7 +69,7 @@ def init_state(
 
 
 def step_keys(seed: int, step: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """The keys of a step's views and of all else that it draws."""
+  """Derives a step's two keys from (seed, step): of its views, of all else it draws."""
   return tuple(jax.random.split(jax.random.fold_in(jax.random.key(seed), step)))
 
 
@@ -82,7 +82,7 @@ def gradients(
   probe: Probe | None = None,
   part: int = 0,
 ) -> tuple[tuple[jax.Array, Aux], Any]:
-  """(Objective f32[], Aux) of a step's examples, the parameters' gradients.
+  """Computes a step's objective f32[], its Aux, and the gradients of the parameters.
 
   Randomness is a function of (seed, step), then of each example's index. With `part`
   that many examples at once are encoded, and encoded again for the gradient.
@@ -126,7 +126,7 @@ def train_step(
   probe: Probe | None = None,
   part: int = 0,
 ) -> tuple[TrainState, Metrics]:
-  """One optimizer step from examples to new state.
+  """Takes one optimizer step on a host batch -> the new state, metrics f32[] by name.
 
   `batch` as it left the host: "image" [B,H,W,C] uint8, "label" [B], "index" [B].
   ValueError where the method's metrics take a name of the step's own.
@@ -151,7 +151,7 @@ def train_step(
 
 
 def without_probe(params: Any) -> Any:
-  """The parameters that the method knows."""
+  """Returns the parameters that the method itself knows, without the probe's."""
   if not isinstance(params, dict) or PROBE not in params:
     return params
   return {name: value for name, value in params.items() if name != PROBE}

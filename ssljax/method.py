@@ -37,18 +37,18 @@ class Method(Representation):
 
   @property
   def needs_labels(self) -> bool:
-    """Whether it learns from labels: data without any is refused."""
+    """Whether the method learns from labels: data without any is refused."""
     return False
 
   @property
   def undivided(self) -> str:
-    """Why a batch must be encoded as a whole, with the way out; "": it need not."""
+    """Says why a batch must be encoded as a whole, and the way out; "": it need not."""
     if type(self).loss_fn is not Method.loss_fn:
       return "it does not part the encoding of examples from their comparison"
     return ""
 
   def init(self, rng: jax.Array, batch: Batch) -> tuple[Any, Any, Any]:
-    """`batch` as after augment -> params, batch_stats, target (`{}`: no memory).
+    """Initialises from an augmented batch -> params, batch_stats, target (`{}`: none).
 
     A slow copy of the network stands in `target` under "params" and "batch_stats".
     """
@@ -58,7 +58,7 @@ class Method(Representation):
   def encode(
     self, params: Any, state: TrainState, batch: Batch, rng: jax.Array
   ) -> Encoded:
-    """Passes some examples through the networks -> their rows, by nothing but them.
+    """Passes examples through the networks -> their rows, each from its example alone.
 
     What is random is drawn by each example's index. `state.params` is None: only
     `params` carry gradients. Default: all views pass the network, `together` or not.
@@ -87,7 +87,7 @@ class Method(Representation):
   def loss_fn(
     self, params: Any, state: TrainState, batch: Batch, rng: jax.Array
   ) -> tuple[jax.Array, Aux]:
-    """The loss of a whole batch: `objective` after `encode` -> f32[], Aux."""
+    """Computes a whole batch's loss f32[] and Aux: `objective` after `encode`."""
     encoded = self.encode(params, state, batch, rng)
     return self.compare(params, encoded, state, batch, rng)
 
@@ -99,7 +99,7 @@ class Method(Representation):
     batch: Batch,
     rng: jax.Array,
   ) -> tuple[jax.Array, Aux]:
-    """`objective` of encoded examples -> loss f32[], the whole Aux."""
+    """Computes the loss f32[] of encoded examples, and Aux with all its fields."""
     facts = {name: batch[name] for name in KNOWN if name in batch}
     loss, aux = self.objective(params, encoded.rows, state, facts, rng)
     carry = {**aux.carry, "target_stats": encoded.target_stats}
@@ -110,7 +110,7 @@ class Method(Representation):
   def after_update(
     self, params: Any, state: TrainState, carry: dict[str, Any]
   ) -> tuple[Any, Any]:
-    """-> params, target; once a step, after the optimizer. Default: unchanged.
+    """Returns params and target after an optimizer step. Default: both unchanged.
 
     `params` are the new ones, `state` is the one before the step; `carry` is the
     objective's, with the "target_stats" that were encoded.
@@ -118,12 +118,12 @@ class Method(Representation):
     return params, state.target
 
   def init_net(self, rng: jax.Array, x: Inputs) -> tuple[Any, Any]:
-    """Inputs [B,...] -> params, batch_stats (`{}` where the network keeps none)."""
+    """Initialises the network on inputs [B,...] -> params, batch_stats (`{}`: none)."""
     variables = self.net.init({"params": rng}, x, train=False)
     return variables["params"], variables.get("batch_stats", {})
 
   def output_shapes(self, params: Any, batch_stats: Any, batch: Batch) -> Outputs:
-    """Shapes of the network's outputs for one view of `batch`, without computing."""
+    """Infers the network's output shapes for one view of `batch`, computing nothing."""
     variables = {"params": params, "batch_stats": batch_stats}
     x = self.see(batch[self.input][:, 0])
     return jax.eval_shape(lambda x: self.net.apply(variables, x, train=False), x)
@@ -136,7 +136,7 @@ class Method(Representation):
     keys: jax.Array | None = None,
     net: nn.Module | None = None,
   ) -> tuple[Outputs, Any]:
-    """The training pass: inputs [B,...] -> outputs [B,...], new batch_stats.
+    """Runs the network in training mode: inputs [B,...] -> outputs [B,...], new stats.
 
     A target network is the same pass on other weights. `keys` [B], one an example,
     feed drop path; without them the pass is deterministic. `net` replaces `self.net`
@@ -158,7 +158,7 @@ class Method(Representation):
     keys: jax.Array | None = None,
     together: bool = True,
   ) -> tuple[Outputs, Any]:
-    """The training pass of all views: inputs [B,V,...] -> outputs [B,V,...], stats.
+    """Runs `forward` on all views: inputs [B,V,...] -> outputs [B,V,...], batch_stats.
 
     `together` gives the views one BatchNorm; without, each passes alone and in turn, as
     its statistics do: papers part over it, and their codes say which. Views are merged
@@ -181,7 +181,7 @@ class Method(Representation):
 
 
 def keys(rng: jax.Array, index: jax.Array) -> jax.Array:
-  """A key for each example [B], by its index i32 [B] alone.
+  """Derives a key for each example [B] from `rng` and its index i32 [B] alone.
 
   What is drawn with it depends neither on the batch around an example nor on devices.
   """
@@ -189,5 +189,5 @@ def keys(rng: jax.Array, index: jax.Array) -> jax.Array:
 
 
 def draws(rng: jax.Array | None, batch: Batch) -> jax.Array | None:
-  """The keys by which networks draw for the examples of a batch; None: they do not."""
+  """Returns the keys [B] by which networks draw for examples; None: they do not."""
   return None if rng is None or "index" not in batch else keys(rng, batch["index"])

@@ -17,7 +17,7 @@ from ssljax.nets.norm import BatchNorm
 
 
 def encode(encoder: Callable[[Any], tuple], batch: Any, part: int) -> tuple:
-  """`encoder(batch)` -> rows and trees of statistics, `part` examples at a time.
+  """Encodes a batch, `part` examples at a time -> rows [B,...], trees of statistics.
 
   Rows [B,...] come in the batch's order; statistics are the means over the parts. A
   part is dealt hands of neighbours from all over the batch (see `hand`), so that each
@@ -31,7 +31,7 @@ def encode(encoder: Callable[[Any], tuple], batch: Any, part: int) -> tuple:
 
 
 def deal(tree: Any, parts: int, hand: int) -> Any:
-  """Leaves [B,...] -> [parts,B/parts,...], hand by hand in turn."""
+  """Splits leaves [B,...] into [parts,B/parts,...], dealt by hands of `hand` rows."""
 
   def one(x):
     x = x.reshape(-1, parts, hand, *x.shape[1:])
@@ -41,7 +41,7 @@ def deal(tree: Any, parts: int, hand: int) -> Any:
 
 
 def gather(tree: Any, hand: int) -> Any:
-  """Leaves [parts,B/parts,...] -> [B,...]: what `deal` parted."""
+  """Merges leaves [parts,B/parts,...] into [B,...], the inverse of `deal`."""
 
   def one(x):
     parts = x.shape[0]
@@ -52,7 +52,7 @@ def gather(tree: Any, hand: int) -> Any:
 
 
 def size_of_hands(encoder: Callable[[Any], tuple], batch: Any, part: int) -> int:
-  """How many neighbours must stay together for BatchNorm's groups to stay whole.
+  """Counts the neighbours that a part holds together to keep BatchNorm groups whole.
 
   ConfigError where groups are the whole batch, or do not fit into `part` examples.
   """
@@ -80,7 +80,7 @@ def _first(x: jax.Array, count: int) -> jax.ShapeDtypeStruct:
 
 
 class Group(NamedTuple):
-  """A BatchNorm as it was called: where it is, and the rows it normalises together."""
+  """A BatchNorm as it was called: its path, and the rows it normalises together."""
 
   path: str
   rows: int  # 0: all
@@ -89,7 +89,7 @@ class Group(NamedTuple):
 
   @property
   def field(self) -> str:
-    """The field of a config that says how large its groups are."""
+    """Names the config field that sets the size of this BatchNorm's groups."""
     place = self.path.split("/")[0]
     head = place != "encoder" and not place.startswith("view")
     return f"method.{place}.bn_group_size" if head else "encoder.bn_group_size"

@@ -24,13 +24,13 @@ class Parts(NamedTuple):
   microbatch: int = 0  # examples that pass the networks at once; 0: the whole batch
 
   def init(self, batch: core.Batch) -> TrainState:
-    """The state at step 0, shaped by one batch as the host gives it."""
+    """Builds the state at step 0, shaped by one batch as the host gives it."""
     return core.init_state(
       self.method, self.tx, self.views, self.seed, batch, self.probe
     )
 
   def step(self, state: TrainState, batch: core.Batch):
-    """`core.train_step` with these parts, and the learning rate among its metrics."""
+    """Runs `core.train_step` on a host batch, and logs the learning rate and decay."""
     rates = self.rates(state.step)
     state, metrics = core.train_step(
       self.method,
@@ -46,36 +46,36 @@ class Parts(NamedTuple):
     return state, {**metrics, **rates}
 
   def gradients(self, state: TrainState, batch: core.Batch):
-    """`core.gradients` of a step with these parts."""
+    """Runs `core.gradients` on a host batch: objective f32[], Aux, gradients."""
     method, views, seed = self.method, self.views, self.seed
     return core.gradients(
       method, views, seed, state, batch, self.probe, self.microbatch
     )
 
   def augmented(self, state: TrainState, batch: core.Batch) -> core.Batch:
-    """The views that the next step takes of these examples."""
+    """Draws the views [B,V,...] that the next step takes of a host batch."""
     return self.views(core.step_keys(self.seed, state.step)[0], batch)
 
   def seen(self, batch: core.Batch) -> jax.Array:
-    """Examples as the host gives them -> the view [B,...] by which they are judged."""
+    """Returns the view [B,...], nothing random, by which a host batch is judged."""
     return self.eval_views(jax.random.key(0), batch)[self.method.input][:, 0]
 
   def embed(self, state: TrainState, batch: core.Batch) -> jax.Array:
-    """Examples as the host gives them -> features [B,D] f32, nothing random."""
+    """Computes the features [B,D] f32 of a host batch, from its evaluation view."""
     return self.method.embed(state, self.seen(batch))
 
   def embed_view(
     self, state: TrainState, batch: core.Batch, rng: jax.Array
   ) -> jax.Array:
-    """Likewise of the first random view that the method learns from."""
+    """Computes the features [B,D] f32 of a host batch, from a random training view."""
     batch = self.views(rng, batch)
     return self.method.embed(state, batch[self.method.input][:, 0])
 
   def classify(self, state: TrainState, batch: core.Batch) -> jax.Array | None:
-    """Likewise -> scores of the classes [B,C], where the method classifies."""
+    """Scores the classes of a host batch -> [B,C]; None: the method has no classes."""
     return self.method.classify(state, self.seen(batch))
 
   def show(self, state: TrainState, batch: core.Batch) -> core.Metrics:
-    """What the method has to show of these examples: title -> pictures [B,H,W,C]."""
+    """Draws what the method shows of a host batch: title -> pictures [B,H,W,C]."""
     rng_views, rng = jax.random.split(jax.random.key(self.seed))
     return self.method.show(state, self.eval_views(rng_views, batch), rng)

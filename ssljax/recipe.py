@@ -64,7 +64,7 @@ class Pretrained:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Saving:
-  """The group `checkpoint`."""
+  """The group `checkpoint`: how often a run is saved, and how many are kept."""
 
   every_steps: Count
   keep: Count
@@ -82,7 +82,7 @@ class Evals:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Probing:
-  """The group `evals.probe`."""
+  """The group `evals.probe`: the classifier that learns beside the method."""
 
   learning_rate: NotNegative  # 0: no online probe
 
@@ -112,13 +112,13 @@ def check(config: ConfigDict) -> None:
 
 
 def declare(config: ConfigDict) -> list[Group]:
-  """Every group of a run's config with the fields that may stand there."""
+  """Lists every group of a run's config with the fields that may stand there."""
   encoder = nets.declare(fields.at(config, "encoder"))
   return [*declare_training(config), encoder, data.declare(fields.at(config, "data"))]
 
 
 def declare_training(config: ConfigDict) -> list[Group]:
-  """Every group but those of data and encoder, which a probe takes from a run."""
+  """Lists a run's groups but data and encoder, which a probe takes from a run."""
   run = Group("", "the config", fields.declared(Run))
   evaluated = Group("evals", "evals", fields.declared(Evals))
   numbers = "knn", "probe", "few_label"
@@ -145,7 +145,7 @@ def declare_training(config: ConfigDict) -> list[Group]:
 def make_plan(
   config: ConfigDict, num_examples: int, num_classes: int = 0
 ) -> schedules.Plan:
-  """How long the run is, in steps. `steps` wins over `epochs`.
+  """Computes how many steps a run takes; `steps` wins over `epochs`.
 
   `num_classes` is 0 for unlabelled data; then there is no online probe.
   """
@@ -167,7 +167,7 @@ def make_plan(
 
 
 def check_devices(config: ConfigDict, count: int) -> None:
-  """ConfigError unless the batch divides over `count` devices."""
+  """Raises ConfigError unless the batch divides over `count` devices."""
   for field in ("batch_size", "microbatch"):
     size = config.get(field, 0)
     if size % count:
@@ -178,7 +178,7 @@ def check_devices(config: ConfigDict, count: int) -> None:
 
 
 def open_data(config: ConfigDict, run: pathlib.Path | None = None) -> data.Splits:
-  """The sources that the group `data` names.
+  """Opens the data that the group `data` names -> the splits to train and judge on.
 
   `run` is the folder of a run that goes on or is judged, None that of a new one.
   """
@@ -186,7 +186,7 @@ def open_data(config: ConfigDict, run: pathlib.Path | None = None) -> data.Split
 
 
 def build(config: ConfigDict, plan: schedules.Plan) -> Parts:
-  """A checked config and the facts of its data -> the parts of the run."""
+  """Builds the parts of a run from a checked config and the facts of its data."""
   dtype = DTYPES[config.dtype]
   if jax.default_backend() == "cpu":  # has no bfloat16 products that sum in float32
     dtype = jnp.float32
@@ -234,7 +234,7 @@ def _check_views(config: ConfigDict, method: Method) -> None:
 
 
 def trace(parts: Parts, batch: core.Batch) -> TrainState:
-  """Shapes of the state; finds what does not fit together without compiling.
+  """Traces the state's shapes; finds what does not fit together without compiling.
 
   ConfigError where a number does not fit the data or another number; what is raised
   by a method's own mistake stays what it is.

@@ -26,26 +26,26 @@ class Representation:
   input: ClassVar[str] = "image"  # the entry of a batch, [B,V,...], that `net` sees
 
   def weights(self, state: TrainState) -> dict[str, Any]:
-    """The weights that are judged, {"params", "batch_stats"}. Default: the online ones.
+    """Returns {"params", "batch_stats"} to judge by. Default: the online network's.
 
     Of a self-distilled student they are mostly the teacher's.
     """
     return {"params": state.params, "batch_stats": state.batch_stats}
 
   def see(self, x: jax.Array) -> Inputs:
-    """One view [B,...] of `input` -> what `net` is given of it when it is judged."""
+    """Makes the inputs of `net` from one view [B,...] of the entry `input`."""
     return {self.input: x}
 
   def apply(self, state: TrainState, x: jax.Array) -> Outputs:
-    """One view [B,...] of `input` -> outputs of the network as it is judged."""
+    """Runs the judged network on one view [B,...] of `input` -> its outputs by name."""
     return self.net.apply(self.weights(state), self.see(x), train=False)
 
   def embed(self, state: TrainState, x: jax.Array) -> jax.Array:
-    """One view [B,...] of `input` -> features [B,D] f32, to judge."""
+    """Computes the features [B,D] f32 by which a view [B,...] of `input` is judged."""
     return self.apply(state, x)["features"].astype(jnp.float32)
 
   def layers(self, state: TrainState, x: jax.Array) -> dict[str, tuple]:
-    """One view [B,...] -> what the judged network shows of its inside, block by block.
+    """Returns the judged network's inner arrays for a view [B,...], block by block.
 
     A vision transformer gives "tokens" and "attention" (see `nets.vit.ViT`); {} where
     there is nothing to show.
@@ -60,15 +60,15 @@ class Representation:
     return {path[-1]: layers for path, layers in intermediates.items()}
 
   def classify(self, state: TrainState, x: jax.Array) -> jax.Array | None:
-    """One view [B,...] -> scores of classes [B,C] f32; None where there are none."""
+    """Scores the classes of one view [B,...] -> [B,C] f32; None: it has no classes."""
     return None
 
   def name_classes(self, state: TrainState, prompts: jax.Array) -> TrainState:
-    """Prompts i32 [C,P,T] -> the state that `classify`s by them. Default: unchanged."""
+    """Returns the state that `classify`s by prompts i32 [C,P,T]. Default: unchanged."""
     return state
 
   def show(self, state: TrainState, batch: Batch, rng: jax.Array) -> Metrics:
-    """Pictures that tell how it works: title -> [B,H,W,C], normalised as its views.
+    """Draws how the method works: title -> pictures [B,H,W,C], normalised as its views.
 
     `batch` has one view, nothing in it random. Default: none.
     """

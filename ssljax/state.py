@@ -27,7 +27,7 @@ def _empty() -> Any:
 
 
 class Encoded(NamedTuple):
-  """Some examples as the networks see them: rows to compare, running statistics."""
+  """Examples after the networks: rows [b,...] to compare, new running statistics."""
 
   rows: dict[str, jax.Array]  # [b,...], an example a row: all that is compared
   batch_stats: Any  # the online network's new running statistics
@@ -36,7 +36,7 @@ class Encoded(NamedTuple):
 
 @flax.struct.dataclass
 class Aux:
-  """What comes of a batch besides its loss; `objective` gives the first four."""
+  """What a batch gives besides its loss; `objective` fills the first four fields."""
 
   carry: dict[str, Any] = _empty()  # what this batch leaves for `after_update`
   metrics: Metrics = _empty()  # name -> f32[]

@@ -71,7 +71,7 @@ FILLED = ("net", *schedules.Plan._fields)  # fields that no config sets
 
 
 def declare(config: Mapping) -> list[Group]:
-  """The fields of the group `method` of a config, and of the networks in it."""
+  """Lists the fields of the group `method` of a config, and of its networks."""
   group = fields.chosen("method", config, KNOWN, skip=FILLED)
   cls = KNOWN[config["name"]]
   heads = _heads(_network(cls))
@@ -85,7 +85,7 @@ def declare(config: Mapping) -> list[Group]:
 
 
 def check(config: Mapping) -> None:
-  """ConfigError where the group `method` of a config cannot be."""
+  """Raises ConfigError where the group `method` of a config cannot be built."""
   for group in declare(config):
     fields.check(group, fields.at({"method": config}, group.path))
 
@@ -105,7 +105,7 @@ def _declare_heads(path: str, config: Mapping, heads: list[str]) -> list[Group]:
 
 
 def build(config: Mapping, encoder, plan: schedules.Plan, dtype) -> Method:
-  """A checked group `method` of a config, around an encoder -> the method.
+  """Builds the method that the checked group `method` of a config names, on an encoder.
 
   Heads become parts of its network, whose class is the type of the field `net`. A
   field typed `Schedule` becomes a function of the step, one typed `Network` a second
@@ -122,8 +122,8 @@ def build(config: Mapping, encoder, plan: schedules.Plan, dtype) -> Method:
       spec[name] = schedules.build(value, plan)
     elif types[name] == Method:
       second_encoder = nets.build(value["encoder"], dtype)
-      teacher_plan = schedules.Plan(**value["plan"])
-      spec[name] = build(value["method"], second_encoder, teacher_plan, dtype)
+      method_plan = schedules.Plan(**value["plan"])
+      spec[name] = build(value["method"], second_encoder, method_plan, dtype)
     elif types[name] == nets.Network:
       head_configs = dict(value)
       second_encoder = nets.build(head_configs.pop("encoder", {}), dtype)
@@ -146,7 +146,7 @@ def build(config: Mapping, encoder, plan: schedules.Plan, dtype) -> Method:
 
 
 def _assemble(network: type, encoder, heads: Mapping, plan: schedules.Plan, dtype):
-  """Encoder and the configs of its heads -> network."""
+  """Builds a network of an encoder and the heads that a config names."""
   fields.check_names(f"a {network.__name__}", heads, _heads(network))
   if "classifier" in heads and not plan.num_classes:
     raise ConfigError("method.classifier needs labels, and the data has none")
@@ -160,17 +160,17 @@ def _assemble(network: type, encoder, heads: Mapping, plan: schedules.Plan, dtyp
 
 
 def _network(cls: type[Method]) -> type:
-  """The type of the field `net`; where a method says nothing, encoder and heads."""
+  """Returns the type of a method's field `net`; default: encoder and heads."""
   network = typing.get_type_hints(cls)["net"]
   return nets.Network if network == typing.get_type_hints(Method)["net"] else network
 
 
 def _heads(network: type) -> list[str]:
-  """What a config may put on the encoder."""
+  """Lists the heads that a config may put on the encoder of such a network."""
   return [f.name for f in dataclasses.fields(network) if f.name in nets.HEADS]
 
 
 def _known(cls: type, plan: schedules.Plan) -> dict[str, int]:
-  """The fields of a class that are facts of the run."""
+  """Returns the fields of a method that are facts of the run, with their values."""
   field_names = {f.name for f in dataclasses.fields(cls)}
   return {k: v for k, v in plan._asdict().items() if k in field_names}

@@ -24,6 +24,6 @@ class BarlowTwins(Method):
   together: ClassVar[bool] = False
 
   def objective(self, params, rows, state, batch, rng):
-    """Eq. 1 over the projections of two views [B,2,D]."""
+    """Computes eq. 1 over the projections [B,2,D] of two views -> loss f32[], Aux."""
     loss = redundancy.barlow_twins(rows["projection"], self.off_diagonal)
     return loss / self.world_size, Aux(loss=loss)

@@ -25,13 +25,13 @@ class BYOL(Method):
   together: ClassVar[bool] = False
 
   def init(self, rng, batch):
-    """-> params, batch_stats, target {"params", "batch_stats"}."""
+    """Initialises params, batch_stats, target {"params", "batch_stats"} drawn apart."""
     online, target = jax.random.split(rng)
     x = self.see(batch["image"][:, 0])
     return *self.init_net(online, x), memory.slow(*self.init_net(target, x))
 
   def encode(self, params, state, batch, rng):
-    """Both networks' outputs of both views; "target" [B,2,D] carries no gradient."""
+    """Encodes both views by both networks; "target" [B,2,D] carries no gradient."""
     online, stats, _ = super().encode(params, state, batch, rng)
     target, target_stats = self.forward_views(
       state.target["params"],
@@ -43,13 +43,13 @@ class BYOL(Method):
     return Encoded(rows, stats, target_stats)
 
   def objective(self, params, rows, state, batch, rng):
-    """Eq. 2, symmetrised, over predictions and targets of two views [B,2,D]."""
+    """Computes eq. 2, symmetrised, over predictions and targets [B,2,D] of 2 views."""
     p, z = rows["prediction"], rows["target"]
     loss = predictive.regression(p[:, 0], z[:, 1])
     loss += predictive.regression(p[:, 1], z[:, 0])
     return loss, Aux(metrics={"tau": self.tau(state.step)})
 
   def after_update(self, params, state, carry):
-    """The target moves towards the new weights (eq. 1)."""
+    """Moves the target towards the new weights (eq. 1)."""
     tau, stats = self.tau(state.step), carry["target_stats"]
     return params, memory.follow(state.target, params, stats, tau)

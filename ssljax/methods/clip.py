@@ -37,13 +37,13 @@ class CLIP(Method):
   needs_heads: ClassVar[tuple[str, ...]] = ("projector", "text")
 
   def init(self, rng, batch):
-    """-> params with the loss's own scalars, batch_stats, {}."""
+    """Initialises params, with the loss's own scalars, batch_stats, empty target."""
     params, stats = self.init_net(rng, _pair(batch))
     learned = {k: jnp.float32(start) for k, start in STARTS[self.loss].items()}
     return {**params, **learned}, stats, {}
 
   def encode(self, params, state, batch, rng):
-    """Projections [B,2,D] of view 0 and of its caption."""
+    """Encodes view 0 and its caption -> projections [B,2,D]."""
     keys = core.draws(rng, batch)
     online, stats = self.forward(params, state.batch_stats, _pair(batch), keys)
     rows = {
@@ -53,7 +53,7 @@ class CLIP(Method):
     return Encoded(rows, stats)
 
   def objective(self, params, rows, state, batch, rng):
-    """The loss over the projections of pictures and captions [B,2,D]."""
+    """Computes the loss over the projections [B,2,D] of pictures and captions."""
     image, text = rows["projection"][:, 0], rows["projection"][:, 1]
     scale = jnp.exp(params["logit_scale"])
     similar = paired.cosines(image, text)
@@ -66,12 +66,12 @@ class CLIP(Method):
     return loss, Aux(metrics=metrics)
 
   def after_update(self, params, state, carry):
-    """The scale is projected back into its bounds."""
+    """Projects the scale back into its bounds."""
     scale = jnp.clip(params["logit_scale"], 0.0, MOST)
     return {**params, "logit_scale": scale}, state.target
 
   def name_classes(self, state, prompts):
-    """Zero-shot, section 3.1: prompts i32 [C,P,T] -> the state that can classify.
+    """Returns the state that classifies by prompts i32 [C,P,T]: zero-shot, section 3.1.
 
     P ways to say each of C classes; a class is the mean of their unit vectors,
     normalised again, and kept as "classes" [C,D] in `target`.
@@ -84,11 +84,11 @@ class CLIP(Method):
     return state.replace(target={"classes": classes})
 
   def read(self, state, text):
-    """Texts i32 [P,T] -> their projections [P,D]."""
+    """Encodes texts i32 [P,T] -> their projections [P,D]."""
     return self.net.apply(self.weights(state), {"text": text}, train=False)["text"]
 
   def classify(self, state, image):
-    """Pictures [B,H,W,C] -> logits [B,C] f32; None until the classes have names."""
+    """Scores pictures [B,H,W,C] -> logits [B,C] f32; None until classes have names."""
     if "classes" not in state.target:
       return None
     image = self.apply(state, image)["projection"]

@@ -53,13 +53,13 @@ class CMC(Method):
 
   @property
   def ways(self) -> list[tuple[int, int]]:
-    """Pairs of a view and the view in whose bank it is told apart."""
+    """Lists the pairs of a view and another view, in whose bank it is told apart."""
     pairs = itertools.combinations(range(len(self.channels)), 2)
     used_pairs = [(i, j) for i, j in pairs if i == 0 or self.graph == "full"]
     return [way for i, j in used_pairs for way in ((i, j), (j, i))]
 
   def split(self, image):
-    """Picture [B,H,W,C] -> its views [B,H,W,C_v]."""
+    """Splits pictures [B,H,W,C] by channels into the networks' views [B,H,W,C_v]."""
     if sum(self.channels) != image.shape[-1]:
       raise ConfigError(
         f"method.channels={self.channels} are {sum(self.channels)} in all and the "
@@ -68,7 +68,7 @@ class CMC(Method):
     return jnp.split(image, np.cumsum(self.channels)[:-1], axis=-1)
 
   def init(self, rng, batch):
-    """-> params, batch_stats, target "memory" [N,V,D] and, under NCE, "z" [ways].
+    """Initialises params, batch_stats, target "memory" [N,V,D], and "z" [ways] if NCE.
 
     Every device holds all banks: of a split one, whose rows are sampled by the thousand
     for each example, all of these would travel.
@@ -86,14 +86,14 @@ class CMC(Method):
     return params, stats, target
 
   def encode(self, params, state, batch, rng):
-    """Features and unit embeddings of each network's channels: [B,V,...]."""
+    """Encodes each network's channels -> features and unit embeddings [B,V,...]."""
     x = self.see(batch["image"][:, 0])
     online, stats = self.forward(params, state.batch_stats, x)
     unit = contrastive.unit(online["projection"])
     return Encoded({"features": online["features"], "projection": unit}, stats)
 
   def objective(self, params, rows, state, batch, rng):
-    """The sum over `ways` of the embeddings [B,V,D], by batch["index"] [B]."""
+    """Sums the loss over `ways` of embeddings [B,V,D], by batch["index"] [B]."""
     z = rows["projection"]
     drawn = self.draw_rows(state.target["memory"], batch["index"], rng)
     carry, metrics = {"index": batch["index"], "embedding": z}, {}
@@ -118,7 +118,7 @@ class CMC(Method):
     return loss, Aux(jax.lax.stop_gradient(carry), metrics)
 
   def draw_rows(self, banks, index, rng):
-    """Each example's own row of banks [N,V,D], then its `negatives`: [B,1+K,V,D]."""
+    """Gathers each example's row of banks [N,V,D], then negatives: [B,1+K,V,D]."""
     keys = core.keys(rng, index)
     draw = functools.partial(
       jax.random.randint, shape=(self.negatives,), minval=0, maxval=self.num_examples
@@ -126,7 +126,7 @@ class CMC(Method):
     return banks[jnp.concatenate([index[:, None], jax.vmap(draw)(keys)], 1)]
 
   def after_update(self, params, state, carry):
-    """The batch's rows of every bank move towards its view's embeddings."""
+    """Moves the batch's rows of every bank towards their views' embeddings."""
     banks = memory.bank_write(
       state.target["memory"], carry["index"], carry["embedding"], self.bank_momentum
     )
@@ -136,9 +136,9 @@ class CMC(Method):
     return params, target
 
   def see(self, image):
-    """Pictures [B,H,W,C] -> each network's channels, {"view0": [B,H,W,C_0], ...}."""
+    """Splits pictures [B,H,W,C] by network: {"view0": [B,H,W,C_0], ...}."""
     return {f"view{i}": x for i, x in enumerate(self.split(image))}
 
   def embed(self, state, image):
-    """The features of the views, side by side: [B,V D'] f32."""
+    """Computes the features of all views, side by side: [B,V D'] f32."""
     return super().embed(state, image).reshape(len(image), -1)

@@ -17,7 +17,7 @@ from ssljax.ranges import Count, Number
 
 @dataclasses.dataclass(frozen=True)
 class CPC(Method):
-  """Section 2. One class for each kind of input below.
+  """Section 2: what all CPC methods share. One class below for each kind of input.
 
   The loss is the mean over the steps ahead. Negatives are all other latents of the
   batch, or with `negatives` that many, drawn for each example from all latents of the
@@ -31,7 +31,7 @@ class CPC(Method):
   features: ClassVar[str] = "latents"  # the output whose mean is judged
 
   def encode(self, params, state, batch, rng):
-    """Latents, their predictions and features of one view of each example."""
+    """Encodes one view of each example -> latents, their predictions, features."""
     rng_cut, _ = jax.random.split(rng)
     x = self.cut(batch[self.input][:, 0], core.keys(rng_cut, batch["index"]))
     outputs, stats = self.forward(params, state.batch_stats, {self.input: x})
@@ -45,7 +45,7 @@ class CPC(Method):
     return Encoded(rows, stats)
 
   def objective(self, params, rows, state, batch, rng):
-    """InfoNCE (eq. 4) of every step ahead, over all latents of the batch."""
+    """Computes InfoNCE (eq. 4) of every step ahead, over all latents of the batch."""
     _, rng_negatives = jax.random.split(rng)
     latents, negatives = rows["latents"], None
     if self.negatives:
@@ -56,20 +56,20 @@ class CPC(Method):
     return losses.mean(), Aux(metrics=metrics)
 
   def cut(self, x, keys=None):
-    """Input [B,...] -> the pieces that the network sees; `keys` [B] draw them."""
+    """Cuts an input [B,...] into the pieces that the network sees, by `keys` [B]."""
     return x
 
   def pool(self, outputs):
-    """-> features [B,D]: the mean over positions."""
+    """Averages the outputs over positions -> features [B,D]."""
     x = outputs[self.features]
     return x.mean(tuple(range(1, x.ndim - 1)))
 
   def see(self, x):
-    """Input [B,...] -> the pieces that the encoder sees, none of them drawn."""
+    """Cuts an input [B,...] into the pieces that the encoder sees, none drawn."""
     return {self.input: self.cut(x)}
 
   def embed(self, state, x):
-    """Input [B,...] -> features [B,D] f32: the mean over positions."""
+    """Computes the features [B,D] f32 of an input [B,...]: the mean over positions."""
     return self.pool(self.apply(state, x))
 
 
@@ -95,7 +95,7 @@ class ImageCPC(CPC):
       )
 
   def cut(self, x, keys=None):
-    """Pictures [B,H,W,C] -> patches [B,R,S,size,size,C]."""
+    """Cuts pictures [B,H,W,C] into overlapping patches [B,R,S,size,size,C]."""
     grid = patches(x, self.patch_size, self.patch_stride)
     if keys is None:
       return grid
@@ -106,7 +106,7 @@ class ImageCPC(CPC):
 
 @dataclasses.dataclass(frozen=True)
 class AudioCPC(CPC):
-  """Section 3.1: raw sound. What is judged is the mean of the context."""
+  """Section 3.1: raw sound. The mean of the context is judged."""
 
   input: ClassVar[str] = "audio"
   features: ClassVar[str] = "context"
@@ -114,13 +114,13 @@ class AudioCPC(CPC):
 
 @dataclasses.dataclass(frozen=True)
 class TextCPC(CPC):
-  """Section 3.3: sentences that follow one another. Judged is what each encodes to."""
+  """Section 3.3: sentences that follow one another. Each one's encoding is judged."""
 
   input: ClassVar[str] = "text"
 
 
 def patches(image: jax.Array, size: int, stride: int) -> jax.Array:
-  """Image [B,H,W,C] -> patches [B,R,S,size,size,C]; what does not fit is left out."""
+  """Cuts images [B,H,W,C] into patches [B,R,S,size,size,C]; a remainder is left out."""
   if size > min(image.shape[1:3]):
     raise ConfigError(
       f"patch_size={size} is larger than the picture of {image.shape[1]} x "
@@ -134,7 +134,7 @@ def patches(image: jax.Array, size: int, stride: int) -> jax.Array:
 
 
 def subcrop(patch: jax.Array, corner: jax.Array, size: int) -> jax.Array:
-  """A square of each patch [...,h,w,C] at `corner` i32 [...,2], amid zeros."""
+  """Cuts a square of each patch [...,h,w,C] at `corner` i32 [...,2], amid zeros."""
   h, w, c = patch.shape[-3:]
 
   def one(patch, corner):
@@ -147,7 +147,7 @@ def subcrop(patch: jax.Array, corner: jax.Array, size: int) -> jax.Array:
 
 
 def draw(rng: jax.Array, index: jax.Array, positions: int, count: int) -> jax.Array:
-  """For each example `count` of the batch's B * positions latents: i32 [B,count].
+  """Draws `count` of the batch's B * positions latents for each example: i32 [B,count].
 
   What an example draws is a position of the example of some rank by index: the same
   latents in whatever order the batch comes, and on whatever devices.

@@ -15,5 +15,5 @@ class DCL(Method):
   sigma: NotNegative = 0.0
 
   def objective(self, params, rows, state, batch, rng):
-    """Eq. 6 over the projections of two views [B,2,D]."""
+    """Computes eq. 6 over the projections [B,2,D] of two views -> loss f32[], Aux."""
     return contrastive.dcl(rows["projection"], self.temperature, self.sigma), Aux()

@@ -30,7 +30,7 @@ class DINO(Method):
   needs_heads: ClassVar[tuple[str, ...]] = ("projector", "prototypes")
 
   def init(self, rng, batch):
-    """-> params, batch_stats, target with "centre" [1,K] of zeros."""
+    """Initialises params, batch_stats, and target with "centre" [1,K] of zeros."""
     params, stats, _ = super().init(rng, batch)
     logits = self.output_shapes(params, stats, batch)["logits"]
     centre = jnp.zeros((1, logits.shape[-1]))
@@ -41,7 +41,7 @@ class DINO(Method):
     return params, stats, {**memory.slow(teacher_params, stats), "centre": centre}
 
   def encode(self, params, state, batch, rng):
-    """Student logits of all crops [B,2+L,K], teacher logits of the global ones."""
+    """Encodes all crops by the student [B,2+L,K], global by the teacher [B,2,K]."""
     rng_global, rng_local = jax.random.split(rng)
     crops, slow = {"image": batch["image"]}, state.target
     student, stats = self.forward_views(
@@ -61,7 +61,7 @@ class DINO(Method):
     return Encoded(rows, stats, target_stats)
 
   def objective(self, params, rows, state, batch, rng):
-    """Eq. 3 over the logits of student [B,2+L,K] and teacher [B,2,K]."""
+    """Computes eq. 3 over the logits of student [B,2+L,K] and teacher [B,2,K]."""
     teacher_logits, centre = rows["teacher_logits"], state.target["centre"]
     temperature = self.teacher_temperature(state.step)
     loss = clustering.dino(
@@ -80,7 +80,7 @@ class DINO(Method):
     return loss, Aux({"batch_mean": teacher_logits.mean((0, 1))[None]}, metrics)
 
   def after_update(self, params, state, carry):
-    """Teacher and centre (eq. 4) follow; both by moving averages."""
+    """Moves the teacher and the centre (eq. 4), both by moving averages."""
     tau, stats = self.tau(state.step), carry["target_stats"]
     target = memory.follow(state.target, params, stats, tau)
     centre = memory.move_centre(
@@ -89,5 +89,5 @@ class DINO(Method):
     return params, {**target, "centre": centre}
 
   def weights(self, state):
-    """The teacher's, which the paper evaluates."""
+    """Returns the teacher's {"params", "batch_stats"}, which the paper evaluates."""
     return {k: state.target[k] for k in ("params", "batch_stats")}

@@ -25,7 +25,7 @@ class Distill(Supervised):
   temperature: Positive
 
   def init(self, rng, batch):
-    """-> params, batch_stats, target {"teacher": {"params", "batch_stats"}}."""
+    """Initialises params, batch_stats, target "teacher": {"params", "batch_stats"}."""
     rng_student, rng_teacher = jax.random.split(rng)
     params, stats, _ = super().init(rng_student, batch)
     x = self.see(batch["image"][:, 0])
@@ -33,7 +33,7 @@ class Distill(Supervised):
     return params, stats, {"teacher": {"batch_stats": {}, **teacher}}
 
   def encode(self, params, state, batch, rng):
-    """The student's outputs of view 0, and the teacher's logits of it."""
+    """Encodes view 0 by the student, and by the teacher, which carries no gradient."""
     encoded, x = (
       super().encode(params, state, batch, rng),
       self.see(batch["image"][:, 0]),
@@ -43,7 +43,7 @@ class Distill(Supervised):
     return encoded._replace(rows={**encoded.rows, "teacher_logits": teacher_logits})
 
   def objective(self, params, rows, state, batch, rng):
-    """Eq. 2 over the logits of both [B,C]; how often they agree is logged."""
+    """Computes eq. 2 over the logits [B,C] of both; logs how often they agree."""
     logits, teacher_logits = rows["logits"], rows["teacher_logits"]
     loss = classification.distillation(logits, teacher_logits, self.temperature)
     agreement = classification.accuracy(logits, teacher_logits.argmax(1))

@@ -31,7 +31,7 @@ class InstDisc(Method):
   by_row: ClassVar[tuple[str, ...]] = ("bank",)
 
   def init(self, rng, batch):
-    """-> params, batch_stats, target with "bank" [N,D] and, under NCE, "z" f32[]."""
+    """Initialises params, batch_stats, target "bank" [N,D], and "z" f32[] if NCE."""
     rng_net, rng_bank = jax.random.split(rng)
     params, stats, _ = super().init(rng_net, batch)
     row = self.output_shapes(params, stats, batch)["projection"]
@@ -41,7 +41,7 @@ class InstDisc(Method):
     return params, stats, target
 
   def encode(self, params, state, batch, rng):
-    """Features [B,1,D'] and unit embeddings [B,1,D] of view 0."""
+    """Encodes view 0 -> features [B,1,D'] and unit embeddings [B,1,D]."""
     x = {"image": batch["image"][:, 0]}
     online, stats = self.forward(params, state.batch_stats, x)
     embedding = contrastive.unit(online["projection"])[:, None]
@@ -49,7 +49,7 @@ class InstDisc(Method):
     return Encoded(rows, stats)
 
   def objective(self, params, rows, state, batch, rng):
-    """Eq. 2 or eq. 7 over the embeddings, by batch["index"] [B]."""
+    """Computes eq. 2 or eq. 7 over the embeddings, by batch["index"] [B]."""
     embedding = rows["projection"][:, 0]
     bank, index = state.target["bank"], batch["index"]
     carry, metrics = {"index": index, "embedding": embedding}, {}
@@ -72,7 +72,7 @@ class InstDisc(Method):
     return loss, Aux(jax.lax.stop_gradient(carry), metrics, outputs)
 
   def after_update(self, params, state, carry):
-    """The batch's rows of the bank move towards its embeddings."""
+    """Moves the batch's rows of the bank towards its embeddings."""
     target = {
       "bank": memory.bank_write(
         state.target["bank"], carry["index"], carry["embedding"], self.bank_momentum

@@ -9,7 +9,7 @@ from ssljax.ranges import Positive
 
 @dataclasses.dataclass(frozen=True)
 class InvaSpread(Method):
-  """Section 3: the batch in place of InstDisc's bank, so that no row is out of date.
+  """Section 3: the batch itself is the memory, so that no row is out of date.
 
   Both views pass the network as one batch, as in the official code.
   """
@@ -17,5 +17,5 @@ class InvaSpread(Method):
   temperature: Positive
 
   def objective(self, params, rows, state, batch, rng):
-    """The official criterion over the projections of two views [B,2,D]."""
+    """Computes the official criterion over the projections [B,2,D] of two views."""
     return contrastive.invariant_spread(rows["projection"], self.temperature), Aux()

@@ -30,7 +30,7 @@ class LeJEPA(Method):
   num_views: ClassVar[int] = 0
 
   def encode(self, params, state, batch, rng):
-    """Features of the global views [B,V,F], projections of all views [B,V+L,D]."""
+    """Encodes all views -> projections [B,V+L,D], features [B,V,F] of global ones."""
     views = {name: batch[name] for name in ("image", "local") if name in batch}
     net = self.net.clone(encoder=MultiCrop(self.net.encoder))
     keys = core.draws(jax.random.fold_in(rng, 0), batch)
@@ -40,7 +40,7 @@ class LeJEPA(Method):
     return Encoded({**rows, "features": rows["features"][:, :v]}, stats)
 
   def objective(self, params, rows, state, batch, rng):
-    """Agreement and SIGReg over the projections of all views [B,V+L,D]."""
+    """Computes agreement and SIGReg over the projections [B,V+L,D] of all views."""
     z, count = rows["projection"], rows["features"].shape[1]
     directions = self.directions(jax.random.fold_in(rng, 1), z.shape[-1])
     distance = sigreg.invariance(z, count)
@@ -49,5 +49,5 @@ class LeJEPA(Method):
     return loss, Aux(metrics={"invariance": distance, "sigreg": gaussian})
 
   def directions(self, rng, dim):
-    """Unit vectors [M,D], uniform on the sphere: the same for the whole batch."""
+    """Draws unit vectors [M,D], uniform on the sphere: the same for the whole batch."""
     return contrastive.unit(jax.random.normal(rng, (self.slices, dim)))

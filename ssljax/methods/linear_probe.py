@@ -17,7 +17,7 @@ POOLED = "pooled"  # the features that the method itself is judged by
 
 @dataclasses.dataclass(frozen=True)
 class LinearProbe(Method):
-  """A whole grid of classifiers, one for each readout and rate, in one pass.
+  """A grid of linear classifiers, one for each readout and rate, trained in one pass.
 
   The encoder is seen once, without gradient and with its running statistics; each
   head is trained as if it were alone. `rates` multiply the learning rate: a head's
@@ -39,16 +39,16 @@ class LinearProbe(Method):
 
   @property
   def input(self):
-    """The base's."""
+    """The entry of a batch, [B,V,...], that the base method sees."""
     return self.base.input
 
   @property
   def by_row(self):
-    """The base's."""
+    """The entries of the base's `target` that are split over the devices."""
     return self.base.by_row
 
   def init(self, rng, batch):
-    """-> params {choice: {"kernel" [R,D,C], "bias" [R,C]}}, {}, target {"base"}.
+    """Initialises params {choice: {"kernel" [R,D,C], "bias" [R,C]}}, target {"base"}.
 
     The base is new here: whoever starts a probe puts the run's own weights there.
     """
@@ -70,7 +70,7 @@ class LinearProbe(Method):
     return heads, {}, {"base": base}
 
   def readouts(self, base, x):
-    """One view [B,...] -> {choice: features [B,D] f32}; ConfigError on unknown ones."""
+    """Computes the readouts {choice: features [B,D] f32} of one view [B,...]."""
     state = _state(base)
     choices = {POOLED: self.base.embed(state, x)}
     if "tokens" in (layers := self.base.layers(state, x)):
@@ -84,7 +84,7 @@ class LinearProbe(Method):
     return {name: choices[name] for name in self.choices or choices}
 
   def logits(self, params, features):
-    """Readouts of one view -> {choice: logits [R,B,C] f32}."""
+    """Scores the classes by one view's readouts -> {choice: logits [R,B,C] f32}."""
     return {
       name: jnp.einsum("bd,rdc->rbc", features[name], head["kernel"])
       + head["bias"][:, None]
@@ -92,14 +92,14 @@ class LinearProbe(Method):
     }
 
   def encode(self, params, state, batch, rng):
-    """Every readout of one view; the encoder carries no gradient and does not move."""
+    """Computes every readout of one view by the base, which does not move."""
     readouts = self.readouts(state.target["base"], batch[self.input][:, 0])
     readouts = jax.lax.stop_gradient(readouts)
     x = next(iter(readouts.values()))[:, None]
     return Encoded({"features": x, "projection": x, "readouts": readouts}, {})
 
   def objective(self, params, rows, state, batch, rng):
-    """The sum of every head's cross-entropy times its rate.
+    """Sums every head's cross-entropy, times its rate.
 
     What is logged is the loss of the head that fits best: the sum is that of the worst.
     """
@@ -115,16 +115,16 @@ class LinearProbe(Method):
     return loss, Aux(loss=best)
 
   def embed(self, state, x):
-    """The base's features."""
+    """Computes the base method's features [B,D] f32 of one view [B,...]."""
     return self.base.embed(_state(state.target["base"]), x)
 
   def predictions(self, state, x):
-    """One view [B,...] -> classes i32 [B,heads], choice by choice, rate by rate."""
+    """Classifies a view [B,...] by every head, choice by choice -> i32 [B,heads]."""
     logits = self.logits(state.params, self.readouts(state.target["base"], x))
     return jnp.concatenate([x.argmax(2) for x in logits.values()]).T
 
   def heads(self, state):
-    """What each of `predictions`' columns is: "cls4, rate 0.5"."""
+    """Names the columns of `predictions`: "cls4, rate 0.5", ..."""
     return [f"{name}, rate {rate:g}" for name in state.params for rate in self.rates]
 
 

@@ -30,7 +30,7 @@ class MAE(Method):
   needs_heads: ClassVar[tuple[str, ...]] = ("decoder",)
 
   def encode(self, params, state, batch, rng):
-    """Features of what is seen of view 0, and the "error" [B] of what is painted."""
+    """Encodes the visible patches of view 0, and the "error" [B] of the hidden ones."""
     rng_mask, rng_net = jax.random.split(rng)
     image = batch["image"][:, 0]
     patches = masked.patchify(image, self.net.encoder.patch_size)
@@ -44,11 +44,11 @@ class MAE(Method):
     return Encoded(rows, stats)
 
   def objective(self, params, rows, state, batch, rng):
-    """The mean squared error of the hidden patches, of every picture alike."""
+    """Averages the squared error of the hidden patches over all pictures."""
     return rows["error"].mean(), Aux()
 
   def draw(self, rng, index, count):
-    """For examples `index` [B] the patches to be seen, i32 [B,n], and hidden, [B,N].
+    """Draws the patches to see of examples `index` [B], i32 [B,n], and to hide, [B,N].
 
     Those with the least noise are seen, as in the official code.
     """
@@ -62,7 +62,7 @@ class MAE(Method):
     return order[:, :num_visible], jnp.argsort(order, axis=1) >= num_visible
 
   def show(self, state, batch, rng):
-    """Each picture, what is seen of it, and that with what is painted: [B,H,W,C].
+    """Draws each picture, its visible patches, and its reconstruction: [B,H,W,C] each.
 
     As the network sees pictures, normalised; there 0 is the mean colour. With
     `norm_pix` the prediction takes the mean and deviation of the true patch.
@@ -85,6 +85,6 @@ class MAE(Method):
 
 
 def noise(rng: jax.Array, index: jax.Array, count: int) -> jax.Array:
-  """Uniform [B,count], each row by its example's index alone."""
+  """Draws uniform numbers [B,count], each row from its example's index alone."""
   draw = jax.vmap(lambda key: jax.random.uniform(key, (count,)))
   return draw(core.keys(rng, index))

@@ -20,7 +20,7 @@ LOSSES = {
 
 @dataclasses.dataclass(frozen=True)
 class MetricLearning(Method):
-  """A `loss` of LOSSES on all views of the batch.
+  """Compares all views of the batch by one `loss` of LOSSES.
 
   Views of one picture are positives; with `labels` so are pictures of one label,
   other than -1. `margin` is of "margin" and "triplet", `mining` of "triplet", `l2` of
@@ -37,11 +37,11 @@ class MetricLearning(Method):
 
   @property
   def needs_labels(self):
-    """Unless its positives are other views alone."""
+    """Whether labels make the positives; else other views alone do."""
     return self.labels
 
   def objective(self, params, rows, state, batch, rng):
-    """The loss over the projections of all views [B,V,D] and batch["label"] [B]."""
+    """Computes the loss over projections [B,V,D] of all views and labels [B]."""
     z = rows["projection"]
     b, v, dim = z.shape
     positive = metric.of_views(positives(batch["label"], v, self.labels), v)

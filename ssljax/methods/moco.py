@@ -33,7 +33,7 @@ class MoCo(Method):
   least_batch: ClassVar[int] = 1  # negatives come from the queue
 
   def init(self, rng, batch):
-    """-> params, batch_stats, target with "queue" [K,D] of random directions."""
+    """Initialises params, batch_stats, target: "queue" [K,D] of random unit rows."""
     rng_net, rng_queue = jax.random.split(rng)
     params, stats, _ = super().init(rng_net, batch)
     key = self.output_shapes(params, stats, batch)["projection"]
@@ -46,13 +46,16 @@ class MoCo(Method):
 
   @property
   def undivided(self):
-    """The published permutation is of the whole batch."""
+    """Says why a batch that is permuted must be encoded whole; "": it need not.
+
+    The published permutation is of the whole batch.
+    """
     if self.bn_shuffle == "permute":
       return "method.bn_shuffle='permute' deals the whole batch; set it to 'strided'"
     return super().undivided
 
   def encode(self, params, state, batch, rng):
-    """Queries of view 0 and unit keys of view 1, side by side [B,2,D]."""
+    """Encodes queries of view 0 and unit keys of view 1, side by side [B,2,D]."""
     query, key = ({"image": batch["image"][:, i]} for i in (0, 1))
     online, stats = self.forward(params, state.batch_stats, query)
     keys, target_stats = self.key_pass(state.target, key, rng)
@@ -63,7 +66,7 @@ class MoCo(Method):
     return Encoded(rows, stats, target_stats)
 
   def key_pass(self, target, x, rng):
-    """Inputs [B,...] -> unit keys [B,D] without gradient, the target's new stats."""
+    """Encodes keys: inputs [B,...] -> unit keys [B,D] without gradient, new stats."""
     weights = target["params"], target["batch_stats"]
     if self.bn_shuffle == "permute":
       order = jax.random.permutation(rng, x["image"].shape[0])
@@ -75,7 +78,7 @@ class MoCo(Method):
     return jax.lax.stop_gradient(contrastive.unit(keys)), stats
 
   def objective(self, params, rows, state, batch, rng):
-    """InfoNCE (eq. 1) of queries against their keys and the queue."""
+    """Computes InfoNCE (eq. 1) of queries [B,D] against keys and the queue [K,D]."""
     query, key = rows["projection"][:, 0], rows["projection"][:, 1]
     queue = state.target["queue"]
     loss = contrastive.info_nce(query, key, queue, self.temperature)
@@ -84,7 +87,7 @@ class MoCo(Method):
     return loss, Aux({"keys": key}, {"queue_age": age})
 
   def after_update(self, params, state, carry):
-    """The key encoder follows the new weights (eq. 2); the queue takes the keys."""
+    """Moves the key encoder to the new weights (eq. 2), and queues the batch's keys."""
     target = memory.follow(state.target, params, carry["target_stats"], self.momentum)
     queue, pointer = memory.enqueue(target["queue"], target["pointer"], carry["keys"])
     return params, {**target, "queue": queue, "pointer": pointer}

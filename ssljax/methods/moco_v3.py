@@ -30,12 +30,12 @@ class MoCoV3(Method):
   together: ClassVar[bool] = False
 
   def init(self, rng, batch):
-    """-> params, batch_stats, target {"params", "batch_stats"}, a copy of both."""
+    """Initialises params, batch_stats, target {"params", "batch_stats"}, a copy."""
     params, stats, _ = super().init(rng, batch)
     return params, stats, memory.slow(params, stats)
 
   def encode(self, params, state, batch, rng):
-    """Both networks' outputs of both views; "keys" [B,2,D] carry no gradient."""
+    """Encodes both views by both networks; "keys" [B,2,D] carry no gradient."""
     query, stats, _ = super().encode(params, state, batch, rng)
     key, target_stats = self.forward_views(
       state.target["params"],
@@ -47,7 +47,7 @@ class MoCoV3(Method):
     return Encoded(rows, stats, target_stats)
 
   def objective(self, params, rows, state, batch, rng):
-    """Eq. 1 times 2 tau, symmetrised, over predictions and keys of two views."""
+    """Computes eq. 1 times 2 tau, symmetrised, over predictions and keys [B,2,D]."""
     q, k = rows["prediction"], rows["keys"]
     loss = contrastive.info_nce_in_batch(q[:, 0], k[:, 1], self.temperature)
     loss += contrastive.info_nce_in_batch(q[:, 1], k[:, 0], self.temperature)
@@ -55,6 +55,6 @@ class MoCoV3(Method):
     return 2 * self.temperature * loss, Aux(metrics=metrics)
 
   def after_update(self, params, state, carry):
-    """The key encoder follows the new weights, by the next step's decay."""
+    """Moves the key encoder to the new weights, by the next step's decay."""
     decay, stats = self.momentum(state.step + 1), carry["target_stats"]
     return params, memory.follow(state.target, params, stats, decay)

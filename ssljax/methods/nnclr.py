@@ -27,7 +27,7 @@ class NNCLR(Method):
   together: ClassVar[bool] = False
 
   def init(self, rng, batch):
-    """-> params, batch_stats, target with "queue" [K,D] of random directions."""
+    """Initialises params, batch_stats, target: "queue" [K,D] of random unit rows."""
     rng_net, rng_queue = jax.random.split(rng)
     params, stats, _ = super().init(rng_net, batch)
     row = self.output_shapes(params, stats, batch)["projection"]
@@ -35,7 +35,7 @@ class NNCLR(Method):
     return params, stats, {"queue": queue, "pointer": jnp.zeros((), jnp.int32)}
 
   def objective(self, params, rows, state, batch, rng):
-    """The mean of both directions over predictions and projections [B,2,D]."""
+    """Averages the loss of both directions over predictions and projections [B,2,D]."""
     p, z = rows["prediction"], jax.lax.stop_gradient(rows["projection"])
     first, second = (memory.nearest(state.target["queue"], z[:, i]) for i in (0, 1))
     loss = contrastive.info_nce_in_batch(first, p[:, 1], self.temperature)
@@ -45,7 +45,7 @@ class NNCLR(Method):
     return loss / 2, Aux({"keys": key}, metrics)
 
   def after_update(self, params, state, carry):
-    """The queue takes the first view's projections."""
+    """Queues the first view's projections."""
     target = state.target
     queue, pointer = memory.enqueue(target["queue"], target["pointer"], carry["keys"])
     return params, {"queue": queue, "pointer": pointer}

@@ -21,7 +21,7 @@ class OnlineProbe:
   num_classes: int
 
   def init(self, dim: int) -> dict[str, jax.Array]:
-    """Features of size `dim` -> {"kernel" [D,C], "bias" [C]} of zeros."""
+    """Initialises {"kernel" [D,C], "bias" [C]} of zeros, for features of size `dim`."""
     return {
       "kernel": jnp.zeros((dim, self.num_classes)),
       "bias": jnp.zeros(self.num_classes),
@@ -30,7 +30,7 @@ class OnlineProbe:
   def loss(
     self, params: Any, features: jax.Array, label: jax.Array
   ) -> tuple[jax.Array, Metrics]:
-    """Mean cross-entropy of features [B,D] over label [B] -> f32[], metrics."""
+    """Computes the cross-entropy f32[] of features [B,D] over label [B], metrics."""
     logits = features.astype(jnp.float32) @ params["kernel"] + params["bias"][None]
     loss = classification.cross_entropy(logits, label)
     accuracy = classification.accuracy(logits, label)

@@ -18,5 +18,5 @@ class SimCLR(Method):
   temperature: Positive
 
   def objective(self, params, rows, state, batch, rng):
-    """NT-Xent (eq. 1) over the projections of all views [B,V,D]."""
+    """Computes NT-Xent (eq. 1) over the projections [B,V,D] of all views."""
     return 2 * contrastive.nt_xent(rows["projection"], self.temperature), Aux()

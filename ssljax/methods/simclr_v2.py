@@ -27,7 +27,7 @@ class SimCLRV2(Method):
   queue_size: Count
 
   def init(self, rng, batch):
-    """-> params, batch_stats, target with "queue" [K,D] of random directions."""
+    """Initialises params, batch_stats, target: "queue" [K,D] of random unit rows."""
     rng_net, rng_queue = jax.random.split(rng)
     params, stats, _ = super().init(rng_net, batch)
     key = self.output_shapes(params, stats, batch)["projection"]
@@ -39,7 +39,7 @@ class SimCLRV2(Method):
     return params, stats, target
 
   def encode(self, params, state, batch, rng):
-    """Both networks' outputs of all views; "keys" [B,V,D] carry no gradient."""
+    """Encodes all views by both networks; "keys" [B,V,D] carry no gradient."""
     online, stats, _ = super().encode(params, state, batch, rng)
     slow, views = state.target, {"image": batch["image"]}
     key, target_stats = self.forward_views(slow["params"], slow["batch_stats"], views)
@@ -47,13 +47,13 @@ class SimCLRV2(Method):
     return Encoded(rows, stats, target_stats)
 
   def objective(self, params, rows, state, batch, rng):
-    """NT-Xent of the views against the target's keys of both views and the queue."""
+    """Computes NT-Xent of the views against the target's keys [B,V,D] and the queue."""
     keys, queue = rows["keys"], state.target["queue"]
     loss = contrastive.nt_xent_queue(rows["projection"], keys, queue, self.temperature)
     return 2 * loss, Aux({"keys": keys})
 
   def after_update(self, params, state, carry):
-    """The averaged network follows the new weights; the queue takes the keys."""
+    """Moves the averaged network to the new weights, and queues the batch's keys."""
     target = memory.follow(state.target, params, carry["target_stats"], self.momentum)
     keys = contrastive.unit(carry["keys"]).reshape(-1, carry["keys"].shape[-1])
     queue, pointer = memory.enqueue(target["queue"], target["pointer"], keys)

@@ -24,7 +24,7 @@ class SimSiam(Method):
   together: ClassVar[bool] = False
 
   def objective(self, params, rows, state, batch, rng):
-    """Eq. 4 over predictions and projections of two views [B,2,D]; -1 to 1."""
+    """Computes eq. 4, -1 to 1, over predictions and projections [B,2,D]."""
     z = rows["projection"]
     p = rows["prediction"] if self.predict else z
     if self.stop_gradient:

@@ -31,11 +31,11 @@ class SupCon(Method):
 
   @property
   def needs_labels(self):
-    """Unless its positives are other views alone."""
+    """Whether labels make the positives; else other views alone do."""
     return self.labels
 
   def objective(self, params, rows, state, batch, rng):
-    """L_out over the projections of all views [B,V,D] and batch["label"] [B]."""
+    """Computes L_out over projections [B,V,D] of all views and batch["label"] [B]."""
     z = rows["projection"]
     loss = supervised.sup_con(
       z,
@@ -60,17 +60,17 @@ class SupConMoCo(MoCo):
 
   @property
   def needs_labels(self):
-    """Without any it would be MoCo."""
+    """Returns True: without labels this would be MoCo."""
     return True
 
   def init(self, rng, batch):
-    """-> params, batch_stats, MoCo's target with "queue_label" i32 [K] of -1."""
+    """Initialises MoCo's params, stats and target, and "queue_label" i32 [K] of -1."""
     params, stats, target = super().init(rng, batch)
     unknown = jnp.full(self.queue_size, -1, jnp.int32)
     return params, stats, {**target, "queue_label": unknown}
 
   def objective(self, params, rows, state, batch, rng):
-    """L_out of queries on view 0 against keys on view 1 and the queue."""
+    """Computes L_out of queries of view 0 against keys of view 1 and the queue."""
     query, key = rows["projection"][:, 0], rows["projection"][:, 1]
     label, queue = batch["label"], state.target["queue"]
     positive = supervised.same_label(label, state.target["queue_label"])
@@ -86,7 +86,7 @@ class SupConMoCo(MoCo):
     return loss, Aux({"keys": key, "labels": label}, metrics)
 
   def after_update(self, params, state, carry):
-    """The queue takes the keys and, in the same rows, their labels."""
+    """Queues the batch's keys and, in the same rows, their labels."""
     params, target = super().after_update(params, state, carry)
     queue_label, _ = memory.enqueue(
       state.target["queue_label"], state.target["pointer"], carry["labels"]
@@ -95,7 +95,7 @@ class SupConMoCo(MoCo):
 
 
 def positives(label: jax.Array, views: int, labels: bool) -> jax.Array:
-  """Which pictures belong together, bool [B,B], of label i32 [B].
+  """Marks which pictures belong together, bool [B,B], by label i32 [B].
 
   A picture and itself, that is its `views`, and with `labels` pictures of one label.
   ConfigError if that leaves none.

@@ -21,7 +21,7 @@ class Supervised(Method):
   needs_heads: ClassVar[tuple[str, ...]] = ("classifier",)
 
   def encode(self, params, state, batch, rng):
-    """The network's outputs of view 0."""
+    """Encodes view 0 of each example by the network."""
     x, keys = {"image": batch["image"][:, 0]}, core.draws(rng, batch)
     outputs, stats = self.forward(params, state.batch_stats, x, keys)
     features = outputs["features"][:, None]
@@ -29,11 +29,11 @@ class Supervised(Method):
     return Encoded(rows, stats)
 
   def objective(self, params, rows, state, batch, rng):
-    """Mean cross-entropy of the logits [B,C] over batch["label"] [B]."""
+    """Computes the mean cross-entropy of logits [B,C] over batch["label"] [B]."""
     logits, label = rows["logits"], batch["label"]
     loss = classification.cross_entropy(logits, label)
     return loss, Aux(metrics={"train_accuracy": classification.accuracy(logits, label)})
 
   def classify(self, state, x):
-    """Logits [B,C] of its classifier."""
+    """Scores the classes of one view [B,...] by the network's classifier: [B,C]."""
     return self.apply(state, x)["logits"]

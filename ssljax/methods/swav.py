@@ -37,7 +37,7 @@ class SwAV(Method):
   needs_heads: ClassVar[tuple[str, ...]] = ("projector", "prototypes")
 
   def init(self, rng, batch):
-    """-> params, batch_stats, target: empty, or "queue" [K,V,D] and "pointer" i32[]."""
+    """Initialises params, batch_stats, target: empty, or "queue" [K,V,D], "pointer"."""
     params, stats, _ = super().init(rng, batch)
     target = {}
     if self.queue_size:
@@ -48,7 +48,7 @@ class SwAV(Method):
     return with_unit_prototypes(params), stats, target
 
   def encode(self, params, state, batch, rng):
-    """Outputs of the global crops [B,V,...] and the logits of all [B,V+L,K]."""
+    """Encodes all crops -> logits [B,V+L,K], outputs [B,V,...] of the global ones."""
     crops = {name: batch[name] for name in ("image", "local") if name in batch}
     net = self.net.clone(encoder=MultiCrop(self.net.encoder))
     merged, stats = self.forward(
@@ -60,7 +60,7 @@ class SwAV(Method):
     return Encoded({**rows, "logits": online["logits"]}, stats)
 
   def objective(self, params, rows, state, batch, rng):
-    """Eq. 2 over the logits of all crops [B,V+L,K], the first V of them global."""
+    """Computes eq. 2 over the logits [B,V+L,K] of all crops, the first V global."""
     embedding = contrastive.unit(rows["projection"])
     scores = jax.lax.stop_gradient(rows["logits"][:, : embedding.shape[1]])
     prototypes = jax.lax.stop_gradient(params["prototypes"])
@@ -73,7 +73,7 @@ class SwAV(Method):
     return loss, Aux({"embedding": embedding}, metrics)
 
   def assign(self, scores, prototypes, state):
-    """Scores [B,V,K] by prototypes {"kernel" [D,K]} -> assignments [B,V,K]."""
+    """Assigns scores [B,V,K] to prototypes {"kernel" [D,K]} -> assignments [B,V,K]."""
     sinkhorn = functools.partial(
       clustering.sinkhorn, epsilon=self.epsilon, iterations=self.iterations
     )
@@ -96,7 +96,7 @@ class SwAV(Method):
     )
 
   def after_update(self, params, state, carry):
-    """The prototypes return to the sphere; the queue takes the embeddings."""
+    """Returns the prototypes to the sphere, and queues the batch's embeddings."""
     target = state.target
     if self.queue_size:
       queue, pointer = memory.enqueue(
@@ -107,7 +107,7 @@ class SwAV(Method):
 
 
 def with_unit_prototypes(params):
-  """The same params, each prototype (a column of the kernel [D,K]) of length 1."""
+  """Scales each prototype, a column of the kernel [D,K], to length 1 -> params."""
   prototypes = params["prototypes"]
   kernel = l2_normalise(prototypes["kernel"], axis=0)
   return {**params, "prototypes": {**prototypes, "kernel": kernel}}

@@ -28,14 +28,14 @@ class TiCo(Method):
   covariance_gradient: bool = False
 
   def init(self, rng, batch):
-    """-> params, batch_stats, target with "covariance" [D,D] of zeros."""
+    """Initialises params, batch_stats, target with "covariance" [D,D] of zeros."""
     params, stats, _ = super().init(rng, batch)
     dim = self.output_shapes(params, stats, batch)["projection"].shape[1]
     covariance = jnp.zeros((dim, dim))
     return params, stats, {**memory.slow(params, stats), "covariance": covariance}
 
   def encode(self, params, state, batch, rng):
-    """View 0 by the network and, without gradient, view 1 by the slow copy: [B,2,D]."""
+    """Encodes view 0 and, by the slow copy, without gradient, view 1: [B,2,D]."""
     online_view, target_view = ({"image": batch["image"][:, i]} for i in (0, 1))
     slow_copy, keys = state.target, core.draws(rng, batch)
     online, stats = self.forward(params, state.batch_stats, online_view, keys)
@@ -50,7 +50,7 @@ class TiCo(Method):
     return Encoded(rows, stats, target_stats)
 
   def objective(self, params, rows, state, batch, rng):
-    """Algorithm 1's loss over the two projections of each picture."""
+    """Computes algorithm 1's loss over the two projections [B,2,D] of each picture."""
     online, target = rows["projection"][:, 0], rows["projection"][:, 1]
     previous = state.target["covariance"]
     moment = redundancy.second_moment(online)
@@ -61,7 +61,7 @@ class TiCo(Method):
     return loss, Aux({"covariance": covariance}, {"tau": self.tau(state.step)})
 
   def after_update(self, params, state, carry):
-    """The slow copy moves towards the new weights; the covariance is kept."""
+    """Moves the slow copy to the new weights, and stores the covariance."""
     tau, stats = self.tau(state.step), carry["target_stats"]
     target = memory.follow(state.target, params, stats, tau)
     return params, {**target, "covariance": carry["covariance"]}

@@ -21,6 +21,6 @@ class VICReg(Method):
   together: ClassVar[bool] = False
 
   def objective(self, params, rows, state, batch, rng):
-    """Eq. 6 over the projections of two views [B,2,D]."""
+    """Computes eq. 6 over the projections [B,2,D] of two views."""
     weights = self.invariance, self.variance, self.covariance
     return redundancy.vicreg(rows["projection"], *weights), Aux()

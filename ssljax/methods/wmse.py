@@ -27,7 +27,7 @@ class WMSE(Method):
   together: ClassVar[bool] = False
 
   def objective(self, params, rows, state, batch, rng):
-    """The loss over the projections of two views [B,2,D], dealt by index."""
+    """Computes the loss over the projections [B,2,D] of two views, dealt by index."""
     _, rng_deal = jax.random.split(rng)
     keys = core.keys(rng_deal, batch["index"])
     places = jax.vmap(lambda key: jax.random.uniform(key, (self.iterations,)))(keys)
