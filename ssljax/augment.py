@@ -54,7 +54,7 @@ class Augmentation:
     return self.views[0].input
 
   def finish(self, x: jax.Array, normalise: bool) -> jax.Array:
-    """Planes [B,V,C,S,S] in [0,1] -> pictures [B,V,S,S,C] as the network sees them."""
+    """Turns planes [B,V,C,S,S] in [0,1] into [B,V,S,S,C] as the network sees them."""
     if self.input != "image":
       return x
     self.check_channels(x.shape[2])
@@ -68,7 +68,7 @@ class Augmentation:
     return (jnp.moveaxis(convert(x), 2, 4) - mean) / std
 
   def check_channels(self, channels: int) -> None:
-    """ConfigError where pictures of so many channels cannot be seen like this."""
+    """Raises ConfigError where these views cannot be of so many channels."""
     for name, numbers in (("mean", self.mean), ("std", self.std)):
       if len(numbers) not in (1, channels):
         raise ConfigError(
@@ -163,7 +163,7 @@ _WHOLE = (
 
 
 def declare(config: Mapping) -> fields.Group:
-  """The fields of the group `augment` of a config: those of its recipe's views.
+  """Lists the fields of the group `augment` of a config: those of its recipe's views.
 
   Defaults are the recipe's own numbers, of its first view.
   """
@@ -185,7 +185,7 @@ def declare(config: Mapping) -> fields.Group:
 
 
 def evaluation(config: Mapping, crop: float, interpolation: str = "") -> dict:
-  """A config of the same recipe's pictures (recordings, texts) without randomness.
+  """Makes a config of the same recipe's pictures (recordings, texts), nothing random.
 
   `crop` is CentreView's, and so is `interpolation`; "" is the filter of the views.
   """
@@ -200,13 +200,13 @@ def evaluation(config: Mapping, crop: float, interpolation: str = "") -> dict:
 
 
 def seen_size(config: Mapping, crop: float) -> int:
-  """The shorter side of a picture, in pixels as `evaluation` sees it: 256 for 224."""
+  """Computes the shorter side of a picture before its crop, in pixels: 256 for 224."""
   (view,) = configure(evaluation(config, crop)).views
   return round(view.size / view.crop)
 
 
 def configure(config: Mapping) -> Augmentation:
-  """The recipe named `config["recipe"]` with the other entries in place of its own.
+  """Builds the augmentation named `config["recipe"]`, the other entries replaced.
 
   A name of a view's number sets it in all views; local views have their own
   `local_size`, `local_crop_min`, `local_crop_max`. Raises ConfigError.
@@ -229,7 +229,7 @@ def configure(config: Mapping) -> Augmentation:
 
 
 def build(config: Mapping, normalise: bool = True) -> Callable:
-  """-> views(rng, batch) -> batch, pure; `normalise=False` leaves RGB in [0,1].
+  """Builds views(rng, batch) -> batch, pure; `normalise=False` leaves RGB in [0,1].
 
   In: "image" uint8 [B,H,W,C], "index" i32 [B]; where pictures do not fill that canvas
   "extent" i32 [B,2], its rows and columns in use; where they were squeezed onto it

@@ -23,11 +23,11 @@ Steps = Iterator[tuple[int, TrainState, Metrics]]  # done so far, what they led 
 
 
 class NotANumberError(ArithmeticError):
-  """A metric is no finite number: its step, its name and its value are told."""
+  """A metric is not a finite number; holds its step, its name and its value."""
 
 
 def worst(metrics: Metrics) -> tuple[str, float] | None:
-  """The first metric that is no finite number, the loss and its gradient before all."""
+  """Finds the first metric that is not finite: loss, gradient, then the others."""
   names = sorted(metrics, key=lambda name: (name != "loss", name != "grad_norm"))
   pairs = ((name, float(metrics[name])) for name in names)
   return next((pair for pair in pairs if not math.isfinite(pair[1])), None)
@@ -35,7 +35,7 @@ def worst(metrics: Metrics) -> tuple[str, float] | None:
 
 @jax.jit
 def all_finite(tree: Any) -> jax.Array:
-  """Whether every float of a tree is a number: metrics tell of the step before."""
+  """Whether every float of a tree is finite: metrics tell of the step before."""
   floats = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
   return jnp.stack([jnp.bool_(True), *(jnp.isfinite(x).all() for x in floats)]).all()
 
@@ -47,11 +47,11 @@ def find(
   batch: Callable[[int], Batch],
   until: int,
 ) -> tuple[str, str]:
-  """What came first, and the remedy; it had come by the step `until`.
+  """Finds what was not finite first, by the step `until`, and the remedy.
 
-  `again()` repeats the run's steps from its last checkpoint on, which itself comes
-  first, with no metrics; `batch` gives a step's examples as global arrays. Beyond MOST
-  steps nothing is repeated, and what came first is "".
+  `steps_again()` repeats the run's steps from its last checkpoint on, which itself
+  comes first, with no metrics; `batch` gives a step's examples as global arrays. Beyond
+  MOST steps nothing is repeated, and what came first is "".
   """
   for done, state, metrics in steps_again():
     if not metrics:
@@ -72,7 +72,7 @@ def find(
 def _first(
   config: ConfigDict, parts: Parts, state: TrainState, batch: Batch
 ) -> tuple[str, str]:
-  """What was no number first in the step from a whole state, and the remedy."""
+  """Finds what was not finite first in the step from a whole state, and the remedy."""
   for name, x in batch.items():
     if not all_finite(x):
       rows = _rows(x, batch["index"])
@@ -104,7 +104,7 @@ def _look(parts: Parts, state: TrainState, batch: Batch) -> tuple:
 
 
 def _rows(x: jax.Array, index: jax.Array) -> str:
-  """Which examples, of this process's share."""
+  """Names the examples, of this process's share, that hold no finite number."""
   shards = zip(x.addressable_shards, index.addressable_shards, strict=True)
   bad_examples = [
     str(number)
@@ -116,7 +116,7 @@ def _rows(x: jax.Array, index: jax.Array) -> str:
 
 
 def _remedy(config: ConfigDict, largest: float) -> str:
-  """What to change where the data was not to blame."""
+  """Says what to change where the data was not to blame."""
   if largest > LARGE:
     return f"{SLOWER}: parameters had grown to {largest:.2g}"
   method = flat(config.method.to_dict())

@@ -25,7 +25,7 @@ NO_MATTER = ("dir", "in_memory", "workers")  # of data: where it lies and how it
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-  """What a protocol is asked about."""
+  """A checkpoint, data and numbers that a protocol is asked about."""
 
   config: ConfigDict
   run: pathlib.Path
@@ -35,7 +35,7 @@ class Case:
 
   @property
   def name(self) -> str:
-    """Of its files: the protocol, and what a user asked for besides."""
+    """The name of the case's files: the protocol, and what a user asked for besides."""
     c = self.config
     words = [c.protocol or c.evaluator]
     if c.step:
@@ -50,19 +50,19 @@ class Case:
 
   @property
   def numbers(self) -> dict[str, Any]:
-    """The evaluator's own."""
+    """The numbers of the case's own evaluator, as its config has them."""
     return dict(self.config.get(self.config.evaluator, {}))
 
   @property
   def own_data(self) -> dict[str, Any]:
-    """What differs from the run's data; other data leave its folder and splits."""
+    """The case's fields of data; another data set leaves the run's folder, splits."""
     changed = {k: v for k, v in self.config.data.items() if v}
     if "name" in changed:
       return {"dir": "", "train_split": "", "eval_split": "", **changed}
     return changed
 
   def data(self) -> ConfigDict:
-    """Of the run, with its own."""
+    """Returns the group `data` to judge on: the run's, with the case's own fields."""
     c = self.trained.config.data.copy_and_resolve_references().unlock()
     c.update({name: 0 for name in TRAINED_ON if name in c})
     c.update({k: v for k, v in self.own_data.items() if k not in TRAINED_ON})
@@ -70,18 +70,18 @@ class Case:
 
   @functools.cached_property
   def splits(self) -> Splits:
-    """Of its data, opened once for all that is asked."""
+    """The splits of the case's data, opened once for all that is asked."""
     c = ConfigDict({"data": self.data()})
     return recipe.open_data(c, self.run)
 
   @functools.cached_property
   def identity(self) -> provenance.Identities:
-    """Which data it is (see `provenance.identify`)."""
+    """Which data the case is on (see `provenance.identify`)."""
     return provenance.identify(self.splits)
 
   @property
   def is_own(self) -> bool | None:
-    """Whether its data is the run's, wherever that lies now; None: nobody knows."""
+    """Whether the case's data is the run's, wherever it lies; None: nobody knows."""
     learned = self.trained.learned
     return not provenance.differences(learned, self.identity) if learned else None
 
@@ -97,7 +97,7 @@ class Case:
 
   @functools.cached_property
   def shown(self) -> Splits:
-    """`splits`; where nothing is held out, what is there to train on is looked at."""
+    """The splits to look at; the training split twice where none is held out."""
     if self.splits.eval:
       return self.splits
     train = self.splits.train
@@ -109,7 +109,7 @@ class Case:
     return set()
 
   def say(self, text: str) -> None:
-    """A line on the screen, once."""
+    """Prints a line on the screen, once."""
     if text not in self._said:
       self._said.add(text)
       aloud(text)
@@ -121,7 +121,7 @@ class Case:
     labels: bool = True,
     splits: Splits | None = None,
   ) -> Judge:
-    """Of the checkpoint, or another of the run's, with the config's numbers.
+    """Builds the judge of the checkpoint, or of another of the run's, as the case asks.
 
     Features are kept. ConfigError where there is nothing to be right about, unless
     no `labels` are asked for; then it is of what is `shown`, or of `splits`.
@@ -141,21 +141,21 @@ class Case:
     return judge
 
   def states(self) -> dict[str, TrainState]:
-    """The random encoder's and the trained one's."""
+    """Returns the states of the random and of the trained encoder, by row."""
     config, parts, state, spec, *_ = self.trained
     blank = data.zeros(spec, config.batch_size)
     init = dispatch.compile_init(parts.init, blank, self.mesh)
     return {"random encoder": init(), "trained encoder": state}
 
   def found(self, rows: dict[str, Scores], **numbers) -> dict[str, Any]:
-    """What a result holds of rows; `numbers` are those that were lowered."""
+    """Builds a result's entries from its rows; `numbers`: those that were lowered."""
     used = {**self.numbers, **numbers}
     return {"numbers": used, "data": self.data().to_dict(), "results": rows}
 
   def result_name(self, question: Mapping[str, Any]) -> str:
-    """`name`, or a longer one where that holds the answer to another question.
+    """Returns `name`, or a longer one where that file answers another question.
 
-    `asked` has the "numbers" and "data" of a result. What was found on other data or
+    `question` has the "numbers" and "data" of a result. What was found on other data or
     with other numbers is never overwritten, the same question is answered in place.
     """
     return self.distinct_name(
@@ -167,7 +167,7 @@ class Case:
     question: Mapping[str, Any],
     lookup: Callable[[str], Mapping[str, Any] | None],
   ) -> str:
-    """Names what is asked, apart from what `taken` finds under a name; None: nothing.
+    """Names a question's result, apart from what `lookup` finds under a name.
 
     One name on all processes. What is longer says what differs, or is a digest of all
     that is asked.
@@ -192,7 +192,7 @@ def _read(path: pathlib.Path) -> Any:
 
 
 def _unlike(stored: Mapping[str, Any], question: Mapping[str, Any]) -> dict[str, Any]:
-  """{field: its value now} of what two questions do not share; {}: they are one."""
+  """Finds in what two questions differ: {field: its value now}; {}: they are one."""
   old, new = _fields(stored), _fields(question)
   unlike = {k: new.get(k) for k in sorted(old | new) if old.get(k) != new.get(k)}
   if "identity" in stored:
@@ -203,7 +203,7 @@ def _unlike(stored: Mapping[str, Any], question: Mapping[str, Any]) -> dict[str,
 
 
 def _fields(question: Mapping[str, Any]) -> dict[str, Any]:
-  """{"numbers.k": [5], ...}, without what says nothing or changes nothing."""
+  """Flattens a question: {"numbers.k": [5], ...}, without what changes nothing."""
   data = {k: v for k, v in question.get("data", {}).items() if k not in NO_MATTER}
   told = {k: question.get(k) for k in ("evaluator", "numbers")} | {"data": data}
   told = json.loads(json.dumps(told, default=list))
@@ -216,7 +216,7 @@ def _short(question: Mapping[str, Any]) -> str:
 
 
 def _said(field: str, value: Any) -> str:
-  """("numbers.k", [5, 10]) -> "k5_10"."""
+  """Writes a field for a file's name: ("numbers.k", [5, 10]) -> "k5_10"."""
   text = "_".join(map(str, value)) if isinstance(value, list) else str(value)
   return field.rpartition(".")[2] + ("" if text[:1].isdigit() else "_") + text
 

@@ -33,7 +33,7 @@ logging.get_absl_logger().addFilter(
 
 
 class Checkpoints:
-  """The folder `workdir/checkpoints`; saves run in the background.
+  """Saves and restores a run in the folder `workdir/checkpoints`, in the background.
 
   A checkpoint appears under its step number only when it is whole, so a killed run
   leaves whole ones alone. What the disk does to it later its digests tell.
@@ -66,20 +66,20 @@ class Checkpoints:
 
   @property
   def latest(self) -> int | None:
-    """The newest step, of a checkpoint that may still be under way."""
+    """The newest step, of a checkpoint that may still be under way; None: none."""
     return self.manager.latest_step()
 
   @property
   def steps(self) -> list[int]:
-    """Those of all that process 0 sees, the newest last, damaged or not."""
+    """The steps of all checkpoints that process 0 sees, newest last, damaged or not."""
     return json.loads(sharding.told(json.dumps(self._there())))
 
   def whole(self) -> list[int]:
-    """The steps of those that are as they were written; damaged ones are named."""
+    """Lists the steps of checkpoints that are as written; names damaged ones."""
     return [step for step in self.steps if not self._is_damaged(step)]
 
   def choose(self, step: int = 0) -> int | None:
-    """`step`, or by 0 the newest that is as it was written; None: there is none.
+    """Returns `step`, or for 0 that of the newest whole checkpoint; None: none.
 
     Damaged ones are named on the way. ConfigError where that leaves none, or where
     `step` is one of them.
@@ -103,7 +103,7 @@ class Checkpoints:
     return None
 
   def damage(self, step: int) -> str:
-    """What the disk did to the checkpoint of `step`, as process 0 sees it; "": none."""
+    """Says what the disk did to the checkpoint of `step`, by process 0; "": none."""
     why = ""
     if jax.process_index() == 0:
       try:
@@ -113,7 +113,7 @@ class Checkpoints:
     return sharding.told(why)
 
   def set_aside(self, after: int) -> None:
-    """Later ones than that step, which are damaged, give way to what will be saved.
+    """Renames damaged checkpoints later than `after`: new ones will take their place.
 
     Nothing of them is lost, save their names.
     """
@@ -128,7 +128,7 @@ class Checkpoints:
     self.manager.reload()
 
   def why_none(self) -> str:
-    """What lies where there is no whole checkpoint, in a sentence."""
+    """Says in a sentence what lies where there is no whole checkpoint."""
     names = sorted(path.name for path in self.folder.iterdir())
     if begun := [name for name in names if ocp.utils.TMP_DIR_SUFFIX in name]:
       return f"{self.folder / begun[-1]} was begun, and is no whole checkpoint yet"
@@ -142,7 +142,7 @@ class Checkpoints:
     return step % self.every_steps == 0
 
   def save(self, step: int, state: Any, meta: dict[str, Any]) -> None:
-    """Starts writing; returns once the arrays are copied off the devices.
+    """Starts writing a checkpoint; returns once the arrays are off the devices.
 
     WriteError where the disk does not take it, or did not take the one before.
     """
@@ -155,12 +155,12 @@ class Checkpoints:
       self.manager.save(step, args=args)
 
   def wait(self) -> None:
-    """Returns once all is written; WriteError as in `save`."""
+    """Waits until all is written; WriteError as in `save`."""
     with self._writing():
       self.manager.wait_until_finished()
 
   def restore(self, like: Any, layout: Any, step: int | None = None) -> Any:
-    """The state at `step`, or the newest, laid out as `layout` (a tree of shardings).
+    """Restores the state at `step`, or the newest, laid out by a tree of shardings.
 
     `like` is a tree of shapes; the mesh may differ from the one that wrote it.
     ConfigError where what is there is no such state.
@@ -172,12 +172,12 @@ class Checkpoints:
     return self._restore(step or self.latest, args)["state"]
 
   def read_meta(self, step: int | None = None) -> dict[str, Any]:
-    """The `meta` of `step`, or of the newest, as it was saved; ConfigError: none."""
+    """Reads the `meta` of `step`, or of the newest, as saved; ConfigError: none."""
     args = ocp.args.Composite(meta=ocp.args.JsonRestore())
     return self._restore(step or self.latest, args)["meta"]
 
   def identity(self, step: int) -> str:
-    """What no other checkpoint has: its step, and when it was begun, in nanoseconds."""
+    """Identifies a checkpoint by its step and when it was begun, in nanoseconds."""
     return f"{step} of {_begun(self.folder / str(step))}"
 
   def reached_preemption(self, step: int) -> bool:
@@ -208,7 +208,7 @@ class Checkpoints:
       ) from error
 
   def _news(self, kind: type, error: BaseException, trace: Any) -> None:
-    """What a write that failed leaves behind in other threads has been said by it."""
+    """Reports errors of threads, but for what a failed write leaves behind."""
     if str(error) != "Event loop is closed":
       self._hook(kind, error, trace)
 
@@ -240,7 +240,7 @@ class Checkpoints:
     return "" if _begun(folder) else f"{TIMES} is not what was written"
 
   def _digest(self) -> None:
-    """Called in the background, before a checkpoint gets its name."""
+    """Writes a checkpoint's digests, in the background, before it gets its name."""
     if jax.process_index():
       return
     for folder in self.folder.glob(f"*{ocp.utils.TMP_DIR_SUFFIX}*"):
@@ -254,7 +254,7 @@ class Checkpoints:
 
   @contextlib.contextmanager
   def _writing(self) -> Iterator[None]:
-    """What the disk refuses is a WriteError, whichever library says so."""
+    """Raises what the disk refuses as a WriteError, whichever library says so."""
     try:
       yield
     except (OSError, ValueError, RuntimeError) as error:
@@ -277,7 +277,7 @@ def _digest(path: pathlib.Path) -> list[int | str]:
 
 
 def _begun(folder: pathlib.Path) -> int | None:
-  """When a checkpoint was begun, in nanoseconds."""
+  """Reads when a checkpoint was begun, in nanoseconds."""
   try:
     return json.loads((folder / TIMES).read_bytes())["init_timestamp_nsecs"]
   except (OSError, ValueError, KeyError, TypeError):
@@ -285,7 +285,7 @@ def _begun(folder: pathlib.Path) -> int | None:
 
 
 def _disk_s_reason(error: BaseException | None) -> str:
-  """What a disk answered, somewhere behind an exception; "" where none did."""
+  """Finds what a disk answered, somewhere behind an exception; "" where none did."""
   while error:
     if isinstance(error, OSError) and error.errno:
       return os.strerror(error.errno)

@@ -24,7 +24,7 @@ CLAIM = re.compile(r"(Paper|Official|lightly|Demo|keras\.io|Not from)\b.*?:? ")
 
 
 def split(arguments: Sequence[str]) -> tuple[list[tuple[str, str]], list[str]]:
-  """Arguments -> ("data.name", "cifar10") of each --config.data.name=cifar10, the rest.
+  """Splits arguments: ("data.name", "cifar10") of --config.data.name=cifar10, the rest.
 
   ConfigError on a field without a value.
   """
@@ -44,7 +44,7 @@ def split(arguments: Sequence[str]) -> tuple[list[tuple[str, str]], list[str]]:
 
 
 def load(argument: str, home: pathlib.Path) -> tuple[str, ConfigDict]:
-  """FILE[:variant] -> the config's name, and what its `get_config` gives.
+  """Loads FILE[:variant] -> the config's name, and what its `get_config` gives.
 
   The file is looked for here, then in the folder `home`, which has `configs/`; the name
   alone will do. ConfigError where there is none, and on a variant it does not know.
@@ -86,7 +86,7 @@ def override(config: ConfigDict, path: str, text: str) -> None:
 
 
 def help_text(usage: str, home: pathlib.Path) -> str:
-  """How to call the program, then every recipe and protocol with its claim."""
+  """Writes how to call the program, then every recipe and protocol with its claim."""
   recipes = []
   for file in sorted((home / "configs").glob("*_*.py")):
     _, config = load(str(file), home)
@@ -113,7 +113,7 @@ def help_text(usage: str, home: pathlib.Path) -> str:
 
 
 def fields_text(config: ConfigDict) -> str:
-  """Every field of a config, a line each: value, what may be, default, source."""
+  """Lists every field of a config: value, what may be, default, source."""
   groups = (protocols if "evaluator" in config else recipe).declare(config)
   lines = [["field", "value", "may be", "default", "declared in"]]
   for group in groups:
@@ -122,7 +122,7 @@ def fields_text(config: ConfigDict) -> str:
 
 
 def _lines(group: fields.Group, values: Mapping) -> Iterator[list[str]]:
-  """A line for each field of a group, and for those of the schedules in it."""
+  """Yields a line for each field of a group, and for those of the schedules in it."""
   for name, field in group.fields.items():
     value, path = values.get(name, fields.MISSING), fields.join(group.path, name)
     is_schedule = isinstance(value, Mapping | ConfigDict) and "kind" in value
@@ -156,7 +156,7 @@ def _files(home: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def _parse(flag: str, text: str, old: Any) -> Any:
-  """What a text means where `old` stands."""
+  """Parses what a text means where `old` stands."""
   if text == "None":
     return None
   if isinstance(old, str):
@@ -183,7 +183,7 @@ def _parse(flag: str, text: str, old: Any) -> Any:
 
 
 def _literal(text: str) -> Any:
-  """A value of Python, or else the text itself."""
+  """Parses a value of Python, or returns the text itself."""
   try:
     return ast.literal_eval(text)
   except (SyntaxError, ValueError):
@@ -208,13 +208,13 @@ def _docstring(file: pathlib.Path) -> str:
 
 
 def _variants(file: pathlib.Path) -> list[str]:
-  """`:smoke`, which all have, and those that the docstring shows."""
+  """Lists `:smoke`, which all have, and the variants that the docstring shows."""
   named = re.findall(rf"{file.stem}\.py(:\w+)", _docstring(file))
   return list(dict.fromkeys([":smoke", *named]))
 
 
 def _claim(file: pathlib.Path) -> str:
-  """The docstring's paragraph of what was reached, from the published figure on."""
+  """Returns the docstring's paragraph of what was reached, from the figure on."""
   paragraphs = _docstring(file).split("\n\n")
   reached = next((p for p in paragraphs if "Ours: " in p), paragraphs[-1])
   text = " ".join(reached.split())

@@ -43,7 +43,7 @@ class Reached(NamedTuple):
 
 
 def evaluate(config: ConfigDict, out: str | pathlib.Path | None = None) -> dict:
-  """`compare` of config.runs, folders with commas between; `out`: runs/compare."""
+  """Compares config.runs, folders with commas between; `out`: runs/compare."""
   fields.check(DECLARED, config)
   names = (name.strip() for name in config.runs.split(","))
   folders = list(dict.fromkeys(filter(None, names)))
@@ -78,7 +78,7 @@ def compare(
 
 
 def differences(configs: Mapping[str, dict]) -> dict[str, dict[str, str]]:
-  """{run: config} -> {field: {run: its value}}, of fields not all alike."""
+  """Finds fields in which configs differ: {run: config} -> {field: {run: value}}."""
   flat = {run: fields.flat(config) for run, config in configs.items()}
   table = {
     name: {run: _text(values, name) for run, values in flat.items()}
@@ -88,7 +88,7 @@ def differences(configs: Mapping[str, dict]) -> dict[str, dict[str, str]]:
 
 
 def results(runs: Mapping[str, Run]) -> list[Reached]:
-  """What runs reached, in the order of a report.
+  """Groups what runs reached by protocol, in the order of a report.
 
   With other numbers or on other data it is another protocol. A run's row bears its
   name, and the step if it is not the run's last; other rows, such as raw pixels, stand
@@ -124,21 +124,21 @@ def results(runs: Mapping[str, Run]) -> list[Reached]:
 
 
 def _note(settings: Mapping[str, str], differing: Collection[str]) -> str:
-  """The data, and what tells a protocol apart from others of its title."""
+  """Names the data, and what tells a protocol apart from others of its title."""
   differing_fields = [k for k in differing if k in settings and k != "data.name"]
   settings_text = (f"{k} = {settings[k]}" for k in differing_fields)
   return "; ".join([f"on {settings['data.name']}", *settings_text])
 
 
 def _rows(run: str, rows: figures.Rows) -> figures.Rows:
-  """The same, the trained encoder's by the name of its run, or else all by it."""
+  """Renames a run's rows: the trained encoder's by its name, or else all by it."""
   if TRAINED in rows:
     return {run if row == TRAINED else row: x for row, x in rows.items()}
   return {f"{row} of {run}": x for row, x in rows.items()}
 
 
 def _merged(reached: Mapping[str, figures.Rows]) -> figures.Rows:
-  """Rows of all runs; those of one name stand there once where they agree."""
+  """Merges the rows of all runs; those of one name stand once where they agree."""
   merged = {}
   for row in dict.fromkeys(row for rows in reached.values() for row in rows):
     values = {run: rows[row] for run, rows in reached.items() if row in rows}
@@ -194,7 +194,7 @@ def _write(
 
 
 def _names(workdirs: Sequence[str | pathlib.Path]) -> list[str]:
-  """The folders' own names, or their paths where two have the same name."""
+  """Names runs by their folders or, where two have the same name, by their paths."""
   names = [fields.as_path(path).resolve().name for path in workdirs]
   return names if len(set(names)) == len(names) else list(map(str, workdirs))
 

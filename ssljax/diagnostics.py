@@ -12,7 +12,7 @@ from ssljax.losses.contrastive import unit
 
 
 def spread(z: jax.Array) -> dict[str, jax.Array]:
-  """How embeddings z [B,V,D] fill the sphere -> f32 scalars, without gradient.
+  """Measures how embeddings z [B,V,D] fill the sphere -> f32 scalars, no gradient.
 
   "embedding_std": root of the summed variances of the unit vectors; 1 where they
   have no common direction, 0 where all agree. SimSiam's std times sqrt(D), almost.
@@ -45,7 +45,7 @@ def spread(z: jax.Array) -> dict[str, jax.Array]:
 
 
 def watch(patterns: tuple[str, ...]) -> Callable[[Any], dict[str, jax.Array]]:
-  """-> function of the gradients: for each path the norm of those that have it.
+  """Makes a function of the gradients: for each path the norm of those that have it.
 
   MoCo v3 (Chen et al. 2021, section 4.1) sees a ViT's instability in its first layer.
   """
@@ -64,7 +64,7 @@ def watch(patterns: tuple[str, ...]) -> Callable[[Any], dict[str, jax.Array]]:
 
 
 def collapse(metrics: dict[str, float]) -> str | None:
-  """A plain sentence where the numbers of `spread` and others tell of collapse.
+  """Says in a plain sentence where metrics, of `spread` and others, tell of collapse.
 
   "teacher_entropy", "teacher_information" (DINO) and "assignment_entropy" (SwAV) are
   shares of their maximum, as in losses.clustering. A teacher may be certain without

@@ -21,7 +21,7 @@ def compile_init(
   mesh: Mesh,
   by_row: Iterable[str] = (),
 ) -> Callable[[], TrainState]:
-  """-> init(): the state at step 0, laid over the mesh; it compiles once.
+  """Compiles init() -> the state at step 0, laid over the mesh; it compiles once.
 
   `by_row` names the entries that are split by rows.
   """
@@ -30,10 +30,11 @@ def compile_init(
 
 
 def compile_steps(step: Step, layout: TrainState, mesh: Mesh, k: int) -> Callable:
-  """-> steps(state, batches, count) -> state, metrics of the last step. Donates state.
+  """Compiles steps(state, batches, count) -> state, metrics of the last step.
 
   `batches` are k stacked ones [k,B,...] of which the first `count` i32[] are taken, so
-  that a shorter dispatch needs no second program. `layout` is a tree of shardings.
+  that a shorter dispatch needs no second program. `layout` is a tree of shardings. The
+  state is donated.
   """
 
   def steps(state, batches, count):
@@ -58,7 +59,7 @@ def compile_steps(step: Step, layout: TrainState, mesh: Mesh, k: int) -> Callabl
 
 
 def counts(start: int, total: int, k: int, stops: tuple[float, ...]) -> Iterator[int]:
-  """How many steps each dispatch takes: at most k, never past a multiple of a stop."""
+  """Yields the steps of each dispatch: at most k, never past a multiple of a stop."""
   done = start
   while done < total:
     count = int(min(k, total - done, *(stop - done % stop for stop in stops)))
@@ -69,7 +70,7 @@ def counts(start: int, total: int, k: int, stops: tuple[float, ...]) -> Iterator
 def stacked(
   batches: Iterator[Batch], counts: Iterator[int], k: int
 ) -> Iterator[tuple[int, Batch]]:
-  """Host batches -> how many a dispatch takes, and k of them stacked [k,B,...].
+  """Stacks host batches -> how many a dispatch takes, and k of them [k,B,...].
 
   Where fewer are taken, the last is repeated to fill up.
   """
@@ -80,6 +81,6 @@ def stacked(
 
 
 def put(count: int, batches: Any, mesh: Mesh) -> tuple[Any, jax.Array]:
-  """The process's share of stacked batches and their count, onto the devices."""
+  """Puts the process's share of stacked batches, and their count, onto the devices."""
   number = sharding.put_number(count, mesh)
   return sharding.put_batch(batches, sharding.by_steps(mesh)), number

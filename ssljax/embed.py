@@ -30,14 +30,14 @@ ARRAYS = (  # of a FeatureSet
 
 
 class Kept:
-  """Features on disk, in the run's folder: the next protocol need not extract them."""
+  """Keeps features on disk, in the run's folder: the next protocol reads them there."""
 
   def __init__(self, run: pathlib.Path, identity: dict[str, Any]):
-    """`identity` is all that they depend on, besides their row."""
+    """`identity` is all that the features depend on, besides their row."""
     self.folder, self.identity = run / "evals" / "features", identity
 
   def __call__(self, row: str, make: Callable[[], FeatureSet]) -> FeatureSet:
-    """As `make` gives them, or gave them before; the same on every process."""
+    """Returns the kept features of `row`, or what `make` gives; on every process."""
     text = json.dumps({"row": row, **self.identity}, sort_keys=True, default=list)
     path = self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"
     if sharding.exists(path) and (stored := _load(path)):
@@ -54,7 +54,7 @@ class Kept:
 
 
 def _load(path: pathlib.Path) -> FeatureSet | None:
-  """Features that were kept; None, and a word, where the disk damaged them."""
+  """Loads features that were kept; None, and a word, where the disk damaged them."""
   try:
     with np.load(path) as arrays:
       return FeatureSet(
@@ -75,7 +75,7 @@ def write(
   format: str = "npz",
   rows: int = 4096,
 ) -> pathlib.Path:
-  """Features of all pictures under `state` -> `folder`/features.npz (or .parquet).
+  """Writes features of all pictures under `state` to `folder`/features.npz or .parquet.
 
   Columns: "feature" f32 [N,D], "label" i32 [N] (-1: none), "path" str [N], "split" str
   [N] ("train" or "eval"). Pictures that cannot be read are left out. They are written
@@ -125,7 +125,7 @@ def _write_part(file, judge, embed, rows, name, source, start):
 
 
 def _save(file: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
-  """The whole file or none of it, whoever else writes it."""
+  """Writes the whole file or none of it, whoever else writes it."""
   temporary = file.with_suffix(f".{os.getpid()}.npz")
   try:
     np.savez(temporary, **arrays)
@@ -160,7 +160,7 @@ def _join(files: list[pathlib.Path], path: pathlib.Path) -> None:
 
 
 def _utf8(path: str) -> str:
-  """Parquet's strings are UTF-8: bytes of a path that are not are written out."""
+  """Writes a path in UTF-8, as Parquet's strings are: other bytes are written out."""
   return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 

@@ -19,7 +19,7 @@ from ssljax.parts import Parts
 def load_encoder(
   workdir: str | pathlib.Path, batch_size: int = 256
 ) -> Callable[[np.ndarray], np.ndarray]:
-  """-> encoder(images uint8 [N,H,W,3]) -> features [N,D] f32, on any N, H and W.
+  """Loads encoder(images uint8 [N,H,W,3]) -> features [N,D] f32, on any N, H and W.
 
   Their central squares are resized as the run's evaluation does, and seen in batches.
   Where a run learned from something else, that is what the encoder takes, as the
@@ -70,7 +70,7 @@ class Trained(NamedTuple):
 
 
 def restore(workdir: str | pathlib.Path, mesh: Mesh, step: int = 0) -> Trained:
-  """A run's checkpoint of `step`, 0 for the newest, its state on `mesh`.
+  """Restores a run's checkpoint of `step`, 0 for the newest, its state on `mesh`.
 
   The mesh may be of other devices than wrote it. A damaged newest one is named and the
   one before taken. ConfigError where there is none, or what is there is no whole
@@ -108,13 +108,13 @@ def restore(workdir: str | pathlib.Path, mesh: Mesh, step: int = 0) -> Trained:
 
 
 def steps(workdir: str | pathlib.Path) -> list[int]:
-  """Those of a run's whole checkpoints, the newest last; damaged ones are named."""
+  """Lists the steps of a run's whole checkpoints, newest last; names damaged ones."""
   with Checkpoints(workdir) as checkpoints:
     return checkpoints.whole()
 
 
 def learned(workdir: str | pathlib.Path) -> provenance.Identities:
-  """The data that the newest checkpoint in a run's folder is of; {}: nobody knows."""
+  """Reads which data the newest checkpoint of a run is of; {}: nobody knows."""
   with Checkpoints(workdir) as checkpoints:
     step = checkpoints.choose()
     meta = checkpoints.read_meta(step) if step else {}

@@ -24,7 +24,7 @@ class ConfigError(ValueError):
 
 
 def as_path(value: str | os.PathLike) -> pathlib.Path:
-  """A path as a person writes it: `~` is their home. ConfigError where it is nobody's.
+  """Expands a path as a person writes it, `~` for home; ConfigError: nobody's home.
 
   Whatever names a file or a folder from outside comes through here.
   """
@@ -52,7 +52,7 @@ class Group(NamedTuple):
 
 
 def declared(*owners: Callable | type, skip: Iterable[str] = ()) -> dict[str, Field]:
-  """Fields of dataclasses and keyword-only parameters of functions, by name.
+  """Collects fields of dataclasses, and keyword-only parameters of functions, by name.
 
   A partial of a class is that class with other defaults. `skip` leaves out names
   that are not for configs.
@@ -71,13 +71,13 @@ def declared(*owners: Callable | type, skip: Iterable[str] = ()) -> dict[str, Fi
 
 
 def defaults_of(instance: Any) -> dict[str, Field]:
-  """The fields of a dataclass, with the values of an instance for defaults."""
+  """Collects the fields of a dataclass, with an instance's values for defaults."""
   each = declared(type(instance))
   return {k: f._replace(default=getattr(instance, k)) for k, f in each.items()}
 
 
 def declared_in(owner: Callable | type) -> str:
-  """The file of a class, a function, or what a partial is of."""
+  """Names the file of a class, a function, or what a partial is of."""
   module = getattr(owner, "func", owner).__module__
   return f"{module.replace('.', '/')}.py"
 
@@ -91,7 +91,7 @@ def chosen(
   noun: str = "",
   skip: Iterable[str] = (),
 ) -> Group:
-  """A group of which one field, `key`, names what takes the others; ConfigError.
+  """Declares a group of which one field, `key`, names what takes the others.
 
   `more` take fields whatever is named. `noun` is what a sentence calls the choice.
   """
@@ -104,18 +104,18 @@ def chosen(
 
 
 def with_groups(group: Group, names: Iterable[str], source: str) -> Group:
-  """A group with fields that are groups themselves, declared by others."""
+  """Adds to a group the fields that are groups themselves, declared by others."""
   parts = {name: Field(Mapping, None, source) for name in names}
   return group._replace(fields={**group.fields, **parts})
 
 
 def join(path: str, name: str) -> str:
-  """The path of the field `name` in the group at `path`."""
+  """Joins the path of a group and the name of a field in it."""
   return f"{path}.{name}" if path else name
 
 
 def at(config: Mapping, path: str) -> Any:
-  """The value of the field at a path such as "evals.knn"; ConfigError if absent."""
+  """Returns the field at a path such as "evals.knn"; ConfigError if it is absent."""
   for name in path.split(".") if path else ():
     if name not in config:
       raise ConfigError(f"the config has no field {path}; every recipe needs it")
@@ -124,7 +124,7 @@ def at(config: Mapping, path: str) -> Any:
 
 
 def check(group: Group, values: Mapping) -> None:
-  """ConfigError unless `values` are a group's: its names, their types and ranges."""
+  """Raises ConfigError unless `values` are a group's: its names, types and ranges."""
   needed = [name for name, field in group.fields.items() if field.default is MISSING]
   values = given(group, values)
   check_names(group.owner, values, group.fields, needed)
@@ -134,18 +134,18 @@ def check(group: Group, values: Mapping) -> None:
 
 
 def given(group: Group, values: Mapping) -> dict[str, Any]:
-  """The values that a config sets, without those that stand for a default."""
+  """Returns the values that a config sets, without those that stand for a default."""
   return {k: v for k, v in values.items() if v not in group.blank}
 
 
 def check_instance(path: str, instance: Any) -> None:
-  """ConfigError unless the fields of a dataclass are as they are declared."""
+  """Raises ConfigError unless a dataclass's fields are as they are declared."""
   for name, field in declared(type(instance)).items():
     check_value(f"{path}.{name}", getattr(instance, name), field.hint)
 
 
 def checked(path: str) -> Callable:
-  """Holds the keyword-only arguments of a function to their annotations: ConfigError.
+  """Decorates a function: keyword-only arguments against annotations, ConfigError.
 
   For whoever calls it from Python; `path` is what a sentence puts before their names.
   """
@@ -165,7 +165,7 @@ def checked(path: str) -> Callable:
 
 
 def check_value(path: str, value: Any, hint: Any, flag: str = "") -> None:
-  """ConfigError unless the value of the field at `path` is as its annotation says.
+  """Raises ConfigError unless the value of the field at `path` fits its annotation.
 
   `flag`, what stands before a path where it is set, ends the sentence with that.
   """
@@ -180,7 +180,7 @@ def check_value(path: str, value: Any, hint: Any, flag: str = "") -> None:
 
 
 def check_choice(field: str, value: Any, known: Iterable[str]) -> None:
-  """ConfigError unless `value` is one of `known`."""
+  """Raises ConfigError unless `value` is one of `known`."""
   if value not in known:
     hint = _hint(str(value), known)
     raise ConfigError(f"{field}={value!r} must be one of {', '.join(known)}{hint}")
@@ -189,7 +189,7 @@ def check_choice(field: str, value: Any, known: Iterable[str]) -> None:
 def check_names(
   owner: str, given: Mapping, known: Iterable[str], needed: Iterable[str] = ()
 ) -> None:
-  """ConfigError on a field that is not `known`, and on a `needed` one not `given`."""
+  """Raises ConfigError on a field not `known`, and on a `needed` one not `given`."""
   listed = ", ".join(known)
   for name in given:
     if name not in known:
@@ -203,13 +203,13 @@ def check_names(
 
 
 def keywords(function: Callable) -> dict[str, inspect.Parameter]:
-  """The keyword-only parameters of a function or dataclass, by name."""
+  """Returns the keyword-only parameters of a function or dataclass, by name."""
   parameters = inspect.signature(function).parameters
   return {k: p for k, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
 
 
 def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-  """A tree of dicts -> {"data.name": "cifar10", ...}."""
+  """Flattens a tree of dicts: {"data.name": "cifar10", ...}."""
   if not isinstance(tree, dict):
     return {prefix: tree}
   return {

@@ -57,7 +57,7 @@ def crop_box(
   aspect: jax.Array,
   ratios: tuple = RATIO,
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-  """RandomResizedCrop of torchvision -> top, left, height, width, whole pixels, f32.
+  """Draws torchvision's RandomResizedCrop -> top, left, height, width, whole f32.
 
   The area is a uniform fraction in `scale`, the ratio log-uniform in `ratios`; the
   first of ten boxes that fits is placed uniformly, else the central one of allowed
@@ -104,7 +104,7 @@ def _resize_weights(
   interpolation: str,
   antialias: bool,
 ) -> jax.Array:
-  """[outputs, inputs] that resamples pixels start..stop; start > stop mirrors them."""
+  """Makes [outputs, inputs] that resamples pixels start..stop; start > stop mirrors."""
   step = (stop - start) / outputs
   centre = start + step * (jnp.arange(outputs, dtype=jnp.float32) + 0.5)
   pixel = jnp.arange(inputs, dtype=jnp.float32)[None] + 0.5
@@ -123,7 +123,7 @@ def crop_resize(
   interpolation: str,
   library: Library = TORCHVISION,
 ) -> jax.Array:
-  """uint8 [H,W,C] -> [C,size,size]: Pillow's antialiased resize of `box`, mirrored.
+  """Crops and resizes uint8 [H,W,C] -> [C,size,size], antialiased as Pillow, mirrored.
 
   No pixel outside the box is seen. Two matrix products hold the crop, the filter and
   the flip; in TF32 or bfloat16, an accelerator's default, they stay within a gray
@@ -142,14 +142,14 @@ def crop_resize(
 
 
 def fit(image: jax.Array, extent: jax.Array, size: int) -> jax.Array:
-  """uint8 [H,W,C], its rows and columns in use f32 [2] -> uint8 [size,size,C]."""
+  """Resizes what is in use, f32 [2], of uint8 [H,W,C] -> uint8 [size,size,C]."""
   zero = jnp.zeros((), jnp.float32)
   x = crop_resize(image, (zero, zero, *extent), False, size, "bilinear")
   return jnp.moveaxis(jnp.round(255 * x), 0, 2).astype(jnp.uint8)
 
 
 def luma(x: jax.Array) -> jax.Array:
-  """[3,H,W] -> [H,W], the brightness that the eye sees."""
+  """Computes the brightness that the eye sees: [3,H,W] -> [H,W]."""
   return LUMA[0] * x[0] + LUMA[1] * x[1] + LUMA[2] * x[2]
 
 
@@ -173,7 +173,7 @@ def turn_hue(x: jax.Array, turn: jax.Array) -> jax.Array:
 
 
 def saturate(x: jax.Array, factor: jax.Array) -> jax.Array:
-  """HSV saturation times `factor`, at most 1; hue and value stay."""
+  """Multiplies HSV saturation by `factor`, to at most 1; hue and value stay."""
   top = x.max(0)
   chroma = top - x.min(0)
   most = top / jnp.where(chroma == 0, 1.0, chroma)
@@ -183,7 +183,7 @@ def saturate(x: jax.Array, factor: jax.Array) -> jax.Array:
 def colour(
   x: jax.Array, operation: jax.Array, amount: jax.Array, library: Library = TORCHVISION
 ) -> jax.Array:
-  """Operation 0..3: brightness, contrast, saturation by a factor, hue by a turn.
+  """Changes brightness, contrast or saturation by a factor, or hue: operation 0..3.
 
   The first three blend with black, with the picture's mean luma, with the luma of
   each pixel, or do what `library` says; the result is clipped to [0,1] each time.
@@ -203,7 +203,7 @@ def colour(
 def jitter(
   x: jax.Array, order: jax.Array, amounts: jax.Array, library: Library = TORCHVISION
 ) -> jax.Array:
-  """The four operations of `colour`, `amounts` [4], in the `order` i32 [4]."""
+  """Applies the four operations of `colour`, `amounts` [4], in the `order` i32 [4]."""
 
   def step(x, operation):
     return colour(x, operation, amounts[operation], library), None
@@ -214,7 +214,7 @@ def jitter(
 def blur(
   x: jax.Array, sigma: jax.Array, library: Library = TORCHVISION, reach: int = 0
 ) -> jax.Array:
-  """Gaussian blur, cut at size // 20 pixels each side, or at `reach` if that is more.
+  """Blurs by a Gaussian cut at size // 20 pixels each side, or at `reach` if more.
 
   The first is SimCLR's and BYOL's rule: 23 taps at 224 pixels. Pillow's blur, in MoCo's
   and DINO's code, is not cut, and three box blurs that come close to a Gaussian.
@@ -238,7 +238,7 @@ def solarize(x: jax.Array) -> jax.Array:
 
 
 def erase(x: jax.Array, u: jax.Array, noise: jax.Array) -> jax.Array:
-  """[C,H,W] with a box of 2 to 33 % of its area made noise, normal [C,H,W] given.
+  """Replaces a box of 2 to 33 % of the area of [C,H,W] by noise, normal [C,H,W].
 
   Random erasing (Zhong et al. 2020) as timm has it, of ratios 0.3 to 10/3; `u` [22] as
   of `crop_box`. The noise has mean and deviation of ImageNet's pixels.
@@ -252,7 +252,10 @@ def erase(x: jax.Array, u: jax.Array, noise: jax.Array) -> jax.Array:
 
 
 def rgb_to_lab(x: jax.Array) -> jax.Array:
-  """[3,H,W] sRGB in [0,1] -> CIE L in 0..100, a, b: D65, 2 degrees, as scikit-image."""
+  """Converts sRGB [3,H,W] in [0,1] to CIE L in 0..100, a, b: D65, 2 degrees.
+
+  As scikit-image.
+  """
   linear = jnp.where(x > 0.04045, ((x + 0.055) / 1.055) ** 2.4, x / 12.92)
   t = _mix(RGB_TO_XYZ, linear) / jnp.array(D65)[:, None, None]
   f = jnp.where(t > 0.008856, jnp.cbrt(t), 7.787 * t + 16 / 116)
@@ -260,7 +263,7 @@ def rgb_to_lab(x: jax.Array) -> jax.Array:
 
 
 def rgb_to_ycbcr(x: jax.Array) -> jax.Array:
-  """[3,H,W] in [0,1] -> Y in 16..235, Cb and Cr in 16..240 (ITU-R 601)."""
+  """Converts [3,H,W] in [0,1] to Y in 16..235, Cb and Cr in 16..240 (ITU-R 601)."""
   return _mix(RGB_TO_YCBCR, x) + jnp.array([16.0, 128.0, 128.0])[:, None, None]
 
 

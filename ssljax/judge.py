@@ -27,14 +27,14 @@ SOME = 64  # examples in which labels are looked for
 
 
 def aloud(text: str) -> None:
-  """A line on the screen, from process 0."""
+  """Prints a line on the screen, from process 0."""
   if jax.process_index() == 0:
     tqdm.write(text, file=sys.stdout)
     sys.stdout.flush()
 
 
 class Judge:
-  """Features of both splits under whatever state it is shown, and what they tell.
+  """Extracts both splits' features under a state, and asks evaluators what they tell.
 
   They are extracted once for all evaluators of a moment.
   """
@@ -85,9 +85,9 @@ class Judge:
     return ""
 
   def features(self, state: TrainState | None, row: str = "") -> FeatureSet:
-    """Both splits under `state`, on every process; None: the input itself, centred.
+    """Extracts both splits' features under `state`; None: of the input itself.
 
-    `row` is what `keep` knows it by.
+    The same on every process; the input is centred. `row` is what `keep` knows it by.
     """
     if state is None:
       return self._raw_features()
@@ -105,7 +105,7 @@ class Judge:
     return feature_set._replace(assign=functools.partial(self._assign, state))
 
   def embedding(self, state: TrainState) -> Callable[[core.Batch], jax.Array]:
-    """-> embed(batch as the host gives it) -> features [B,D] f32, compiled once."""
+    """Compiles, once, embed(batch as the host gives it) -> features [B,D] f32."""
     return functools.partial(self._embed, state.replace(opt_state=None))
 
   def _raw_features(self) -> FeatureSet:
@@ -116,12 +116,11 @@ class Judge:
     feature_set = feature_set._replace(listed=self.splits.train.listed)
     if self.method.input != "image":
       return feature_set
-    return feature_set._replace(
-      look=functools.partial(self._look, embed, feature_set.test_index)
-    )
+    look = functools.partial(self._look, embed, feature_set.test_index)
+    return feature_set._replace(look=look)
 
   def _look(self, embed, places, change: Change, rows: Rows = None) -> np.ndarray:
-    """The evaluation split [M,D] after `change`, itself compiled, of its pictures.
+    """Extracts the evaluation split [M,D], its pictures changed by `change` beforehand.
 
     They are changed at the size at which they are seen, whatever the canvas.
     """
@@ -134,14 +133,14 @@ class Judge:
     return self.extract(seen, None if rows is None else places[rows])[0]
 
   def pictures(self, source: data.Source, numbers: Sequence[int]) -> np.ndarray:
-    """Some examples of a source, whole, as squares uint8 [N,S,S,C] to look at."""
+    """Fetches examples of a source, whole, as squares uint8 [N,S,S,C] to look at."""
     (batch,) = self.batches(Subset(source, numbers), len(numbers))
     return np.asarray(self._whole(batch)["image"])
 
   def _draw(
     self, state: TrainState, places, draws: int, rows: Rows = None
   ) -> np.ndarray:
-    """The evaluation split [M,draws,D], each as a view that the run learns from."""
+    """Extracts the evaluation split [M,draws,D], each as a random training view."""
 
     def embed(batch):
       keys = (jax.random.fold_in(self._key, i) for i in range(draws))
@@ -150,7 +149,7 @@ class Judge:
     return self.extract(embed, None if rows is None else places[rows])[0]
 
   def _assign(self, state: TrainState) -> tuple[np.ndarray, int]:
-    """The best prototype [M] of the evaluation split, and how many there are."""
+    """Finds the best prototype [M] of evaluation examples, and how many there are."""
 
     @jax.jit
     def best(state, batch):
@@ -161,7 +160,7 @@ class Judge:
     return chosen.astype(np.int32), self.method.net.prototypes.num
 
   def classified(self, state: TrainState) -> tuple[np.ndarray, np.ndarray] | None:
-    """Scores [M,C] and labels [M] of the evaluation split, on every process.
+    """Scores the evaluation split -> scores [M,C] and labels [M], on every process.
 
     None where the method does not classify.
     """
@@ -172,7 +171,7 @@ class Judge:
     return self.extract(functools.partial(self._classify, state))
 
   def extract(self, function, places: Rows = None) -> tuple[np.ndarray, np.ndarray]:
-    """What a function of a batch gives [M,...], and labels [M], of the same split.
+    """Maps a function over the evaluation split -> its values [M,...], labels [M].
 
     Of the examples at `places` alone where they are given, in their order.
     """
@@ -182,7 +181,7 @@ class Judge:
   def scores(
     self, feature_set: FeatureSet, *names: str, forgiving: bool = False
   ) -> Scores:
-    """What the evaluators called `names` say, with the config's numbers for each.
+    """Asks the evaluators called `names`, with the config's numbers -> {name: value}.
 
     Those that ask for labels are shown what has one. What one refuses is a ConfigError,
     or said and left out where that is `forgiving`.
@@ -200,11 +199,9 @@ class Judge:
     return scores
 
   def labelled(self, feature_set: FeatureSet) -> FeatureSet:
-    """Those that have a label; how many have none is said."""
-    for split, labels in zip(
-      self.splits, (feature_set.train_y, feature_set.test_y), strict=True
-    ):
-      self._count(split, labels)
+    """Drops examples without a label from both splits; says how many."""
+    self._count(self.splits.train, feature_set.train_y)
+    self._count(self.splits.eval, feature_set.test_y)
     return features.labelled(feature_set)
 
   def _count(self, split: data.Source, labels: np.ndarray) -> None:
@@ -215,7 +212,7 @@ class Judge:
       )
 
   def fitted(self, name: str, train_y: np.ndarray, test_y: np.ndarray) -> dict:
-    """An evaluator's numbers, as labels [N] and [M] allow them (see `evals.fit`)."""
+    """Fits an evaluator's numbers to labels [N] and [M] as `evals.fit` does."""
     if name in evals.ON_PICTURES and self.method.input != "image":
       raise ConfigError(f"{name} changes pictures, and this encoder's input is none")
     numbers, words = evals.fit(name, self.numbers[name], train_y, test_y)
@@ -224,7 +221,7 @@ class Judge:
     return numbers
 
   def allowed(self, names: Sequence[str]) -> list[str]:
-    """Those of evaluators that can be asked; why not the others is said, and what else.
+    """Selects the evaluators that can be asked; says why not the others.
 
     From the data alone, so that it is known before a run begins.
     """
@@ -241,14 +238,14 @@ class Judge:
     return allowed
 
   def _labels(self) -> tuple[np.ndarray, ...] | None:
-    """Of both splits, where these are at hand."""
+    """Returns the labels of both splits; None where they are not at hand."""
     if not self.splits.eval:
       return None
     labels = [split.known_labels() for split in self.splits]
     return None if any(x is None for x in labels) else tuple(map(np.asarray, labels))
 
   def _shown(self, name: str, *labels: np.ndarray) -> Iterator[np.ndarray]:
-    """Those that an evaluator looks at."""
+    """Yields the labels of both splits that an evaluator looks at."""
     for split, some in zip(self.splits, labels, strict=True):
       if name in evals.UNLABELLED:
         yield some
@@ -268,7 +265,7 @@ class Judge:
   def batches(
     self, source: data.Source, rows: int = 0
   ) -> Iterator[dict[str, np.ndarray]]:
-    """All of a source, once and in order, `rows` at a time; this process's share.
+    """Iterates over a source once, in order, `rows` at a time; this process's share.
 
     Default: as many as in training, rounded up to what the devices divide.
     """
@@ -290,7 +287,7 @@ class Judge:
 def compare(
   judge: Judge, states: dict[str, TrainState], *names: str, forgiving: bool = False
 ) -> tuple[dict[str, Scores], FeatureSet]:
-  """The input itself, then each of `states`, under the evaluators called `names`.
+  """Judges the input itself, then each of `states`, by the evaluators called `names`.
 
   -> {row: {name: value}}, and the features of the last state. Pixels are centred by
   the mean train picture, as their row says: on CIFAR-10 that is worth ten points.

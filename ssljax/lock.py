@@ -59,7 +59,7 @@ class Lock:
   """
 
   def __init__(self, folder: pathlib.Path):
-    """ConfigError where another has it; OSError where nothing can be written."""
+    """Takes the folder; ConfigError where another has it, OSError: cannot write."""
     if folder.is_file():
       raise ConfigError(f"{folder} is no folder; name another --workdir")
     self.made = [path for path in (folder, *folder.parents) if not path.exists()]
@@ -77,7 +77,7 @@ class Lock:
     self._beating.start()
 
   def release(self) -> None:
-    """The folder is anyone's."""
+    """Gives the folder back: it is anyone's."""
     self._closed.set()
     self._beating.join()
     with contextlib.suppress(OSError):
@@ -86,7 +86,7 @@ class Lock:
     self._tidy()
 
   def _lock(self) -> tuple[int, bool]:
-    """-> the open file, and whether the disk locked it."""
+    """Opens and locks the file -> the open file, and whether the disk locked it."""
     while True:
       fd, certain = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644), True
       try:
@@ -103,7 +103,7 @@ class Lock:
       os.close(fd)  # its owner has just left, and has taken the file away
 
   def _outlast(self, certain: bool) -> None:
-    """ConfigError where whom the file names is alive all the same."""
+    """Raises ConfigError where the owner that the file names is alive all the same."""
     owner = _read(self.fd)
     if not owner or (certain and owner.get("machine") == _machine()):
       return
@@ -119,7 +119,7 @@ class Lock:
         raise ConfigError(self._refusal(owner))
 
   def _touched(self) -> int:
-    """Opened anew, or a shared disk would tell what it told last."""
+    """Reads when the file was touched, opened anew: a shared disk tells old times."""
     with self.path.open() as file:
       return os.fstat(file.fileno()).st_mtime_ns
 
@@ -152,14 +152,14 @@ class Lock:
     )
 
   def _tidy(self) -> None:
-    """Folders made for nothing are taken away."""
+    """Removes the folders that were made for nothing."""
     for path in self.made:
       with contextlib.suppress(OSError):
         path.rmdir()
 
 
 def _read(fd: int) -> dict[str, Any]:
-  """What an owner signed; {} where nobody has, or half."""
+  """Reads what an owner signed; {} where nobody has, or half."""
   try:
     owner = json.loads(os.pread(fd, 4096, 0))
   except ValueError:
@@ -168,6 +168,6 @@ def _read(fd: int) -> dict[str, Any]:
 
 
 def _machine() -> str:
-  """The same for all that share a kernel, until it starts anew."""
+  """Identifies the machine, alike for all that share a kernel, until it starts anew."""
   boot = pathlib.Path("/proc/sys/kernel/random/boot_id")
   return boot.read_text().strip() if boot.exists() else str(uuid.getnode())

@@ -23,7 +23,7 @@ IN_FLIGHT = 2  # dispatches the host runs ahead; more would pile up batches
 
 
 class Run:
-  """The steps of a run, and what happens between them."""
+  """Runs the steps of a run, and what is due between them: metrics, scores, saves."""
 
   def __init__(
     self,
@@ -53,17 +53,17 @@ class Run:
 
   @property
   def evaluators(self) -> list[str]:
-    """Those that will be asked, meanwhile or at the end."""
+    """Names the evaluators that will be asked, meanwhile or at the end."""
     meanwhile = ["knn"] if self.eval_every < self.plan.total_steps else []
     return list(dict.fromkeys([*meanwhile, *self.config.evals.at_end]))
 
   def restored(self, step: int) -> TrainState:
-    """The state of a whole checkpoint."""
+    """Restores the state of a whole checkpoint, laid over the mesh."""
     layout = sharding.state_sharding(self.shapes, self.mesh, self.parts.method.by_row)
     return self.checkpoints.restore(self.shapes, layout, step)
 
   def begin(self) -> TrainState:
-    """The state from which the run goes on."""
+    """Returns the state from which the run goes on: the first, or a checkpoint's."""
     if not (step := self.past.step):
       return self.first()
     self.loader.check(self.past.meta["data"], step)
@@ -72,7 +72,7 @@ class Run:
     return state
 
   def train(self, state: TrainState) -> TrainState:
-    """`loop`; where numbers are none the error says what came first."""
+    """Runs `loop`; where a number is not finite, the error says what came first."""
     layout = jax.tree.map(lambda x: x.sharding, state)
     k = self.config.steps_per_dispatch
     self.steps = dispatch.compile_steps(self.parts.step, layout, self.mesh, k)
@@ -83,7 +83,7 @@ class Run:
     raise self.diverged(*bad)  # out here, where no frame holds the bad state
 
   def loop(self, state: TrainState) -> TrainState:
-    """Steps to the end, or to SIGTERM or Ctrl-C.
+    """Takes steps to the end, or to SIGTERM or Ctrl-C.
 
     Nothing waits for the device between log points, save that the host stays a few
     dispatches ahead and no more. Metrics are read once the next dispatch is under
@@ -128,14 +128,14 @@ class Run:
     return state
 
   def delivered(self, batches: Iterator) -> Iterator:
-    """The same; where the data can no longer be read they end, and `lost` says why."""
+    """Yields the batches until the data can no longer be read; then `lost` says why."""
     try:
       yield from batches
     except (OSError, data.DataGoneError) as error:
       self.lost = " ".join(str(error).split())
 
   def saved_without_data(self, done: int, state: TrainState) -> runs.DataLostError:
-    """Saves what there is; the error that ends the run."""
+    """Saves the state when data is lost -> the error that ends the run."""
     if done > self.past.step:
       self.save(done, state, judged=not self.is_judged_at(done))
       self.checkpoints.wait()
@@ -183,7 +183,7 @@ class Run:
     return ends
 
   def evaluate(self, done: int, state: TrainState) -> bool:
-    """Writes how good the encoder is; whether it did.
+    """Judges the encoder and writes its scores; whether it did.
 
     It does not where it is asked to end meanwhile, or where the data is `lost`.
     """
@@ -202,7 +202,7 @@ class Run:
     return True
 
   def save(self, done: int, state: TrainState, judged: bool) -> None:
-    """A checkpoint, and in it what a run that goes on must know besides the state."""
+    """Saves the state, and what a run that goes on must know besides."""
     if not blame.all_finite(state):
       raise blame.NotANumberError(done, "a parameter", math.nan)
     meta = {
@@ -217,12 +217,12 @@ class Run:
     self.checkpoints.save(done, state, meta)
 
   def check_finite(self, step: int, values: Metrics) -> None:
-    """NotANumberError names the first metric that is no number."""
+    """Raises NotANumberError for the first metric that is not finite."""
     if bad := blame.worst(values):
       raise blame.NotANumberError(step, *bad)
 
   def diverged(self, step: int, name: str, value: float) -> runs.TrainingDivergedError:
-    """The error that ends the run."""
+    """Finds why metrics are not finite -> the error that ends the run."""
     self.checkpoints.wait()
     last_step = self.checkpoints.choose() or 0
     first, remedy = blame.find(
@@ -237,7 +237,7 @@ class Run:
     )
 
   def again(self, last_step: int) -> blame.Steps:
-    """The steps after a checkpoint (0: from the first on), one at a time."""
+    """Repeats the steps after a checkpoint (0: from the first on), one at a time."""
     state, metrics = self.restored(last_step) if last_step else self.first(), {}
     for done in itertools.count(last_step):
       yield done, state, metrics
@@ -245,12 +245,12 @@ class Run:
       state, metrics = self.steps(state, examples, count)
 
   def examples(self, step: int) -> tuple[Any, jax.Array]:
-    """What a dispatch of this step alone takes."""
+    """Puts the examples of this step alone onto the devices, for a dispatch."""
     k = self.config.steps_per_dispatch
     batches = self.loader.iterate(step - 1)
     ((count, batch),) = dispatch.stacked(batches, iter([1]), k)
     return dispatch.put(count, batch, self.mesh)
 
   def alone(self, step: int) -> Any:
-    """The examples of a step, as global arrays."""
+    """Returns the examples of a step, as global arrays [B,...]."""
     return jax.tree.map(lambda x: x[0], self.examples(step)[0])

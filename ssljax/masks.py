@@ -16,7 +16,7 @@ TRIES = 8  # blocks that are drawn; what they leave to hide are single patches
 
 @dataclasses.dataclass(frozen=True)
 class Blocks:
-  """Rectangles of hidden patches in some of the views (BEiT, Bao et al. 2022).
+  """Hides rectangles of patches in some of the views (BEiT, Bao et al. 2022).
 
   A view hides patches with probability `mask_p`, a share of them that is uniform from
   `mask_min` to `mask_max`: iBOT's numbers (Zhou et al. 2022, appendix B).
@@ -28,7 +28,7 @@ class Blocks:
   mask_max: Share = 0.5
 
   def __post_init__(self):
-    """Raises ConfigError where no share is between the two."""
+    """Raises ConfigError where no share of patches is between the two."""
     fields.check_instance("augment", self)
     if self.mask_min > self.mask_max:
       raise ConfigError(
@@ -37,7 +37,7 @@ class Blocks:
       )
 
   def draw(self, keys: jax.Array, views: int, rows: int, columns: int) -> jax.Array:
-    """Keys [B] -> bool [B,views,rows * columns], True where a patch is hidden."""
+    """Draws masks bool [B,views,rows * columns] by keys [B]; True: it is hidden."""
 
     def one(key):
       key_blocks, key_share = jax.random.split(key)

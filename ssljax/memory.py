@@ -12,23 +12,23 @@ BANK_ROWS = 1024
 
 
 def ema(new, old, decay: jax.Array | float):
-  """Exponential moving average of a tree: decay * old + (1 - decay) * new."""
+  """Averages trees exponentially: decay * old + (1 - decay) * new."""
   return optax.incremental_update(new, old, 1 - decay)
 
 
 def slow(params, batch_stats) -> dict:
-  """The slow copy of a network, as a `target` holds it: {"params", "batch_stats"}."""
+  """Copies a network as `target` holds its slow copy: {"params", "batch_stats"}."""
   return {"params": params, "batch_stats": batch_stats}
 
 
 def follow(target: dict, params, batch_stats, decay: jax.Array | float) -> dict:
-  """`target` whose slow copy moved towards `params`; its statistics are the given."""
+  """Moves the slow copy in `target` towards `params`; its statistics are as given."""
   moved = ema(params, target["params"], decay)
   return {**target, **slow(moved, batch_stats)}
 
 
 def unit_rows(rng: jax.Array, rows: int, dim: int) -> jax.Array:
-  """[rows, dim] f32 of random directions: how MoCo's queue starts."""
+  """Draws [rows, dim] f32 of random directions: how MoCo's queue starts."""
   x = jax.random.normal(rng, (rows, dim))
   return x / jnp.linalg.norm(x, axis=1, keepdims=True)
 
@@ -36,7 +36,7 @@ def unit_rows(rng: jax.Array, rows: int, dim: int) -> jax.Array:
 def enqueue(
   queue: jax.Array, pointer: jax.Array, keys: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-  """Ring buffer: keys [B,...] over the oldest rows of queue [K,...] -> queue, pointer.
+  """Writes keys [B,...] over the oldest rows of queue [K,...] -> queue, pointer.
 
   A row is one example's. `pointer` i32[] is the row written next. B must divide K, as
   in MoCo's code: then no write wraps, and the update is one `dynamic_update_slice`.
@@ -52,7 +52,7 @@ def enqueue(
 
 
 def nearest(queue: jax.Array, rows: jax.Array) -> jax.Array:
-  """The row of queue [K,D], of unit rows, nearest in direction to each of rows [B,D].
+  """Finds the row of queue [K,D], of unit rows, nearest in direction to each of [B,D].
 
   NNCLR's neighbours, [B,D]. Each device looks up its own examples.
   """
@@ -61,7 +61,10 @@ def nearest(queue: jax.Array, rows: jax.Array) -> jax.Array:
 
 
 def init_bank(rng: jax.Array, num_examples: int, dim: int) -> jax.Array:
-  """[N,D] f32 uniform in ±1/sqrt(D/3), N padded; InstDisc's `lib/LinearAverage`."""
+  """Draws a bank [N,D] f32 uniform in ±1/sqrt(D/3), N padded.
+
+  As InstDisc's `lib/LinearAverage`.
+  """
   rows = -(-num_examples // BANK_ROWS) * BANK_ROWS
   bound = (dim / 3) ** -0.5
   return jax.random.uniform(rng, (rows, dim), minval=-bound, maxval=bound)
@@ -80,5 +83,5 @@ def bank_write(
 
 
 def move_centre(centre: jax.Array, batch_mean: jax.Array, momentum: float) -> jax.Array:
-  """DINO's centre [1,K] after a batch whose teacher outputs average batch_mean."""
+  """Moves DINO's centre [1,K] towards a batch's mean teacher output [1,K]."""
   return momentum * centre + (1 - momentum) * batch_mean

@@ -20,8 +20,8 @@ def encode(encoder: Callable[[Any], tuple], batch: Any, part: int) -> tuple:
   """Encodes a batch, `part` examples at a time -> rows [B,...], trees of statistics.
 
   Rows [B,...] come in the batch's order; statistics are the means over the parts. A
-  part is dealt hands of neighbours from all over the batch (see `hand`), so that each
-  device has a share in it and BatchNorm groups stay whole.
+  part is dealt hands of neighbours from all over the batch (see `size_of_hands`), so
+  that each device has a share in it and BatchNorm groups stay whole.
   """
   parts = jax.tree.leaves(batch)[0].shape[0] // part
   hand = size_of_hands(encoder, batch, part)

@@ -38,12 +38,12 @@ class Shared:
 
 
 def declare(config: Mapping) -> Group:
-  """The fields of the group `optimizer` of a config."""
+  """Lists the fields of the group `optimizer` of a config."""
   return fields.chosen("optimizer", config, rules.RULES, Shared)
 
 
 def check(config: Mapping) -> None:
-  """ConfigError where the group `optimizer` of a config cannot be."""
+  """Raises ConfigError where the group `optimizer` of a config cannot be built."""
   group = declare(config)
   fields.check(group, config)
   rule_fields = fields.keywords(rules.RULES[config["name"]])
@@ -60,7 +60,7 @@ def check(config: Mapping) -> None:
 def build(
   config: Mapping, plan: Plan, layers: Sequence[Sequence[str]] = ()
 ) -> optax.GradientTransformationExtraArgs:
-  """The group `optimizer` of a config -> the transformation.
+  """Builds the optimizer, an optax transformation, of the group `optimizer`.
 
   `layers` are the encoder's, by which `layer_decay` goes.
 
@@ -99,7 +99,7 @@ def build(
 
 
 def rates(config: Mapping, plan: Plan) -> Callable[[jax.Array], dict]:
-  """-> function of the step: the learning rate and decay it takes, for metrics."""
+  """Makes a function of the step: the learning rate and decay it takes, for metrics."""
   learning_rate, weight_decay = _schedules(_split(config)[1], plan)
   return lambda step: {
     "learning_rate": learning_rate(step),
@@ -111,7 +111,7 @@ def partition(
   groups: Mapping[str, optax.GradientTransformation],
   rest: optax.GradientTransformation = optax.identity(),  # noqa: B008
 ) -> optax.GradientTransformationExtraArgs:
-  """Each parameter to the first group whose path it has, else to `rest`."""
+  """Gives each parameter to the first group whose path it has, else to `rest`."""
   # Numbered, not named by their paths: checkpoints make file names of these keys.
   rules_by_number = {str(i): rule for i, rule in enumerate((*groups.values(), rest))}
 
@@ -133,7 +133,7 @@ def _rule(config: Mapping, plan: Plan) -> optax.GradientTransformationExtraArgs:
 
 
 def _split(config: Mapping) -> tuple[dict, Shared]:
-  """-> the keywords of the optimizer's function, the shared fields."""
+  """Splits a config into the rule's own keywords and the shared fields."""
   shared_values = {k: v for k, v in config.items() if k != "name"}
   names = fields.keywords(rules.RULES[config["name"]])
   rule_numbers = {k: shared_values.pop(k) for k in names if k in shared_values}
@@ -168,7 +168,7 @@ def _by_depth(decay: float, layers: Sequence[Sequence[str]]):
 
 
 def _asleep_until(first_step: int, rule: optax.GradientTransformationExtraArgs):
-  """`rule` from `first_step` on; until then no update, and its state stays new."""
+  """Applies `rule` from `first_step` on; until then its state stays new."""
 
   def update_fn(updates, state, params=None, *, step, **_):
     awake = step >= first_step

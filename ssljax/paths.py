@@ -16,12 +16,12 @@ PART = r"(?:^|/)encoder/([^/]+)"
 
 
 def name(path) -> str:
-  """A key path of JAX -> "encoder/conv1/kernel"."""
+  """Writes a key path of JAX as "encoder/conv1/kernel"."""
   return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def matches(patterns: Iterable[str], path, leaf: jax.Array) -> bool:
-  """Whether a leaf at a key path has one of the paths."""
+  """Whether a leaf at a key path has one of the paths `patterns`."""
   return any(
     leaf.ndim <= 1 if pattern == "norm_and_bias" else re.search(pattern, name(path))
     for pattern in patterns
@@ -40,7 +40,7 @@ def check(field: str, patterns: Iterable[str], params: Any) -> None:
 
 
 def depths(params: Any, layers: Sequence[Sequence[str]]) -> dict[str, int]:
-  """Name -> how deep in the encoder a parameter is, 0 for the first of its `layers`.
+  """Counts how deep in the encoder each parameter is, 0 for the first of its `layers`.
 
   `layers` are the encoder's (`nets.module.Encoder`). What is in none of them, the last
   norm and the heads, is one deeper than all, as MAE's fine-tuning counts.

@@ -26,7 +26,7 @@ def draw(
   shown: int = 8,
   neighbours: int = 8,
 ) -> None:
-  """What the features `seen` under `state` tell, a PNG each in `folder`.
+  """Draws what `features` of a state tell about the encoder, a PNG each in `folder`.
 
   Where they lie and, of what learned from pictures, nearest neighbours, the kNN vote's
   confusions and, where the network has such, attention, patches and the first layer's
@@ -79,7 +79,7 @@ def draw(
 
 
 def draw_more(features: Mapping[str, FeatureSet], folder: pathlib.Path) -> None:
-  """Row -> its features: how evenly they use their space, and how pairs differ.
+  """Draws how evenly each row's features use their space, and how pairs differ.
 
   The pairs are those of the last row: two views of a picture, and of two pictures.
   """
@@ -102,7 +102,7 @@ def draw_more(features: Mapping[str, FeatureSet], folder: pathlib.Path) -> None:
 
 
 def draw_method(judge: Judge, state: TrainState, folder: pathlib.Path) -> None:
-  """method.png in `folder`: what the method itself has to show, if anything."""
+  """Draws what the method itself has to show, if anything: method.png in `folder`."""
   source = judge.splits.eval or judge.splits.train
   chosen = np.linspace(0, len(source) - 1, METHOD_SHOWN)
   (batch,) = judge.batches(Subset(source, chosen), len(chosen))
@@ -121,7 +121,7 @@ def draw_method(judge: Judge, state: TrainState, folder: pathlib.Path) -> None:
 def _inside(
   judge: Judge, state: TrainState, chosen: Sequence[int]
 ) -> dict[str, np.ndarray]:
-  """What there is to see in the network while it sees test pictures.
+  """Collects what there is to see in the network while it sees test pictures.
 
   Of its last block "attention" [B,heads,N] of the class token to the patches, and their
   "tokens" [B,N,D]; of its first layer "filters" [h,w,C,F].
@@ -144,7 +144,7 @@ def _inside(
 
 
 def _confusion(judge: Judge, features: FeatureSet, path: pathlib.Path) -> None:
-  """Of the vote that is the run's own kNN, so that both say the same number."""
+  """Draws the confusions of the run's own kNN vote, so that both say one number."""
   numbers = {"k": 200, "temperature": 0.1} | judge.numbers["knn"]
   k, temperature = numbers["k"], numbers["temperature"]
   k = min(k if isinstance(k, int) else max(k), len(features.train_y))

@@ -15,7 +15,7 @@ INTO = {"params": "", "teacher": "teacher", "base": "base"}  # -> entry of `targ
 
 
 def start(config: ConfigDict, state: TrainState, mesh: Mesh) -> TrainState:
-  """The state at step 0 with the weights that the group `pretrained` names.
+  """Loads the weights that the group `pretrained` names into the state at step 0.
 
   `checkpoint` is a run's folder, `step` that of its checkpoint (0: the newest); without
   a folder the state stays as it is. `into="params"` takes what has one of the paths
@@ -51,7 +51,7 @@ def start(config: ConfigDict, state: TrainState, mesh: Mesh) -> TrainState:
 
 
 def _take(patterns: Iterable[str], source: Any, target: Any) -> Any:
-  """`own`, whose leaves at paths of these patterns are those of `given`."""
+  """Copies leaves of `source` at paths that match `patterns` over those of `target`."""
   source_leaves = {
     paths.name(p): x for p, x in jax.tree_util.tree_leaves_with_path(source)
   }

@@ -69,7 +69,7 @@ class TrainedOn(Data):
 
 
 def evaluate(config: ConfigDict, folder: str | pathlib.Path | None = None) -> dict:
-  """One protocol on one checkpoint: prints and returns {row: {name: value}}.
+  """Runs one protocol on one checkpoint: prints and returns {row: {name: value}}.
 
   `checkpoint` is a run's folder, `step` that of its checkpoint (0: the newest).
   `evaluator` is what is asked, with the numbers in the group of that name. `protocol`
@@ -92,7 +92,7 @@ def evaluate(config: ConfigDict, folder: str | pathlib.Path | None = None) -> di
 
 
 def answer(case: Case) -> dict:
-  """What the protocol of a case finds, written and returned."""
+  """Runs the protocol of a case -> {row: {name: value}}, also written to a file."""
   config = case.config
   try:
     outcome = PROTOCOLS[config.evaluator](case, **case.numbers)
@@ -116,7 +116,7 @@ def answer(case: Case) -> dict:
 
 
 def check(config: ConfigDict) -> None:
-  """ConfigError on what no evaluation has."""
+  """Raises ConfigError on fields that a protocol lacks, and without a checkpoint."""
   for group in declare(config):
     fields.check(group, fields.at(config, group.path))
   if not config.checkpoint:
@@ -126,7 +126,7 @@ def check(config: ConfigDict) -> None:
 
 
 def declare(config: ConfigDict) -> list[Group]:
-  """Every group of a protocol's config with the fields that may stand there."""
+  """Lists every group of a protocol's config with the fields that may stand there."""
   name = config.get("evaluator")
   if name == "compare":
     return [side_by_side.DECLARED]
@@ -149,7 +149,7 @@ def declare(config: ConfigDict) -> list[Group]:
 
 
 def frozen(case: Case, **numbers) -> dict[str, Any]:
-  """What an evaluator finds in frozen features, beside input and random encoder."""
+  """Judges frozen features by an evaluator, beside the input and a random encoder."""
   name = case.config.evaluator
   judge = case.judge(labels=name not in evals.UNLABELLED)
   rows, _ = compare(judge, case.states(), name)
@@ -157,7 +157,7 @@ def frozen(case: Case, **numbers) -> dict[str, Any]:
 
 
 def training(case: Case, **numbers) -> dict[str, Any]:
-  """A linear probe or fine-tuning, a run of its own; `numbers` are a run's fields."""
+  """Trains a linear probe or fine-tunes, as a run of its own; `numbers`: its fields."""
   case.judge()
   c = transfer.compose(case.config.training, case.run, case.trained, case.own_data)
   splits = recipe.open_data(c)
@@ -173,7 +173,7 @@ def training(case: Case, **numbers) -> dict[str, Any]:
 
 
 def progress(case: Case, *, k: Count = 10) -> dict[str, Any]:
-  """Every checkpoint that the run kept: kNN, RankMe, and what changed in between.
+  """Judges every checkpoint that the run kept: kNN, RankMe, and what changed between.
 
   "agreement" is that of the test split's `k` nearest neighbours with those of the
   checkpoint before, in %, over at most 5000 pictures. Without labels there is no kNN.
@@ -200,7 +200,7 @@ def progress(case: Case, *, k: Count = 10) -> dict[str, Any]:
 def zero_shot(
   case: Case, *, templates: Sequence[str], names: str = ""
 ) -> dict[str, Any]:
-  """What the names of the classes mean to a run that learned from captions.
+  """Classifies pictures by their classes' names, where a run learned from captions.
 
   A class is said in every one of `templates`. `names` is a file with a name a line,
   in the order of the labels; default: the data's own.
@@ -242,7 +242,7 @@ def embedded(
   format: Annotated[str, OneOf(embed.FORMATS)] = "npz",
   rows: Count = 4096,
 ) -> None:
-  """Features of every picture, as a file that other tools read (see `embed.write`)."""
+  """Writes features of every picture to a file for other tools (see `embed.write`)."""
   judge, state = case.judge(labels=False, splits=case.splits), case.trained.state
   path = embed.write(judge, state, case.rests_on, case.folder, format=format, rows=rows)
   if jax.process_index() == 0:
@@ -250,7 +250,7 @@ def embedded(
 
 
 def pictured(case: Case, *, shown: Count = 8, neighbours: Count = 8) -> dict[str, Any]:
-  """What the encoder sees, as pictures in the run's report (see `pictures`).
+  """Draws what the encoder sees into the run's report (see `pictures`).
 
   In a folder of their own, beside the JSON that says of which checkpoint and data they
   are: those of the run's end stay as they were.
@@ -279,7 +279,7 @@ PROTOCOLS: dict[str, Callable] = {
 
 
 def write(result: dict[str, Any], folder: pathlib.Path, name: str) -> None:
-  """`folder`/<name>.json, the table on the screen, the run's report; process 0."""
+  """Writes `folder`/<name>.json, prints the table, renews the report; process 0."""
   if jax.process_index():
     return
   if result["results"]:

@@ -12,7 +12,9 @@ Identities = dict[str, data.Identity]  # of "train" and, where there is one, "ev
 
 
 def identify(splits: data.Splits) -> Identities:
-  """{"train": identity, "eval": identity}, on every process that of process 0.
+  """Identifies the data of splits: {"train": identity, "eval": identity}.
+
+  The answer of process 0, on every process.
 
   ConfigError where a process reads other data.
   """
@@ -31,7 +33,7 @@ def identify(splits: data.Splits) -> Identities:
 
 
 def differences(before: Identities, now: Identities) -> dict[str, str]:
-  """Two data of `identify` -> in what each split differs, in words; {}: the same."""
+  """Compares two data of `identify` -> how each split differs, in words; {}: alike."""
   differing = {}
   for split in before.keys() | now.keys():
     if split not in before or split not in now:
@@ -44,7 +46,7 @@ def differences(before: Identities, now: Identities) -> dict[str, str]:
 def check(
   meta: Mapping[str, Any], identity: Identities, workdir: pathlib.Path
 ) -> list[str]:
-  """What to say of the data that a run goes on with; ConfigError if it is another's.
+  """Says what to know of the data that a run goes on with; ConfigError: another's.
 
   `meta` is what its checkpoint holds besides the state, {} where the run begins.
   """

@@ -15,7 +15,7 @@ from typing import Annotated, Any, NamedTuple, Union
 
 
 class Problem(NamedTuple):
-  """A value that cannot be, and what can."""
+  """A value that a config cannot hold, and what it can."""
 
   path: str
   value: Any
@@ -34,7 +34,7 @@ class Range:
   and_zero: bool = False  # 0 too, which switches off what other numbers measure
 
   def problem(self, path: str, value: Any) -> Problem | None:
-    """The first number of `value`, one or a tuple, that does not fit."""
+    """Finds the first number of `value`, one or a tuple, that does not fit."""
     for name, number in _leaves(path, value):
       fits = self.low <= number <= self.high and self.above < number < self.below
       if not fits and not (self.and_zero and number == 0):
@@ -42,7 +42,7 @@ class Range:
     return None
 
   def outside(self) -> list[float]:
-    """Numbers that do not fit, close by and far off."""
+    """Lists numbers that do not fit, close by and far off."""
     far = [-1e9, -1, 0, 2, 1e9]
     near = [self.low - 1, self.high + 1, self.above, self.below]
     return [
@@ -50,7 +50,7 @@ class Range:
     ]
 
   def __str__(self) -> str:
-    """In words: "more than 0 and at most 1"."""
+    """Describes the range in words: "more than 0 and at most 1"."""
     parts = [
       f"{word} {bound:.10g}"
       for word, bound in (
@@ -71,14 +71,14 @@ class OneOf:
   names: Iterable[str]
 
   def problem(self, path: str, value: Any) -> Problem | None:
-    """The first name of `value`, one or a tuple, that does not exist."""
+    """Finds the first name of `value`, one or a tuple, that does not exist."""
     for name, word in _leaves(path, value):
       if word not in self.names:
         return Problem(name, word, str(self), tuple(self.names))
     return None
 
   def outside(self) -> list[str]:
-    """A name that does not exist."""
+    """Lists a name that does not exist."""
     return ["no_such_name"]
 
   def __str__(self) -> str:
@@ -97,7 +97,7 @@ PLURALS = {bool: "truths", int: "whole numbers", float: "numbers", str: "texts"}
 
 
 def problem(path: str, value: Any, hint: Any) -> Problem | None:
-  """The first part of `value` that is not as the annotation `hint` says."""
+  """Finds the first part of `value` that is not as the annotation `hint` says."""
   plain, rules = _split(hint)
   if not _is_a(value, plain):
     return Problem(path, value, describe(hint))
@@ -115,7 +115,7 @@ def problem(path: str, value: Any, hint: Any) -> Problem | None:
 
 
 def describe(hint: Any) -> str:
-  """An annotation in words: "a number more than 0", "whole numbers at least 1"."""
+  """Describes an annotation: "a number more than 0", "whole numbers at least 1"."""
   plain, rules = _split(hint)
   words = [str(rule) for rule in rules]
   if branches := _branches(plain):
@@ -149,7 +149,7 @@ def describe(hint: Any) -> str:
 
 
 def _split(hint: Any) -> tuple[Any, tuple]:
-  """Annotated[T, rules...] -> T, the rules."""
+  """Splits an annotation Annotated[T, rules...] into T and its rules."""
   if typing.get_origin(hint) is Annotated:
     plain, *rules = typing.get_args(hint)
     return plain, tuple(r for r in rules if hasattr(r, "problem"))
@@ -157,7 +157,7 @@ def _split(hint: Any) -> tuple[Any, tuple]:
 
 
 def _branches(hint: Any) -> tuple:
-  """The types of a union; () of any other type."""
+  """Lists the types of a union; () of any other type."""
   is_union = typing.get_origin(hint) in (Union, types.UnionType)
   return typing.get_args(hint) if is_union else ()
 
@@ -189,7 +189,7 @@ def _is_a(value: Any, hint: Any) -> bool:
 
 
 def _items(path: str, value: Any, hint: Any) -> list[tuple[str, Any, Any]]:
-  """The parts of a tuple or a dict, each with its path and annotation."""
+  """Yields the parts of a tuple or a dict, each with its path and annotation."""
   origin, inner = typing.get_origin(hint), typing.get_args(hint)
   if origin in (tuple, list, Sequence) and inner:
     each = inner if inner[1:] != (...,) and origin is tuple else inner[:1] * len(value)

@@ -29,7 +29,7 @@ PACKAGES = ("jax", "flax", "optax", "numpy")  # whose versions are kept
 def summary(
   config: ConfigDict, plan: Plan, shapes: TrainState, mesh: Mesh, past: History
 ) -> str:
-  """What is about to run, on what."""
+  """Writes the line that says what is about to run, and on what."""
   millions = sum(x.size for x in jax.tree.leaves(shapes.params)) / 1e6
   device = mesh.devices.flat[0].device_kind
   part = config.get("microbatch", 0)
@@ -47,7 +47,7 @@ def summary(
 def picture_views(
   config: ConfigDict, source: data.Source, workdir: pathlib.Path
 ) -> None:
-  """figures/views.png: some pictures beside the views that the method is shown."""
+  """Draws figures/views.png: pictures beside the views that the method is shown."""
   recipe = augment.configure(config.augment)
   if jax.process_index() or recipe.input != "image":
     return
@@ -69,7 +69,7 @@ def picture_views(
 
 
 def set_aside(workdir: pathlib.Path, step: int) -> None:
-  """What a run had reached at `step`, as it was to end there: another will be last."""
+  """Renames results.json after `step`, where a run was to end: another step will."""
   if (workdir / "results.json").exists():
     (workdir / "results.json").rename(workdir / f"results-step{step}.json")
 
@@ -84,7 +84,7 @@ def finish(
   identity: Identities,
   lengths: Sequence[tuple[int, int]],
 ) -> dict[str, Scores]:
-  """Judges the last state beside the first: the table, results.json, the report.
+  """Judges the last state beside the first; writes table, results.json and report.
 
   `lengths`: (from which step on, how many steps in all) that the run was to have.
   -> {row: {name: value}}; {} where there are no labels, or `evals.at_end` is empty.
@@ -118,7 +118,7 @@ def finish(
 def about(
   judge: Judge, state: TrainState, lengths: Sequence[tuple[int, int]]
 ) -> dict[str, Any]:
-  """What a reader of the report asks, and no config says."""
+  """Collects what a reader of the report asks, and no config says."""
   devices = judge.mesh.devices
   return {
     "date": str(datetime.date.today()),

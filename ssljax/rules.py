@@ -22,7 +22,7 @@ def sgd(
   momentum: Decay = 0.9,
   nesterov: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
-  """As in PyTorch: decay is added to the gradient, the rate applied after momentum."""
+  """SGD as in PyTorch: decay joins the gradient, the rate applies after momentum."""
   return optax.chain(
     _add_decay(weight_decay, adapted),
     optax.trace(momentum, nesterov),
@@ -111,7 +111,7 @@ RULES = {"sgd": sgd, "lars": lars, "larc": larc, "adamw": adamw}
 
 
 def stateless(update) -> optax.GradientTransformationExtraArgs:
-  """update(updates, params, step) -> updates, as a transformation."""
+  """Makes an optax transformation of update(updates, params, step) -> updates."""
 
   def update_fn(updates, state, params=None, *, step=None, **_):
     return update(updates, params, step), state

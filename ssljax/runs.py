@@ -52,7 +52,7 @@ class TrainingDivergedError(RunError):
 
 @contextlib.contextmanager
 def writing(folder: pathlib.Path) -> Iterator[None]:
-  """What the disk refuses inside, of files in `folder`, is a WriteError."""
+  """Raises a WriteError for what the disk refuses, inside, of files in `folder`."""
   try:
     yield
   except OSError as error:
@@ -63,7 +63,7 @@ def writing(folder: pathlib.Path) -> Iterator[None]:
 
 
 def check_writable(folder: pathlib.Path) -> None:
-  """ConfigError where nothing can be written to `folder`, which need not be there."""
+  """Raises ConfigError where nothing can be written to `folder`, there or not."""
   refusal = ""
   if jax.process_index() == 0:
     try:
@@ -79,14 +79,14 @@ def check_writable(folder: pathlib.Path) -> None:
 
 
 def write(path: pathlib.Path, text: str) -> None:
-  """The whole file or, where the process dies or the disk is full, the one before."""
+  """Writes the whole file, or leaves the one before where the process dies."""
   temporary = path.with_name(path.name + ".tmp")
   temporary.write_text(text)
   temporary.replace(path)
 
 
 def unwritten(name: str | pathlib.Path, why: str) -> str:
-  """The sentence for a file or folder that the disk did not take."""
+  """Writes the sentence for a file or folder that the disk did not take."""
   return (
     f"{name} could not be written ({why}); what was saved before is whole: see to the "
     "disk, and the same line continues"
@@ -96,7 +96,7 @@ def unwritten(name: str | pathlib.Path, why: str) -> str:
 def check_same_run(
   config: ConfigDict, workdir: pathlib.Path, free: tuple[str, ...] = LENGTH
 ) -> bool:
-  """Whether `workdir` holds this run; ConfigError if another's.
+  """Whether `workdir` holds the run of `config`; ConfigError if another's.
 
   `free`: fields that may differ besides FREE, by default its length.
   """
@@ -134,7 +134,7 @@ class History(NamedTuple):
 
 
 def history(checkpoints, plan: Plan) -> History:
-  """What the newest whole one of `checkpoints` knows, and the length from there on.
+  """Reads what the newest whole checkpoint knows, and the run's length from there on.
 
   Damaged ones are named. ConfigError where the run is to be shorter than
   it is, or where no checkpoint is whole.

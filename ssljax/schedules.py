@@ -33,12 +33,12 @@ class Plan(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Values:
-  """What a schedule's values may be; the rule of a field typed `Schedule`."""
+  """The rule of a field typed `Schedule`: what a schedule's values may be."""
 
   range: Range
 
   def problem(self, path: str, value: Any) -> Problem | None:
-    """The first of a schedule's fields that is wrong; ConfigError on unknown ones."""
+    """Finds the first wrong field of a schedule; ConfigError on unknown ones."""
     if callable(value):
       return None  # built already
     if not hasattr(value, "keys"):
@@ -52,11 +52,11 @@ class Values:
     return next(filter(None, wrong), None)
 
   def outside(self) -> list[float]:
-    """Numbers that do not fit."""
+    """Lists numbers that do not fit, for tests of a field's range."""
     return self.range.outside()
 
   def __str__(self) -> str:
-    """In words: "a number or a schedule, at least 0"."""
+    """Describes the values in words: "a number or a schedule, at least 0"."""
     return f"a number or a schedule (a dict of kind, base, ...) {self.range}"
 
 
@@ -67,14 +67,14 @@ ShareSchedule = Annotated[Schedule, Values(Range(0, 1))]
 
 
 def declare(path: str, config: Mapping) -> fields.Group:
-  """The fields of the schedule that a config has at `path`."""
+  """Lists the fields of the schedule that a config has at `path`."""
   return fields.chosen(path, config, KINDS, key="kind", noun="schedule")
 
 
 def build(
   spec: float | Mapping, plan: Plan, factor: float = 1.0, path: str = "schedule"
 ) -> Schedule:
-  """A config's number or dict -> schedule; ConfigError on unknown kinds and fields.
+  """Builds a schedule, a function of the step, from a config's number or dict.
 
   `factor` multiplies the number or the field `base`; a dict's other fields are
   absolute, as DINO's final learning rate is. `path` is where the config has it.
@@ -99,7 +99,7 @@ def cosine(
   inclusive: bool = False,
   to_last: bool = False,
 ) -> Schedule:
-  """Linear from `start` to `base`, then half a cosine to `end` at `total_steps`.
+  """Rises linearly to `base`, then falls by half a cosine to `end` at `total_steps`.
 
   `per`: "step", or "epoch" for values that stay the same throughout an epoch (MoCo
   v2, SimSiam). Of W warm-up steps, step W is the first at `base` (SimCLR, BYOL, MoCo
@@ -133,7 +133,7 @@ def warmup(
   per: Per = "step",
   inclusive: bool = False,
 ) -> Schedule:
-  """Linear from `start` to `base`, then constant: a `cosine` that stays at `base`.
+  """Rises linearly from `start` to `base`, then stays: a `cosine` that does not fall.
 
   DINO's teacher temperature, with `per` "epoch" and `inclusive`.
   """
@@ -156,7 +156,7 @@ def epoch_cosine(
   start: float = 0.0,
   warmup_epochs: NotNegative = 0,
 ) -> Schedule:
-  """Half a cosine over the whole run, by epochs counted from 1 (SupCon, MoCo's demo).
+  """Falls by half a cosine over the run, epochs counted from 1 (SupCon, MoCo's demo).
 
   Epoch e of E is at e / E of the way from `base` to `end`. The first `warmup_epochs`
   rise by steps instead, from `start` to the cosine's value at the last of them, or to
@@ -191,7 +191,7 @@ def steps(
   factor: NotNegative | tuple[NotNegative, ...],
   warmup_epochs: NotNegative = 0,
 ) -> Schedule:
-  """`base`, times `factor` from each of the `milestones` on, in epochs (InstDisc).
+  """Multiplies `base` by `factor` at each of the `milestones`, in epochs (InstDisc).
 
   A list of factors, one a milestone, says what share of `base` is left from there on
   (InvaSpread: 0.1, 0.05, 0.01). Of W warm-up steps, step 0 is at base / W and step
@@ -234,6 +234,6 @@ SCALINGS = {
 
 
 def scale(rule: str, batch_size: int) -> float:
-  """The learning rate's factor for a global batch, by a rule in SCALINGS."""
+  """Returns the learning rate's factor for a global batch, by a rule in SCALINGS."""
   fields.check_choice("optimizer.scaling", rule, SCALINGS)
   return SCALINGS[rule](batch_size)

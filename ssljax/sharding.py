@@ -42,28 +42,28 @@ def _cluster_size() -> int:
 
 
 def make_mesh(devices: list[jax.Device] | None = None) -> Mesh:
-  """One axis over all devices of the run, or over the given ones."""
+  """Makes a mesh of one axis over all devices of the run, or over the given ones."""
   devices = jax.devices() if devices is None else devices
   return Mesh(np.asarray(devices), (AXIS,), axis_types=(AxisType.Auto,))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-  """Every device holds the whole array."""
+  """Shards nothing: every device holds the whole array."""
   return NamedSharding(mesh, P())
 
 
 def by_rows(mesh: Mesh) -> NamedSharding:
-  """Axis 0 is split over the devices."""
+  """Shards axis 0 over the devices."""
   return NamedSharding(mesh, P(AXIS))
 
 
 def by_steps(mesh: Mesh) -> NamedSharding:
-  """Axis 0 counts steps, axis 1 is the batch and is split."""
+  """Shards axis 1, the batch, over the devices; axis 0 counts steps."""
   return NamedSharding(mesh, P(None, AXIS))
 
 
 def state_sharding(state, mesh: Mesh, by_row: Iterable[str] = ()):
-  """A tree like `state` (arrays or shapes) of shardings.
+  """Makes a tree of shardings like `state`, a tree of arrays or shapes.
 
   Entries named in `by_row` are split by rows where the devices divide them.
   """
@@ -78,7 +78,7 @@ def state_sharding(state, mesh: Mesh, by_row: Iterable[str] = ()):
 
 
 def put_batch(batch, sharding: NamedSharding):
-  """The process's share of a batch (NumPy tree) -> global arrays."""
+  """Puts the process's share of a batch (NumPy tree) onto devices -> global arrays."""
   # With several processes JAX takes this for a transfer that nobody asked for.
   with jax.transfer_guard_host_to_device("allow"):
     return jax.tree.map(
@@ -87,7 +87,7 @@ def put_batch(batch, sharding: NamedSharding):
 
 
 def put_number(number: int, mesh: Mesh) -> jax.Array:
-  """An i32[] on every device, without asking other processes for theirs."""
+  """Puts an i32[] on every device, without asking other processes for theirs."""
   with jax.transfer_guard_host_to_device("allow"):
     return jax.make_array_from_callback(
       (), replicated(mesh), lambda _: np.asarray(number, np.int32)
@@ -95,7 +95,7 @@ def put_number(number: int, mesh: Mesh) -> jax.Array:
 
 
 def gather_text(text: str) -> list[str]:
-  """What each process says, in their order, on every one of them."""
+  """Gathers what each process says, in their order, on every one of them."""
   if jax.process_count() == 1:
     return [text]
   letters = np.frombuffer(text.encode(), np.uint8)
@@ -114,5 +114,5 @@ def exists(path: pathlib.Path) -> bool:
 
 
 def told(text: str) -> str:
-  """What process 0 says, on every process; all ask together."""
+  """Returns what process 0 says, on every process; all ask together."""
   return gather_text(text)[0]

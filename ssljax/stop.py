@@ -22,7 +22,7 @@ class StoppedError(Exception):
 
 
 class Stop:
-  """While entered, and once there is something to save, a signal is remembered.
+  """Remembers a signal, while entered and once there is something to save.
 
   The loop then ends in order; a second signal ends the program. Several processes must
   end at the same step: there JAX's own service listens for SIGTERM, and Ctrl-C is one.
@@ -37,7 +37,7 @@ class Stop:
     return self
 
   def hold(self) -> None:
-    """From here on there are steps to save."""
+    """Tells the handler that from here on there are steps to save."""
     if self._holding:
       return
     self._holding = True
@@ -78,19 +78,19 @@ class Stop:
 
 
 def check() -> None:
-  """StoppedError where the run under way was asked to end; between two batches."""
+  """Raises StoppedError, between two batches, where the run was asked to end."""
   if _run and _run.asked:
     raise StoppedError
 
 
 def heard(number: int) -> None:
-  """What follows a signal, in whatever thread."""
+  """Passes on a signal, in whatever thread it comes."""
   if not (_run and _run.hear(number)) and _end:
     _end(number)
 
 
 def watch(end: Callable[[int], None]) -> None:
-  """For a program: a signal is heard at once, whatever C++ is busy with.
+  """Hears a program's signals at once, whatever C++ is busy with, and ends it by `end`.
 
   `end` ends it where nothing is to be saved. What was ignored so far stays so.
   """

@@ -40,7 +40,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | pathlib.Path) -> dict:
 
 
 def train(config: ConfigDict, workdir: pathlib.Path) -> dict:
-  """`train_and_evaluate` in a folder that is this run's alone."""
+  """Trains as `train_and_evaluate` does, in a folder that is this run's alone."""
   goes_on = runs.check_same_run(config, workdir)
   splits = recipe.open_data(config, workdir if goes_on else None)
   plan = recipe.make_plan(config, len(splits.train), splits.train.num_classes)
@@ -92,7 +92,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict:
 
 
 def open_loader(config: ConfigDict, source: data.Source) -> data.Loader:
-  """The process's share of the training batches."""
+  """Opens this process's share of the training batches."""
   return data.make_loader(
     source,
     config.batch_size,

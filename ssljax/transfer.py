@@ -30,7 +30,7 @@ NUMBERS = ("seed", "batch_size", "epochs", "steps", "augment", "optimizer")
 def compose(
   training: ConfigDict, run: pathlib.Path, trained: Trained, own_data: dict
 ) -> ConfigDict:
-  """The config of a run that starts from `trained`, with the numbers of `training`.
+  """Composes the config of a run from `trained`, with the numbers of `training`.
 
   Its encoder, precision and pictures are those of `run`, save for what `own_data` and
   `training.encoder` set. ConfigError where that learned from no pictures.
@@ -134,7 +134,7 @@ def learn(
 
 
 def question(config: ConfigDict, checkpoint: str) -> dict[str, Any]:
-  """What a run that `compose` gave is asked, but for the identity of its data.
+  """Returns what a run of `compose` is asked, but for the identity of its data.
 
   `checkpoint` is the identity of the one that it starts from: another may be of the
   same step.
@@ -145,7 +145,7 @@ def question(config: ConfigDict, checkpoint: str) -> dict[str, Any]:
 
 
 def answered(workdir: pathlib.Path, checkpoint: str) -> dict[str, Any] | None:
-  """The question of the run that lies in `workdir`; None where there is none.
+  """Reads the question of the run that lies in `workdir`; None where there is none.
 
   An older ssljax left no word of its start: that is taken to be `checkpoint`.
   """
@@ -159,7 +159,7 @@ def answered(workdir: pathlib.Path, checkpoint: str) -> dict[str, Any] | None:
 
 
 def check(config: ConfigDict) -> None:
-  """ConfigError where several heads have no pictures to be chosen on."""
+  """Raises ConfigError where several heads have no pictures to be chosen on."""
   method = config.method
   several = len(method.get("rates", (1,))) * len(method.get("choices", (1,))) != 1
   if method.name == PROBE and several and not config.data.get("held_out"):

@@ -30,7 +30,7 @@ NO_BLUR = 0.01  # a Gaussian so narrow that it is the identity
 
 
 def _pictures(batch):
-  """-> uint8 [B,H,W,C], f32 [B,3]: its rows and columns in use, their true ratio.
+  """Reads pictures uint8 [B,H,W,C], and f32 [B,3]: rows, columns in use, true ratio.
 
   The ratio is the width / height that the picture had before it was squeezed into them.
   """
@@ -42,7 +42,7 @@ def _pictures(batch):
 
 
 def whole(batch: dict, size: int) -> dict:
-  """A batch of pictures, each of them whole on size x size pixels, uint8.
+  """Fits pictures, each of them whole, on size x size pixels, uint8.
 
   For what looks at pictures, or changes them, and does not crop.
   """
@@ -90,7 +90,10 @@ class View:
   def draw(
     self, key: jax.Array, image: jax.Array, extent: jax.Array
   ) -> dict[str, jax.Array]:
-    """uint8 [H,W,C], f32 [3] as `_pictures` -> "image" [C,size,size], "place"."""
+    """Draws a view of uint8 [H,W,C], f32 [3] by `_pictures` -> "image", "place".
+
+    "image" is [C,size,size].
+    """
     u = jax.random.uniform(key, (ops.BOX_DRAWS + 11,))  # one draw is the fast way
     u_box, u = u[: ops.BOX_DRAWS], u[ops.BOX_DRAWS :]
     u_flip, u_jitter, u_order, u_gray, u_blur, u_sigma, u_solarize = u[:7]
@@ -127,7 +130,7 @@ class View:
     return {"image": x, "place": _place(box, extent, mirrored)}
 
   def jitter_amounts(self, u: jax.Array, apply: jax.Array | bool) -> jax.Array:
-    """Uniform [4] -> amounts [4] of `image.jitter`, neutral ones unless `apply`."""
+    """Maps uniform [4] to the amounts [4] of `image.jitter`, neutral unless `apply`."""
     neutral = jnp.array([1.0, 1.0, 1.0, 0.0])
     strength = jnp.array(self.jitter, jnp.float32)
     low = jnp.maximum(neutral - strength, jnp.array([0.0, 0.0, 0.0, -0.5]))
@@ -157,7 +160,10 @@ class CentreView:
   def draw(
     self, key: jax.Array, image: jax.Array, extent: jax.Array
   ) -> dict[str, jax.Array]:
-    """uint8 [H,W,C], f32 [3] as `_pictures` -> "image" [C,size,size], "place"."""
+    """Cuts the centre of uint8 [H,W,C], f32 [3] by `_pictures` -> "image", "place".
+
+    "image" is [C,size,size].
+    """
     height, width, aspect = extent
     h = jnp.maximum(1.0, height * self.crop * jnp.minimum(1.0, aspect))
     w = jnp.maximum(1.0, width * self.crop * jnp.minimum(1.0, 1 / aspect))
@@ -168,7 +174,7 @@ class CentreView:
 
 
 def _place(box: tuple, extent: jax.Array, mirrored: jax.Array | bool) -> jax.Array:
-  """A box on the canvas -> f32 [5], in shares of the picture it was squeezed from."""
+  """Writes a box on the canvas as f32 [5], in shares of the unsqueezed picture."""
   size = jnp.stack([extent[0], extent[1], extent[0], extent[1]])
   mirrored = jnp.asarray(mirrored, jnp.float32)
   return jnp.append(jnp.stack([*map(jnp.float32, box)]) / size, mirrored)
@@ -191,14 +197,14 @@ class Window:
 
   @staticmethod
   def read(batch):
-    """-> int16 [B,L], i32 [B]: how many of the L samples are the recording's."""
+    """Reads recordings int16 [B,L], i32 [B]: how many of the L samples they have."""
     audio = batch["audio"]
     return audio, batch.get("length", jnp.full(audio.shape[:1], audio.shape[1]))
 
   def draw(
     self, key: jax.Array, audio: jax.Array, length: jax.Array
   ) -> dict[str, jax.Array]:
-    """Samples int16 [L], `length` of them in use -> "audio" f32 [size] in [-1,1)."""
+    """Cuts samples int16 [L], `length` in use, to "audio" f32 [size] in [-1,1)."""
     if audio.shape[0] < self.size:
       audio = jnp.pad(audio, (0, self.size - audio.shape[0]))
     spare = jnp.maximum(length - self.size, 0)
@@ -209,17 +215,17 @@ class Window:
 
 @dataclasses.dataclass(frozen=True)
 class Text:
-  """Token ids as they are."""
+  """Passes token ids on as they are."""
 
   input: ClassVar[str] = "text"
 
   @staticmethod
   def read(batch):
-    """-> i32 [B,...], and nothing more to know."""
+    """Reads texts i32 [B,...], and nothing more to know."""
     return batch["text"], batch["index"]
 
   def draw(
     self, key: jax.Array, text: jax.Array, index: jax.Array
   ) -> dict[str, jax.Array]:
-    """Ids i32 [...] -> "text", the same."""
+    """Passes on ids i32 [...] as "text", the same."""
     return {"text": text}

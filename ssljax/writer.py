@@ -27,7 +27,7 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class Writer:
-  """Writes on process 0; elsewhere every call does nothing.
+  """Writes what a run leaves to read on process 0; elsewhere every call does nothing.
 
   Floats are printed so that equal ones give equal lines; those that are not finite as
   the strings "nan", "inf" and "-inf", which `float` reads. "images_per_second" alone
@@ -84,7 +84,7 @@ class Writer:
   def write(
     self, step: int, metrics: Mapping[str, Any], images: int | None = None
   ) -> None:
-    """Scalars after `step` steps -> a line and TensorBoard's events.
+    """Writes scalars after `step` steps: a line of metrics.jsonl, TensorBoard's events.
 
     `images`, how many the run has seen, moves the progress line and gives
     "images_per_second". A line that the file kept at `start` is not written twice.
@@ -106,7 +106,7 @@ class Writer:
     self.tensorboard.flush()
 
   def say(self, text: str) -> None:
-    """A line for whoever watches: what begins, what was found."""
+    """Prints a line for whoever watches: what begins, what was found."""
     if self.active:
       with contextlib.suppress(OSError):  # whoever watched has left: a closed pipe
         tqdm.write(text, file=sys.stdout)
@@ -114,7 +114,7 @@ class Writer:
 
   @contextlib.contextmanager
   def pause(self) -> Iterator[None]:
-    """What happens meanwhile counts neither as speed nor towards the time left."""
+    """Pauses the clock: time inside counts neither as speed nor towards the rest."""
     began = time.monotonic()
     yield
     if self.active:
@@ -151,7 +151,7 @@ class Writer:
 
 
 def read(workdir: str | os.PathLike) -> list[dict[str, Any]]:
-  """The rows of metrics.jsonl in order, without a last one that is half written."""
+  """Reads the rows of metrics.jsonl in order, without a last one half written."""
   path = pathlib.Path(workdir) / "metrics.jsonl"
   if not path.exists():
     return []

@@ -10,7 +10,7 @@ from ssljax.ranges import Count, NotNegative
 
 @dataclasses.dataclass(frozen=True)
 class BarlowTwins(Method):
-  """Algorithm 1. Each view passes the network alone, as in the official code.
+  """Barlow Twins, algorithm 1. Each view passes the network alone, as officially.
 
   `off_diagonal` is the paper's lambda. The correlation is that of the global batch.
   The official code sums it over processes outside of autograd, and the mean over them

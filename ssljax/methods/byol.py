@@ -13,7 +13,7 @@ from ssljax.schedules import ShareSchedule
 
 @dataclasses.dataclass(frozen=True)
 class BYOL(Method):
-  """Section 3.1. The target has its own weights, drawn apart, and its own statistics.
+  """BYOL, section 3.1. The target has weights drawn apart, and statistics of its own.
 
   `tau` is the target's decay at a step. As in the official code the two directions
   are summed (loss in [0, 8]), the target's BatchNorm statistics come from its own

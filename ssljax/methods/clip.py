@@ -24,7 +24,7 @@ AT_ONCE = 64  # classes whose prompts are read together
 
 @dataclasses.dataclass(frozen=True)
 class CLIP(Method):
-  """Figure 3: a picture and its caption meet; the batch's other captions do not.
+  """CLIP, figure 3: a picture and its caption meet; the batch's other captions do not.
 
   `loss` is "softmax" (CLIP) or "sigmoid" (SigLIP). The scale of the cosines is learned
   and kept between 1 and 100, as in open_clip; the paper bounds it from above.

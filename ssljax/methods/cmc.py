@@ -21,7 +21,7 @@ GRAPHS = ("core", "full")
 
 @dataclasses.dataclass(frozen=True)
 class CMC(Method):
-  """Section 3: a picture's channels are its views, each with a network and a bank.
+  """CMC, section 3: a picture's channels are its views, each with a network and a bank.
 
   `channels` says how many each view has, in their order: (1, 2) of Lab are L and ab.
   View i is told apart in the bank of view j: with `graph="core"` view 0 and each other

@@ -17,7 +17,7 @@ from ssljax.ranges import Count, Number
 
 @dataclasses.dataclass(frozen=True)
 class CPC(Method):
-  """Section 2: what all CPC methods share. One class below for each kind of input.
+  """CPC, section 2: what its three classes share, one for each kind of input.
 
   The loss is the mean over the steps ahead. Negatives are all other latents of the
   batch, or with `negatives` that many, drawn for each example from all latents of the
@@ -75,7 +75,7 @@ class CPC(Method):
 
 @dataclasses.dataclass(frozen=True)
 class ImageCPC(CPC):
-  """Section 3.2: rows of a grid of overlapping patches, from the top down.
+  """CPC, section 3.2: rows of a grid of overlapping patches, from the top down.
 
   In training a patch keeps a random `patch_crop` square of itself, in the middle of
   zeros. What is judged is the mean of the latents.
@@ -106,7 +106,7 @@ class ImageCPC(CPC):
 
 @dataclasses.dataclass(frozen=True)
 class AudioCPC(CPC):
-  """Section 3.1: raw sound. The mean of the context is judged."""
+  """CPC, section 3.1: raw sound. What is judged is the mean of the context."""
 
   input: ClassVar[str] = "audio"
   features: ClassVar[str] = "context"
@@ -114,7 +114,7 @@ class AudioCPC(CPC):
 
 @dataclasses.dataclass(frozen=True)
 class TextCPC(CPC):
-  """Section 3.3: sentences that follow one another. Each one's encoding is judged."""
+  """CPC, section 3.3: sentences in a row. What is judged is each one's encoding."""
 
   input: ClassVar[str] = "text"
 

@@ -9,7 +9,7 @@ from ssljax.ranges import NotNegative, Positive
 
 @dataclasses.dataclass(frozen=True)
 class DCL(Method):
-  """SimCLR with another loss, the mean over anchors. `sigma` > 0 makes it DCLW."""
+  """DCL: SimCLR with another loss, the mean over anchors. `sigma` > 0 makes it DCLW."""
 
   temperature: Positive
   sigma: NotNegative = 0.0

@@ -15,7 +15,7 @@ from ssljax.schedules import PositiveSchedule, ShareSchedule
 
 @dataclasses.dataclass(frozen=True)
 class DINO(Method):
-  """Algorithm 1 with multi-crop: the teacher sees the global views, the student all.
+  """DINO, algorithm 1 with multi-crop: the teacher sees global views, the student all.
 
   `tau` is the teacher's decay and `teacher_temperature` its softmax temperature at a
   step. Crops of one resolution pass the network together, as in the official code.

@@ -13,7 +13,7 @@ from ssljax.ranges import Positive
 
 @dataclasses.dataclass(frozen=True)
 class Distill(Supervised):
-  """Section 2, eq. 2: the student sees every picture, and no label.
+  """SimCLR v2, section 2, eq. 2: a student learns a teacher's classes, and no label.
 
   `teacher` is a network of its own, larger than the student or of the same form
   (self-distillation). Its weights come from `pretrained.checkpoint` with

@@ -14,7 +14,7 @@ from ssljax.ranges import NotNegative, Number, Positive, Share
 
 @dataclasses.dataclass(frozen=True)
 class InstDisc(Method):
-  """Sections 3.1 to 3.3. `negatives=0` is the full softmax over all N pictures.
+  """InstDisc, sections 3.1 to 3.3. `negatives=0` is the softmax over all N pictures.
 
   With `negatives` > 0 the loss is noise-contrastive, its constant Z estimated once,
   on the first batch, and kept in `target`, as the official code does. `proximal` is

@@ -9,7 +9,7 @@ from ssljax.ranges import Positive
 
 @dataclasses.dataclass(frozen=True)
 class InvaSpread(Method):
-  """Section 3: the batch itself is the memory, so that no row is out of date.
+  """InvaSpread, section 3: the batch is the memory, so that no row is out of date.
 
   Both views pass the network as one batch, as in the official code.
   """

@@ -14,9 +14,10 @@ from ssljax.ranges import Count, Positive, Range, Share
 
 @dataclasses.dataclass(frozen=True)
 class LeJEPA(Method):
-  """Algorithm 2: all views meet the mean of the global ones; no teacher, no predictor.
+  """LeJEPA, algorithm 2: all views meet the mean of the global ones; no teacher.
 
-  `weight` is the paper's lambda, that of SIGReg, and 1 - lambda that of the agreement.
+  There is no predictor either. `weight` is the paper's lambda, that of SIGReg, and
+  1 - lambda that of the agreement.
   SIGReg looks along `slices` random directions, new at every step, and compares
   characteristic functions at `points` up to `reach`.
 

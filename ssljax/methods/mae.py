@@ -16,7 +16,7 @@ from ssljax.ranges import Range
 
 @dataclasses.dataclass(frozen=True)
 class MAE(Method):
-  """Section 3. The encoder sees `1 - mask_ratio` of the patches, drawn anew each time.
+  """MAE, section 3. The encoder sees `1 - mask_ratio` of the patches, drawn each time.
 
   With `norm_pix` what is predicted are pixels normalised by patch, which learns better
   features (table 1d).

@@ -14,7 +14,7 @@ from ssljax.ranges import Count, OneOf, Positive, Share
 
 @dataclasses.dataclass(frozen=True)
 class MoCo(Method):
-  """Algorithm 1. v1 and v2 are configs: head, temperature, views and schedule.
+  """MoCo, algorithm 1. v1 and v2 are configs: head, temperature, views and schedule.
 
   A key must not be normalised with its own query's BatchNorm group, or the batch
   leaks the answer. `bn_shuffle` says how: "strided" gives keys groups of every

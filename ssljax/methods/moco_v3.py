@@ -14,7 +14,7 @@ from ssljax.schedules import ShareSchedule
 
 @dataclasses.dataclass(frozen=True)
 class MoCoV3(Method):
-  """Algorithm 1. `momentum` is the key encoder's decay at a step.
+  """MoCo v3, algorithm 1. `momentum` is the key encoder's decay at a step.
 
   The frozen patch projection of section 4.2 is two lines of a config: the encoder's
   `stop_grad_patch` and the optimizer's `frozen`, or decay would still move it.

@@ -14,7 +14,7 @@ from ssljax.ranges import Count, Positive
 
 @dataclasses.dataclass(frozen=True)
 class NNCLR(Method):
-  """Algorithm 1: a neighbour is the query, the other view's predictions are the keys.
+  """NNCLR, algorithm 1: queries are neighbours, keys the other view's predictions.
 
   Neighbours are looked up before the queue (the paper's support set) takes the
   batch's first projections. lightly's NNCLR is another loss, NT-Xent: neighbours have

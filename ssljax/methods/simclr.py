@@ -9,7 +9,7 @@ from ssljax.ranges import Positive
 
 @dataclasses.dataclass(frozen=True)
 class SimCLR(Method):
-  """Algorithm 1. Both views pass the network as one batch, as in the official code.
+  """SimCLR, algorithm 1. Both views pass the network as one batch, as officially.
 
   Like that code the loss sums the two views' means, which is twice the paper's mean
   over all 2B anchors: its learning rates and weight decays carry over.

@@ -13,7 +13,7 @@ from ssljax.ranges import Count, Positive, Share
 
 @dataclasses.dataclass(frozen=True)
 class SimCLRV2(Method):
-  """Section 2. Without the memory, as the released code has it, this is `simclr`.
+  """SimCLR v2, section 2. Without the memory, as the code is released, it is SimCLR.
 
   Views are contrasted with keys: what a slow average of the network makes of this
   batch and of the last ones, as the paper's first author describes it

@@ -11,7 +11,7 @@ from ssljax.losses import predictive
 
 @dataclasses.dataclass(frozen=True)
 class SimSiam(Method):
-  """Algorithm 1. Each view passes the network alone, as in the official code.
+  """SimSiam, algorithm 1. Each view passes the network alone, as in the official code.
 
   The published predictor's learning rate stays constant: `optimizer.groups`. Without
   `stop_gradient` (figure 2), or comparing projections without `predict` (table 1), it

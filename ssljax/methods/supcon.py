@@ -16,7 +16,7 @@ from ssljax.ranges import OneOf, Positive
 
 @dataclasses.dataclass(frozen=True)
 class SupCon(Method):
-  """Eq. 2 on the batch, as the official code computes it.
+  """SupCon, eq. 2 on the batch, as the official code computes it.
 
   An example with label -1 has its own views as its only positives; with
   `labels=False` every example is such a one, which is SimCLR. The loss is scaled by
@@ -49,7 +49,7 @@ class SupCon(Method):
 
 @dataclasses.dataclass(frozen=True)
 class SupConMoCo(MoCo):
-  """Section 4.1's "memory based alternative": MoCo with the queue's labels.
+  """SupCon, section 4.1, "memory based alternative": MoCo with the queue's labels.
 
   The paper and the official repository report it and publish no code. Here a query's
   positives are its own key and the keys in the queue that have its label; with labels

@@ -17,7 +17,7 @@ from ssljax.ranges import Count, NotNegative, Number, Positive
 
 @dataclasses.dataclass(frozen=True)
 class SwAV(Method):
-  """Algorithm 1 with multi-crop: global views are assigned, every crop predicts.
+  """SwAV, algorithm 1 with multi-crop: global views are assigned, every crop predicts.
 
   The assignments are over the global batch and, with `queue_size`, over as many
   earlier embeddings of each global view, scored by the prototypes of now. The queue

@@ -14,7 +14,7 @@ from ssljax.schedules import ShareSchedule
 
 @dataclasses.dataclass(frozen=True)
 class TiCo(Method):
-  """Algorithm 1: view 0 meets the slow copy's view 1, in one direction.
+  """TiCo, algorithm 1: view 0 meets the slow copy's view 1, in one direction.
 
   `rho` weighs the contrast with the running covariance, which `covariance_momentum`
   (the paper's beta) averages and every batch enters before its own loss. `tau` is the

@@ -10,7 +10,7 @@ from ssljax.ranges import NotNegative
 
 @dataclasses.dataclass(frozen=True)
 class VICReg(Method):
-  """Section 4. The three fields are the paper's weights lambda, mu and nu.
+  """VICReg, section 4. The three fields are the paper's weights lambda, mu and nu.
 
   Each view passes the network alone, as in the official code; both views share it.
   """

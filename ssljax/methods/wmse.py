@@ -14,7 +14,7 @@ from ssljax.ranges import Count, Range
 
 @dataclasses.dataclass(frozen=True)
 class WMSE(Method):
-  """Section 3, with two views.
+  """W-MSE, section 3, with two views.
 
   The batch is dealt at random to sub-batches of `sub_batch` examples, `iterations`
   times. An example's place is drawn by its index, so that a deal depends neither on
