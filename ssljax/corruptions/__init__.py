@@ -24,12 +24,12 @@ SMALL = 64  # pixels of the side up to which a picture is corrupted as in CIFAR-
 
 
 def plain(five: tuple, side: int) -> np.ndarray:
-  """The numbers themselves, [5] or [5,P]."""
+  """Returns the numbers of five severities as an array, [5] or [5,P]."""
   return np.array(five)
 
 
 class Corruption(NamedTuple):
-  """One of the functions, and its numbers in five severities."""
+  """A function that corrupts pictures, and its numbers in five severities."""
 
   apply: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
   small: tuple  # CIFAR-10-C
@@ -98,7 +98,7 @@ CORRUPTIONS = {
 
 
 def change(name: str, severity: int) -> Callable[[jax.Array, jax.Array], jax.Array]:
-  """(keys [B], uint8 [B,S,S,3]) -> uint8; the severity 1..5 compiles nothing anew.
+  """Makes (keys [B], uint8 [B,S,S,3]) -> uint8; no severity 1..5 compiles anew.
 
   Up to 64 pixels with the numbers of CIFAR-10-C, above with those of ImageNet-C.
   """
@@ -120,7 +120,7 @@ def _change(severity, keys, images, *, name):
 def over_batch(
   one: Callable[[jax.Array, jax.Array], jax.Array],
 ) -> Callable[[jax.Array, jax.Array], jax.Array]:
-  """Of (key, f32 [3,H,W]) -> [3,H,W] what does so to (keys [B], uint8 [B,H,W,3])."""
+  """Lifts (key, f32 [3,H,W]) -> [3,H,W] to (keys [B], uint8 [B,H,W,3]) -> the same."""
 
   def change(keys, images):
     x = jnp.moveaxis(images, 3, 1).astype(jnp.float32) / 255

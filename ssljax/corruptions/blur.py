@@ -12,24 +12,24 @@ import numpy as np
 
 
 def gaussian(key: jax.Array, x: jax.Array, taps: jax.Array) -> jax.Array:
-  """By `taps` [K] in both directions, see `gaussians`; beyond an edge it goes on."""
+  """Blurs by `taps` [K] in both directions (see `gaussians`); an edge goes on."""
   x = _filter(x, taps[:, None], "edge")
   return _filter(x, taps[None], "edge")
 
 
 def gaussians(sigmas: tuple, side: int) -> np.ndarray:
-  """Taps [5,K], each cut at four of its deviations."""
+  """Makes a Gaussian's taps [5,K], each cut at four of its deviations."""
   most = int(4 * max(sigmas) + 0.5)
   return np.stack([_bell(sigma, int(4 * sigma + 0.5), most) for sigma in sigmas])
 
 
 def defocus(key: jax.Array, x: jax.Array, kernel: jax.Array) -> jax.Array:
-  """By a `kernel` [K,K], see `disks`; edges are mirrored."""
+  """Blurs as a lens by a `kernel` [K,K] (see `disks`); edges are mirrored."""
   return _filter(x, kernel, "reflect")
 
 
 def disks(five: tuple, side: int) -> np.ndarray:
-  """Kernels [5,K,K] of (radius, sigma): the pixels within, softened by a Gaussian.
+  """Makes kernels [5,K,K] of (radius, sigma): the pixels within, then a Gaussian.
 
   The original cuts the soft edge where the radius is 8 or 10.
   """
@@ -46,7 +46,7 @@ def disks(five: tuple, side: int) -> np.ndarray:
 
 
 def motion(key: jax.Array, x: jax.Array, taps: jax.Array) -> jax.Array:
-  """Half a Gaussian, `taps` [K], along a line at -45 to 45 degrees.
+  """Blurs by half a Gaussian, `taps` [K], along a line at -45 to 45 degrees.
 
   As ImageMagick's, which Hendrycks calls through wand: at whole pixels, and beyond an
   edge the picture goes on. That one rounds to 8 or 16 bits in between.
@@ -69,7 +69,7 @@ def motion(key: jax.Array, x: jax.Array, taps: jax.Array) -> jax.Array:
 
 
 def trails(five: tuple, side: int) -> np.ndarray:
-  """Taps [5,K] of (radius, sigma): 2 radius + 1 of half a Gaussian."""
+  """Makes taps [5,K] of (radius, sigma): 2 radius + 1 of half a Gaussian."""
   steps = np.arange(2 * max(radius for radius, _ in five) + 1)
   taps = [
     np.exp(-0.5 * (steps / sigma) ** 2) * (steps <= 2 * radius)
@@ -79,7 +79,7 @@ def trails(five: tuple, side: int) -> np.ndarray:
 
 
 def zoom(key: jax.Array, x: jax.Array, zooms: jax.Array) -> jax.Array:
-  """The weighted sum of enlarged pictures, `zooms` [K,3], see `enlargements`."""
+  """Sums enlarged pictures, weighted, by `zooms` [K,3] (see `enlargements`)."""
   pixel = jnp.arange(x.shape[1], dtype=jnp.float32)
 
   def add(total, zoom):
@@ -92,7 +92,7 @@ def zoom(key: jax.Array, x: jax.Array, zooms: jax.Array) -> jax.Array:
 
 
 def enlargements(five: tuple, side: int) -> np.ndarray:
-  """[5,K,3] of (largest, step): the picture, and it again enlarged by 1, 1 + step, ...
+  """Makes zooms [5,K,3] of (largest, step): the picture, enlarged by 1, 1 + step, ...
 
   A row (start, step, weight) says which pixels are seen, start + i step, and with what
   weight. As with the original's, a crop has whole pixels: the least that fill S.
@@ -111,12 +111,12 @@ def enlargements(five: tuple, side: int) -> np.ndarray:
 
 
 def pixelate(key: jax.Array, x: jax.Array, blocks: jax.Array) -> jax.Array:
-  """Shrunk and grown again by a matrix [S,S], see `shrinkings`."""
+  """Shrinks a picture and grows it again by a matrix [S,S] (see `shrinkings`)."""
   return jnp.einsum("hH,cHW,wW->chw", blocks, x, blocks)
 
 
 def shrinkings(shares: tuple, side: int) -> np.ndarray:
-  """[5,S,S] that averages S pixels to that share of as many, and repeats these."""
+  """Makes [5,S,S] that averages S pixels to a share of as many, and repeats these."""
   matrices = []
   for share in shares:
     few = int(side * share)
@@ -125,7 +125,7 @@ def shrinkings(shares: tuple, side: int) -> np.ndarray:
 
 
 def _filter(x: jax.Array, kernel: jax.Array, edges: str) -> jax.Array:
-  """[C,H,W], each channel correlated with the [K,L] kernel, whose sides are odd."""
+  """Correlates each channel of [C,H,W] with the [K,L] kernel, whose sides are odd."""
   around = [((k - 1) // 2, (k - 1) // 2) for k in kernel.shape]
   x = jnp.pad(x, ((0, 0), *around), mode=edges)
   kernel = kernel[None, None]
@@ -133,14 +133,14 @@ def _filter(x: jax.Array, kernel: jax.Array, edges: str) -> jax.Array:
 
 
 def _bell(sigma: float, radius: int, most: int) -> np.ndarray:
-  """Taps [2 most + 1] that sum to 1, none beyond `radius`."""
+  """Makes Gaussian taps [2 most + 1] that sum to 1, none beyond `radius`."""
   x = np.arange(-most, most + 1)
   taps = np.exp(-0.5 * (x / sigma) ** 2) * (np.abs(x) <= radius)
   return taps / taps.sum()
 
 
 def _box(inputs: int, outputs: int) -> np.ndarray:
-  """[outputs, inputs]: Pillow's BOX resize, the mean of the pixels within."""
+  """Makes [outputs, inputs] of Pillow's BOX resize, the mean of the pixels within."""
   step = inputs / outputs
   centre = step * (np.arange(outputs)[:, None] + 0.5)
   near = np.abs(np.arange(inputs)[None] + 0.5 - centre) <= max(step, 1) / 2

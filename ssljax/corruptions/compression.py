@@ -34,7 +34,9 @@ QUANTISATION = np.array(
 
 
 def jpeg(key: jax.Array, x: jax.Array, tables: jax.Array) -> jax.Array:
-  """What baseline JPEG leaves, by its quantisation `tables` [2,8,8], see `qualities`.
+  """Does to a picture what baseline JPEG does by its quantisation `tables` [2,8,8].
+
+  See `qualities`.
 
   JFIF's YCbCr, 4:2:0, and chroma interpolated as libjpeg does. Its transform rounds on
   the way: a gray level or two is the difference.
@@ -59,13 +61,13 @@ def jpeg(key: jax.Array, x: jax.Array, tables: jax.Array) -> jax.Array:
 
 
 def qualities(five: tuple, side: int) -> np.ndarray:
-  """Quantisation [5,2,8,8] at IJG's quality 1..100."""
+  """Makes quantisation tables [5,2,8,8] at IJG's quality 1..100."""
   scales = [5000 // quality if quality < 50 else 200 - 2 * quality for quality in five]
   return np.stack([np.clip((QUANTISATION * s + 50) // 100, 1, 255) for s in scales])
 
 
 def _quantised(x: jax.Array, table: jax.Array) -> jax.Array:
-  """Levels [C,H,W] in -128..127, through the DCT of 8x8 blocks and back."""
+  """Quantises levels [C,H,W] in -128..127, through the DCT of 8x8 blocks and back."""
   frequency, place = np.arange(8)[:, None], np.arange(8)[None] + 0.5
   cosines = np.cos(np.pi / 8 * frequency * place) / np.where(frequency, 2, math.sqrt(8))
   product = partial(jnp.einsum, precision="highest")

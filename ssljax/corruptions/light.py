@@ -37,7 +37,7 @@ def saturate(key: jax.Array, x: jax.Array, parameters: jax.Array) -> jax.Array:
 
 
 def plasma(key: jax.Array, side: int, decay: jax.Array | float) -> jax.Array:
-  """Clouds [side,side] in 0..1 by the diamond-square algorithm on a torus.
+  """Draws clouds [side,side] in 0..1 by the diamond-square algorithm on a torus.
 
   Every point is the mean of its four neighbours, plus noise that shrinks by `decay`
   squared each time the grid gets twice as fine.

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 
 def gaussian(key: jax.Array, x: jax.Array, deviation: jax.Array) -> jax.Array:
-  """The same noise everywhere."""
+  """Adds Gaussian noise of the same `deviation` everywhere."""
   return x + deviation * jax.random.normal(key, x.shape)
 
 
@@ -15,11 +15,11 @@ def shot(key: jax.Array, x: jax.Array, photons: jax.Array) -> jax.Array:
 
 
 def impulse(key: jax.Array, x: jax.Array, share: jax.Array) -> jax.Array:
-  """That share of the values becomes 0 or 1, as often the one as the other."""
+  """Makes that `share` of the values 0 or 1, as often the one as the other."""
   u = jax.random.uniform(key, x.shape)
   return jnp.where(u < share / 2, 0.0, jnp.where(u < share, 1.0, x))
 
 
 def speckle(key: jax.Array, x: jax.Array, deviation: jax.Array) -> jax.Array:
-  """Noise in proportion to the brightness."""
+  """Adds Gaussian noise in proportion to the brightness."""
   return x + x * deviation * jax.random.normal(key, x.shape)

@@ -76,14 +76,14 @@ SOURCES = {  # other names are TFDS's
 
 
 def declare(data) -> fields.Group:
-  """The fields of the group `data` of a config."""
+  """Lists the fields of the group `data` of a config."""
   source = SOURCES.get(data.name) or functools.partial(tfds.splits, data.name)
   declared = fields.declared(Reading, source, captions.add, subset.take)
   return fields.Group("data", f"data.name={data.name!r}", declared, blank=(None, ""))
 
 
 def build(data, run: pathlib.Path | None = None) -> Splits:
-  """The sources that the config group `data` names.
+  """Opens the sources that the config group `data` names.
 
   `name`: one in SOURCES, or a data set of the TFDS catalogue. The fields of a source
   are the keywords of its function and, where there is text, those of `captions.add`;
@@ -112,7 +112,7 @@ def build(data, run: pathlib.Path | None = None) -> Splits:
 
 
 def _measure(sources: Splits) -> None:
-  """What is black and white in pictures of more than 8 bits, alike in both splits."""
+  """Measures what is black and white above 8 bits, alike in both splits."""
   train = sources.train
   if not any(isinstance(codec, Pictures) for codec in train.codecs(1)):
     return

@@ -39,12 +39,12 @@ class Stacked(Codec):
 
   @property
   def spec(self):
-    """The canvas, and the true width / height of the first plane."""
+    """Describes the canvas, and the true width / height of the first plane."""
     shape = (self.size, self.size, sum(channels for _, channels in self.planes))
     return {"image": (shape, "uint8"), "aspect": ((), "float32")}
 
   def decode(self, example):
-    """-> "image" uint8 [S,S,C], "aspect"."""
+    """Decodes an example's planes -> "image" uint8 [S,S,C], "aspect"."""
     stored = example["planes"]
     each = [(name, load(stored[name], channels)) for name, channels in self.planes]
     height, width = each[0][1].shape[:2]
@@ -52,7 +52,7 @@ class Stacked(Codec):
     return {"image": image, "aspect": width / height}
 
   def _fit(self, name: str, x: np.ndarray) -> np.ndarray:
-    """[H,W,C] -> uint8 [S,S,C]."""
+    """Resizes a plane [H,W,C] to uint8 [S,S,C]."""
     if x.dtype != np.uint8:
       if name not in self.ranges:
         raise UnreadableError(
@@ -80,14 +80,14 @@ class Scenes(Source):
     classes: labels.Classes,
     like: "Scenes | None" = None,
   ):
-    """`like`: the training split, where this is the evaluation split."""
+    """`like` is the training split, where this is the evaluation split."""
     self.name, self.root = places.printable(str(root)), root
     self.planes, self.stored, self.labels = planes, stored, labels
     self.class_names = classes
     self.ranges = like.ranges if like else self._ranges()
 
   def facts(self):
-    """The arrays, or of files names, sizes and times; and the labels."""
+    """Returns the arrays, or of files names, sizes and times; and the labels."""
     facts: dict[str, Any] = {"planes": self.planes, "labels": self.labels}
     for name, plane in self.stored.items():
       if isinstance(plane, np.ndarray):
@@ -106,11 +106,11 @@ class Scenes(Source):
     return {"planes": planes, "label": self.labels[index]}
 
   def codecs(self, size: int):
-    """One canvas of all planes."""
+    """Returns the codec that puts all planes on one canvas."""
     return (Stacked(size, self.planes, self.ranges),)
 
   def _ranges(self) -> Ranges:
-    """Of what is not 8 bits, in examples spread over all of them."""
+    """Measures what is not 8 bits, in examples spread over all of them."""
     some = [self[i]["planes"] for i in range(0, len(self), -(-len(self) // RANGED))]
     ranges = {}
     for name, channels in self.planes:
@@ -128,7 +128,7 @@ class Scenes(Source):
 
 
 def load(plane: np.ndarray | pathlib.Path, channels: int) -> np.ndarray:
-  """A stored plane of one example -> [H,W,channels]. Raises UnreadableError."""
+  """Loads a stored plane of one example -> [H,W,channels]. Raises UnreadableError."""
   if isinstance(plane, pathlib.Path):
     open_it = functools.partial(deep.open_picture, plane)
     try:
@@ -157,7 +157,7 @@ def splits(
   eval_split: str = "",
   planes: Sequence[tuple[str, Count]] = (),
 ) -> Splits:
-  """The `planes`, pairs of a name and a number of channels, of the scenes in `dir`.
+  """Opens the `planes`, pairs of a name and a number of channels, of scenes in `dir`.
 
   A split is a file of NumPy, `train.npz`, whose arrays are the planes, [N,H,W] or
   [N,H,W,C] of any numeric type, and perhaps "label" [N]; or it is a folder of folders,
@@ -220,7 +220,7 @@ def _open(path: pathlib.Path, planes: Planes, like: Scenes | None = None) -> Sce
 
 
 def _files(root: pathlib.Path, planes: Planes) -> dict[str, list[pathlib.Path]]:
-  """Name of a plane -> its files, in the order of the stems that all planes have."""
+  """Finds the files of each plane, in the order of the stems that all planes have."""
   by_stem = {}
   for name, channels in planes:
     if channels not in (1, 3):

@@ -37,11 +37,11 @@ class Waveforms(Codec):
 
   @property
   def spec(self):
-    """16-bit samples, and how many of them the recording has."""
+    """Describes 16-bit samples, and how many of them the recording has."""
     return {"audio": ((self.size,), "int16"), "length": ((), "int32")}
 
   def decode(self, example):
-    """-> "audio" int16 [size], "length"."""
+    """Decodes a recording -> "audio" int16 [size], "length"."""
     recording = example["audio"]
     if not isinstance(recording, np.ndarray):
       recording = self._read(*recording)
@@ -71,7 +71,7 @@ class Waveforms(Codec):
 
 
 class Pieces(Source):
-  """Each recording in pieces of `size` samples; a last short one counts where alone."""
+  """Cuts recordings into pieces of `size` samples; a short rest counts where alone."""
 
   def __init__(self, files: tree.Folder, size: int, rate: int):
     self.files, self.rate = files, rate
@@ -102,20 +102,20 @@ class Pieces(Source):
     return {**example, "audio": (example["audio"], start)}
 
   def known_labels(self):
-    """The files'."""
+    """Returns the label of each piece's file."""
     return [self.files.labels[i] for i, _ in self.starts]
 
   def facts(self):
-    """The files', and where they are cut."""
+    """Returns the facts of the files, and where they are cut."""
     return {**self.files.facts(), "pieces": self.starts}
 
   def codecs(self, size: int):
-    """Samples at the common rate."""
+    """Returns the codec that reads samples at the common rate."""
     return (Waveforms(size, self.rate),)
 
 
 def _frames(file: pathlib.Path, rate: int) -> int:
-  """How many samples a recording has at `rate`; 0 where it cannot be read."""
+  """Counts a recording's samples at `rate`; 0 where it cannot be read."""
   soundfile = _soundfile()
   try:
     info = soundfile.info(file)
@@ -132,7 +132,7 @@ def splits(
   train_split: str = "",
   eval_split: str = "",
 ) -> Splits:
-  """Recordings in the tree `dir`, at `sample_rate` Hz, in pieces of `size` samples."""
+  """Opens recordings in the tree `dir`, at `sample_rate` Hz, in pieces of `size`."""
   kind = tree.Kind(
     "audio",
     "recordings",

@@ -24,7 +24,7 @@ ENDINGS = (".csv", ".jsonl")
 
 
 class Row(NamedTuple):
-  """What a line of a table says."""
+  """A line of a table: a file, its caption and, if there is any, its label."""
 
   file: str
   caption: str
@@ -32,7 +32,7 @@ class Row(NamedTuple):
 
 
 class Pairs(Source):
-  """The lines of a table; `class_names` are its labels, sorted, or what is given."""
+  """Reads pictures and captions by a table; `class_names` are its labels, sorted."""
 
   def __init__(
     self, table: pathlib.Path, rows: list[Row], classes: Sequence[str] | None = None
@@ -56,11 +56,11 @@ class Pairs(Source):
       )
 
   def known_labels(self):
-    """Numbers of the table's labels."""
+    """Numbers the table's labels [N], -1 where a line has none."""
     return [self._number.get(row.label, -1) for row in self.rows]
 
   def facts(self):
-    """The table's columns, sizes and times of its files."""
+    """Returns the table's columns, sizes and times of its files."""
     names, captions, labels = map(list, zip(*self.rows, strict=True))
     files = identity.of_files(self.root, names)
     return {**files, "captions": captions, "labels": labels}
@@ -75,7 +75,7 @@ class Pairs(Source):
 
 
 class Captioned(Source):
-  """A source whose examples also have a "text": its captions, or names of classes.
+  """A source whose examples also have a "text": their captions, or class names.
 
   With `templates` a caption is one of them with the class's name for "{}"; which one
   is a function of the example's number. Without a label it is empty.
@@ -87,16 +87,16 @@ class Captioned(Source):
     self.root = source.root
 
   def known_labels(self):
-    """The source's."""
+    """Returns the labels [N] of the source, as far as it knows them unopened."""
     return self.source.known_labels()
 
   def facts(self):
-    """The source's, and what its classes are said in."""
+    """Returns the source's facts, and the templates that say its classes."""
     templates = {"templates": list(self.templates)} if self.templates else {}
     return {**self.source.facts(), **templates}
 
   def path(self, index: int) -> str:
-    """The source's."""
+    """Returns what a person knows the example by, in the source."""
     return self.source.path(index)
 
   def __len__(self) -> int:
@@ -119,17 +119,17 @@ class Captioned(Source):
     return say(self.templates[which], self.class_names[label])
 
   def codecs(self, size: int):
-    """The source's, and the caption's."""
+    """Returns the source's codecs, and that of the caption."""
     shape = getattr(self.source, "text_shape", ())
     return (*self.source.codecs(size), Texts(self.tokenizer, shape))
 
   def save(self, folder):
-    """The tokenizer, which was trained for this run."""
+    """Saves the tokenizer, which was trained for this run, in its folder."""
     self.tokenizer.save(folder)
 
 
 def splits(*, dir: str = "", train_split: str = "", eval_split: str = "") -> Splits:
-  """The table in the folder `dir`: files, captions and, if there are any, labels.
+  """Opens the table in the folder `dir`: files, captions and, if any, labels.
 
   It is captions.csv with the columns file, caption and label, which may be absent; or
   captions.jsonl, an object with these a line. Files are named from the table's folder.
@@ -161,7 +161,7 @@ def add(
   vocabulary: Annotated[int, Range(2)] = 49408,
   context: Annotated[int, Range(2)] = 77,
 ) -> Splits:
-  """The same sources with "text" i32 [context].
+  """Adds "text" i32 [context] to the examples of both sources.
 
   `captions` are templates such as "a photo of a {}." for labelled sources without
   captions of their own. The tokenizer of at most `vocabulary` ids is that of a run's
@@ -179,20 +179,20 @@ def add(
 
 
 def say(template: str, name: str) -> str:
-  """("a photo of a {}.", "fire_truck") -> "a photo of a fire truck."."""
+  """Fills a template: ("a photo of a {}.", "fire_truck") -> "a ... fire truck."."""
   return template.replace("{}", name.replace("_", " "))
 
 
 def prompts(
   tokenizer: Tokenizer, names: Sequence[str], templates: Sequence[str]
 ) -> np.ndarray:
-  """C class names in P templates -> i32 [C,P,T]."""
+  """Tokenizes C class names in P templates -> i32 [C,P,T]."""
   ids = tokenizer.encode([say(t, name) for name in names for t in templates])
   return ids.reshape(len(names), len(templates), -1)
 
 
 def read(table: pathlib.Path) -> list[Row]:
-  """All rows; ValueError names the first line that is none."""
+  """Reads all rows of a table; ValueError names the first line that is none."""
   try:
     rows = [_row(table, *line) for line in _lines(table)]
   except (csv.Error, UnicodeError) as error:
@@ -221,7 +221,7 @@ def _row(table: pathlib.Path, line: int, entries: dict) -> Row:
 
 
 def _lines(table: pathlib.Path) -> Iterator[tuple[int, dict]]:
-  """-> number of the line, its fields; none where it cannot be read."""
+  """Yields a table's lines: number -> its fields; none where it cannot be read."""
   with table.open(encoding=places.encoding(table), newline="") as f:
     if table.suffix.lower() != ".jsonl":
       reader = csv.DictReader(f, delimiter=_delimiter(f))
@@ -236,7 +236,7 @@ def _lines(table: pathlib.Path) -> Iterator[tuple[int, dict]]:
 
 
 def _text(value: Any) -> Any:
-  """A class may be a number where all else is text."""
+  """Turns a class that is a number into text, as all else is."""
   if value is None:
     return ""
   is_integer = isinstance(value, int) and not isinstance(value, bool)
@@ -244,7 +244,7 @@ def _text(value: Any) -> Any:
 
 
 def _delimiter(f: TextIO) -> str:
-  """What parts the names of the columns; some spreadsheets write no comma."""
+  """Finds what parts the columns' names; some spreadsheets write no comma."""
   names = f.readline()
   f.seek(0)
   return max(",;\t", key=names.count)
@@ -253,7 +253,7 @@ def _delimiter(f: TextIO) -> str:
 def _table(
   root: pathlib.Path, field: str, chosen: str, groups: places.Groups
 ) -> pathlib.Path | None:
-  """The table that is, or lies in the folder that is, the split `field`."""
+  """Finds the table that is, or lies in the folder that is, the split `field`."""
   if chosen:
     table = _table_of(root / chosen)
     if not table:
@@ -267,7 +267,7 @@ def _table(
 
 
 def _table_of(place: pathlib.Path) -> pathlib.Path | None:
-  """A table itself, or the one in a folder; its name is of any case."""
+  """Finds the table in a folder, or a table itself; its name is of any case."""
   if place.is_file():
     return place if place.suffix.lower() in ENDINGS else None
   files = {f.name.lower(): f for f in place.iterdir()} if place.is_dir() else {}

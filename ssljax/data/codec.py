@@ -12,11 +12,11 @@ Example = dict[str, Any]  # one record as it is stored, "label" i32 (-1: none) i
 
 
 class UnreadableError(ConfigError):
-  """The record is corrupt, truncated or of a kind that cannot be read."""
+  """A record is corrupt, truncated or of a kind that cannot be read."""
 
 
 class DataGoneError(UnreadableError):
-  """Nothing can be read any more: the disk is gone, or all of it is unreadable."""
+  """The data can no longer be read: the disk is gone, or all of it is unreadable."""
 
 
 class Codec(abc.ABC):
@@ -25,8 +25,8 @@ class Codec(abc.ABC):
   @property
   @abc.abstractmethod
   def spec(self) -> Spec:
-    """What it gives, without the batch axis."""
+    """Describes the arrays that the codec gives, without the batch axis."""
 
   @abc.abstractmethod
   def decode(self, example: Example) -> dict[str, np.ndarray | float]:
-    """The arrays that `spec` names. Raises UnreadableError."""
+    """Decodes an example to the arrays that `spec` names. Raises UnreadableError."""

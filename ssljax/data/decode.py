@@ -30,15 +30,15 @@ UPRIGHT = {  # EXIF orientation -> how the stored rows and columns become uprigh
 
 
 class Pictures(Codec):
-  """An example's "image", a `Picture`, on a canvas of size x size."""
+  """Decodes an example's "image", a `Picture`, on a canvas of size x size."""
 
   def __init__(self, size: int, ranges: deep.Ranges = deep.UNKNOWN):
-    """`ranges` of pictures of more than 8 bits, the same for a whole data set."""
+    """`ranges` are of pictures of more than 8 bits, the same for a whole data set."""
     self.size, self.ranges = size, ranges
 
   @property
   def spec(self):
-    """The canvas, its rows and columns in use, the true width / height of those."""
+    """Describes the canvas, its rows and columns in use, their true width / height."""
     shape = (self.size, self.size, 3)
     return {
       "image": (shape, "uint8"),
@@ -47,7 +47,7 @@ class Pictures(Codec):
     }
 
   def decode(self, example):
-    """-> "image" uint8 [size,size,3], "extent" (rows, columns), "aspect"."""
+    """Decodes to "image" uint8 [size,size,3], "extent" (rows, columns), "aspect"."""
     picture, aspect = decode(example["image"], self.size, self.ranges)
     height, width = picture.shape[:2]
     canvas = np.zeros((self.size, self.size, 3), np.uint8)
@@ -58,7 +58,7 @@ class Pictures(Codec):
 def decode(
   picture: Picture, size: int, ranges: deep.Ranges = deep.UNKNOWN
 ) -> tuple[np.ndarray, float]:
-  """-> uint8 [H,W,3], upright, no side above `size`; true width / height.
+  """Decodes a picture -> uint8 [H,W,3], upright, no side above `size`; width / height.
 
   A side that is longer becomes `size`, the other stays: bicubic with antialias. JPEGs
   much larger are scaled by the decoder (DCT), down to twice `size`. Transparency is
@@ -87,7 +87,7 @@ def decode(
 
 
 def _orientation(image: Image.Image) -> int:
-  """How the camera was held: EXIF's number, which XMP may hold instead."""
+  """Reads how the camera was held: EXIF's number, which XMP may hold instead."""
   if image.format == "TIFF" or not any(key in image.info for key in HELD):
     return 1  # of a TIFF Pillow turns the picture itself
   return image.getexif().get(ORIENTATION_TAG, 1)
@@ -96,7 +96,7 @@ def _orientation(image: Image.Image) -> int:
 def to_rgb(
   image: Image.Image, open_it: deep.Open, ranges: deep.Ranges = deep.UNKNOWN
 ) -> Image.Image:
-  """A picture of any mode, just opened by `open_it` -> "RGB".
+  """Converts a picture of any mode, just opened by `open_it`, to "RGB".
 
   Transparency is laid on white; more than 8 bits are scaled by `ranges`.
   """

@@ -35,14 +35,14 @@ GREY_ALPHA = "LA;16B"
 
 
 class Range(NamedTuple):
-  """What is black and what is white."""
+  """The values of a picture that are black and white."""
 
   low: float
   high: float
 
 
 class Ends(NamedTuple):
-  """Of one picture: its least and its greatest number, and the bits that it claims."""
+  """A picture's least and greatest number, and the bits that it claims."""
 
   kind: str  # of KINDS
   low: float
@@ -58,7 +58,7 @@ UNKNOWN: Ranges = MappingProxyType({})
 
 
 def measure(name: str, examples: Sequence[Callable[[], Example]]) -> Ranges:
-  """The ranges of a data set, by some of its examples' "image"; said aloud.
+  """Measures the ranges of a data set by some of its examples' "image", and says them.
 
   Whole numbers go from 0 to the power of two above the greatest, or to the bits that a
   file claims where none goes beyond them; where some are negative, as floats do, from
@@ -88,12 +88,12 @@ def _range(kind: str, ends: Sequence[Ends]) -> Range:
 
 
 def open_picture(picture) -> Image.Image:
-  """A path or the bytes of a file -> an image of Pillow's, not yet loaded."""
+  """Opens a path or the bytes of a file as an image of Pillow's, not yet loaded."""
   return Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture)
 
 
 def _look(read: Callable[[], Example]) -> Ends | None:
-  """None where 8 bits hold it, or where nothing in it is a number."""
+  """Reads a picture's `Ends`; None where 8 bits hold it, or nothing is a number."""
   with contextlib.suppress(Exception):  # met again, and said, when it is decoded
     picture = read().get("image")
     if picture is None or isinstance(picture, np.ndarray):
@@ -113,7 +113,7 @@ def _look(read: Callable[[], Example]) -> Ends | None:
 
 
 def _bits(image: Image.Image) -> Sequence[int]:
-  """PNG's sBIT, which Pillow passes over."""
+  """Reads PNG's sBIT, which Pillow passes over."""
   if image.format != "PNG":
     return (0,)
   image.fp.seek(0)
@@ -146,7 +146,7 @@ def _raw_mode(tile) -> str:
 
 
 def values(open_it: Open) -> np.ndarray:
-  """A deep picture -> its numbers, [H,W], or [H,W,3 or 4] in 16 bits."""
+  """Reads a deep picture's numbers, [H,W], or [H,W,3 or 4] in 16 bits."""
   with open_it() as f:
     halved = _halved(f)
     high = np.asarray(f)
@@ -170,7 +170,7 @@ def _low_bytes(tile):
 
 
 def to_bytes(x: np.ndarray, ranges: Ranges) -> np.ndarray:
-  """Deep values -> uint8 by the range of their kind; transparency is of all 16 bits.
+  """Scales deep values to uint8 by the range of their kind; transparency by 16 bits.
 
   Raises UnreadableError.
   """

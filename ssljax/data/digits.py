@@ -8,7 +8,7 @@ NUM_EVAL = 360  # a fifth, of every class alike
 
 
 class Digits(Source):
-  """Images uint8 [N,8,8,3], labels int [N]."""
+  """scikit-learn's digits: images uint8 [N,8,8,3], labels int [N]."""
 
   name = "digits"
   class_names = tuple("0123456789")
@@ -17,7 +17,7 @@ class Digits(Source):
     self.images, self.labels = images, labels
 
   def facts(self):
-    """All of it."""
+    """Returns all of the data, which tells it from other data."""
     return {"images": self.images, "labels": self.labels}
 
   def __len__(self) -> int:
@@ -28,7 +28,7 @@ class Digits(Source):
 
 
 def splits() -> Splits:
-  """1437 to train, 360 to evaluate; always the same ones."""
+  """Splits the digits: 1437 to train, 360 to evaluate; always the same ones."""
   from sklearn import datasets, model_selection  # a second that only digits needs
 
   data = datasets.load_digits()

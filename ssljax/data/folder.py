@@ -13,7 +13,7 @@ NO_PICTURES = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")
 
 
 def _endings() -> frozenset[str]:
-  """Of all that Pillow opens."""
+  """Lists the endings of all that Pillow opens."""
   Image.init()
   formats = Image.registered_extensions()
   return frozenset(
@@ -32,5 +32,5 @@ PICTURES = tree.Kind("image", "pictures", _endings(), _open_picture)
 
 
 def splits(*, dir: str = "", train_split: str = "", eval_split: str = "") -> Splits:
-  """Pictures in the tree `dir`, as `tree.splits` splits it."""
+  """Opens pictures in the tree `dir`, as `tree.splits` splits it."""
   return tree.splits(PICTURES, dir, train_split, eval_split)

@@ -33,7 +33,7 @@ CHUNK = 4096
 
 
 def identify(source: Source) -> Identity:
-  """What `source` is: "examples" N, "contents", and a digest a word of its `facts`.
+  """Identifies `source`: "examples" N, "contents", and a digest a word of its `facts`.
 
   Equal for moved data; `differences` compares two.
   """
@@ -45,7 +45,7 @@ def identify(source: Source) -> Identity:
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-  """In what two identities of `identify` differ: "examples (9, now 8)", "names", ...
+  """Lists in what two identities differ: "examples (9, now 8)", "names", ...
 
   "times" are not compared, nor what one of them does not know.
   """
@@ -63,7 +63,7 @@ def lasting(identity: Mapping[str, Any]) -> Identity:
 
 
 def of_files(root: pathlib.Path, files: Sequence[str]) -> dict[str, list]:
-  """Files below `root` -> their "names", "sizes" in bytes, and "times".
+  """Reads files below `root`: their "names", "sizes" in bytes, and "times".
 
   Names are written as on any system: slashes, and accents in one piece.
   """
@@ -86,7 +86,7 @@ def _stat(file: str) -> tuple[int, int]:
 
 
 def digest(value: Any) -> str:
-  """Sequences, arrays and mappings of plain values -> 16 letters."""
+  """Digests sequences, arrays and mappings of plain values to 16 letters."""
   hashed = hashlib.blake2b(digest_size=8)
   for part in _parts(value):
     hashed.update(part)
@@ -101,7 +101,7 @@ def _same(word: str, before: Any, now: Any) -> bool:
 
 
 def _contents(source: Source) -> str:
-  """A short digest for each group of the examples looked into."""
+  """Digests each group of the examples looked into, shortly."""
   count = min(len(source), SAMPLED)
   numbers = np.linspace(0, len(source) - 1, count).astype(int)
   groups = np.array_split(numbers, min(GROUPS, count)) if count else []
@@ -121,7 +121,7 @@ def _look_into(source: Source, numbers: list[int]) -> str:
 
 
 def _parts(value: Any) -> Iterator[bytes]:
-  """Bytes that tell a value from others, a bounded number at a time."""
+  """Yields bytes that tell a value from others, a bounded number at a time."""
   if isinstance(value, pathlib.Path):
     yield from _file(value)
   elif isinstance(value, bytes):

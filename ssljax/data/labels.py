@@ -16,7 +16,7 @@ Classes = tuple[str, ...]
 def number(
   stored: np.ndarray, count: int, where: str, classes: Classes | None = None
 ) -> tuple[list[int], Classes]:
-  """Labels of `count` examples -> their numbers, -1 where they have none; the classes.
+  """Numbers the labels of `count` examples -> numbers, -1: none; and the classes.
 
   `stored`, [N] or [N,1], are numbers of classes, whole ones of any type, or names. -1,
   NaN and "" are none. `classes`: those of the training split, where these are of the
@@ -54,7 +54,7 @@ def number(
 
 
 def _name(value: np.generic, where: str) -> str:
-  """What a label is called; "" where it is none."""
+  """Names a label; "" where it is none."""
   if value.dtype.kind == "S":
     return printable(value.decode("utf-8", "surrogateescape"))
   if value.dtype.kind == "U":
@@ -72,7 +72,7 @@ def _name(value: np.generic, where: str) -> str:
 
 
 def _classes(names: Sequence[str], numbered: bool, where: str) -> Classes:
-  """The classes of the training split: by number, or names in order."""
+  """Lists the classes of the training split: by number, or names in order."""
   used_names = sorted({name for name in names if name})
   if not numbered:
     return tuple(used_names)

@@ -14,7 +14,7 @@ from ssljax.fields import ConfigError
 def roots(
   root: pathlib.Path, endings: Collection[str], train_split: str, eval_split: str
 ) -> tuple[pathlib.Path, pathlib.Path | None]:
-  """-> the folder below `root` (or itself) to train on, the one to evaluate on or None.
+  """Finds, below `root` or itself, the folder to train on, one to evaluate on or None.
 
   What is named is taken; else what is called like a split. `endings` are those of the
   files that count. What is decided between classes and splits is said aloud.
@@ -68,7 +68,7 @@ def _has_folders(folder: pathlib.Path, endings: Collection[str]) -> bool:
 def _check_unsplit(
   root: pathlib.Path, endings: Collection[str], folders: list[pathlib.Path]
 ) -> None:
-  """Says, or refuses, what is called like a split where nothing is to be trained on."""
+  """Refuses, or says, what is called like a split where nothing is to train on."""
   named = [f for f in folders if places.LIKE_A_SPLIT.fullmatch(f.name)]
   named = sorted(f.name for f in named if holds(f, endings))
   others = (f for f in folders if f.name not in named)

@@ -22,7 +22,10 @@ ENDLESS = 2**40  # steps
 
 @functools.lru_cache(maxsize=2)  # of the epoch that ends and the one that begins
 def epoch_order(seed: int, epoch: int, num_examples: int) -> np.ndarray:
-  """[N] i64, a permutation. Sorts raw bits, which NumPy promises never to change."""
+  """Permutes the examples of an epoch: [N] i64, a function of (seed, epoch) alone.
+
+  Sorts raw bits, which NumPy promises never to change.
+  """
   bits = np.random.PCG64([seed, epoch]).random_raw(num_examples)
   order = np.argsort(bits, kind="stable")
   order.flags.writeable = False  # all callers share it
@@ -30,7 +33,7 @@ def epoch_order(seed: int, epoch: int, num_examples: int) -> np.ndarray:
 
 
 class Loader:
-  """Endless training batches; the last, incomplete one of an epoch is left out."""
+  """Endless training batches; an epoch's last, incomplete one is left out."""
 
   def __init__(self, source, batch_size, seed, opened, process_index, process_count):
     self.num_examples = len(source)
@@ -48,7 +51,7 @@ class Loader:
     return self._reader.unreadable
 
   def complaint(self) -> str:
-    """What a person is told of them; "" where there are none."""
+    """Says which examples could not be decoded; "" where there are none."""
     reasons = list(self.unreadable.values())
     if not reasons:
       return ""
@@ -59,7 +62,7 @@ class Loader:
     return "\n  ".join((count, *named))
 
   def iterate(self, start_step: int = 0) -> Iterator[Batch]:
-    """The batch of every step from `start_step` on, this process's share [B/P]."""
+    """Yields the batch of every step from `start_step` on, a process's share [B/P]."""
     return self._reader.batches(self._rows, start_step, ENDLESS)
 
   def _rows(self, step: int) -> np.ndarray:
@@ -68,7 +71,7 @@ class Loader:
     return order[step * self.batch_size :][self._share]
 
   def state(self, step: int) -> dict[str, int]:
-    """The position before `step`, and all that the order depends on."""
+    """Returns the position before `step`, and all that the order depends on."""
     return {
       "next_index": step * self.batch_size,
       "num_examples": self.num_examples,
@@ -97,7 +100,7 @@ def make_loader(
   process_index: int = 0,
   process_count: int = 1,
 ) -> Loader:
-  """Batches of canvases of `size` pixels; `batch_size` is global.
+  """Opens endless batches of canvases of `size` pixels; `batch_size` is global.
 
   `in_memory` decodes everything now. Raises ValueError in one sentence, before
   anything is read.
@@ -122,7 +125,7 @@ def eval_batches(
   process_index: int = 0,
   process_count: int = 1,
 ) -> Iterator[Batch]:
-  """One pass in order; this process's share [B/P], with "mask" bool [B/P].
+  """Yields one pass in order, this process's share [B/P], with "mask" bool [B/P].
 
   The mask leaves out what fills up the last batch and what cannot be decoded.
   """
@@ -143,7 +146,7 @@ def eval_batches(
 
 
 def prefetch(iterator: Iterator, n: int) -> Iterator:
-  """The same items, up to `n` >= 1 of them made ahead in a thread.
+  """Yields the items of `iterator`, up to `n` >= 1 of them made ahead in a thread.
 
   An exception of `iterator` is raised where its item would have come. Closing this
   generator (or dropping it) stops the thread and closes `iterator`.

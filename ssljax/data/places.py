@@ -21,7 +21,7 @@ LIKE_A_SPLIT = re.compile(rf"({'|'.join(WORDS)})([\W\d_].*)?", re.IGNORECASE)
 
 
 def printable(name: str) -> str:
-  r"""A file's name -> one that every terminal, table and page can hold.
+  r"""Writes a file's name so that every terminal, table and page can hold it.
 
   Composed as NFC, so that one name written in two ways is one; bytes that are no UTF-8
   and signs that break a line are written out, as in "caf\xe9".
@@ -42,26 +42,26 @@ def _printable(sign: str) -> str:
 
 
 def encoding(file: pathlib.Path) -> str:
-  """Of a text: UTF-8, unless its first two bytes say that it is UTF-16."""
+  """Finds a text's encoding: UTF-8, unless its first two bytes say UTF-16."""
   with file.open("rb") as f:
     marks = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE
     return "utf-16" if f.read(2) in marks else "utf-8-sig"
 
 
 def listed(names: Iterable[str], most: int = 5) -> str:
-  """Names for a sentence: the first few, and how many more there are."""
+  """Lists names for a sentence: the first few, and how many more there are."""
   names = list(names)
   some = ", ".join(f"'{printable(name)}'" for name in names[:most])
   return some + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
 def word(entry: pathlib.Path) -> str:
-  """What a folder or a file is called, its ending apart, in small letters."""
+  """Spells a folder or a file as it is called, its ending apart, in small letters."""
   return (entry.stem if entry.is_file() else entry.name).casefold()
 
 
 def pick(entries: Iterable[pathlib.Path], groups: Groups, field: str):
-  """The one of `entries` that is called like the split `field`, in any case, or None.
+  """Picks the one of `entries` that is called like the split `field`, in any case.
 
   Words of an earlier group win; two of one group are refused by a ValueError.
   """

@@ -29,17 +29,17 @@ class Shards:
     return self.ends[-1]
 
   def locate(self, index: int) -> tuple[int, int]:
-    """Number of an example -> number of its part, its place in that file."""
+    """Finds an example by its number -> the number of its part, its place there."""
     number = bisect.bisect_right(self.ends, index)
     part = self.parts[number]
     return number, index - (self.ends[number] - part.take) + part.skip
 
   def file(self, index: int) -> str:
-    """Where an example lies."""
+    """Names the file in which an example lies."""
     return self.parts[self.locate(index)[0]].filename
 
   def check(self, count: Callable[[str], int], name: str) -> None:
-    """ValueError names a file that is not what was prepared.
+    """Raises ValueError, naming the file that is not what was prepared.
 
     `count` tells how many records a file holds, and raises what broken bytes lead to.
     """
@@ -66,7 +66,7 @@ def _wrong(part, count: Callable[[str], int]) -> str:
 
 
 def count_array_records(file: str) -> int:
-  """From the file's own index."""
+  """Counts the records of an ArrayRecord file, from the file's own index."""
   from array_record.python import array_record_module
 
   reader = array_record_module.ArrayRecordReader(file)
@@ -77,7 +77,7 @@ def count_array_records(file: str) -> int:
 
 
 class TFRecords:
-  """Random access to a split prepared as TFRecord, the format without an index.
+  """Reads a split prepared as TFRecord, the format without an index, at random.
 
   A record is its length u64, a checksum u32, the bytes, a checksum u32. Opening walks
   over the lengths once; files are read on demand, not mapped: a disk that vanishes
@@ -89,7 +89,7 @@ class TFRecords:
     self.spans: dict[str, Spans] = {}
 
   def count(self, file: str) -> int:
-    """How many records a file holds; finds them on the way."""
+    """Counts the records that a file holds; finds them on the way."""
     self.spans[file] = spans(file)
     return len(self.spans[file])
 
@@ -111,7 +111,7 @@ class TFRecords:
 
 
 def spans(file: str) -> Spans:
-  """Where the records of a TFRecord file lie. Raises EOFError where it is cut."""
+  """Finds where the records of a TFRecord file lie. Raises EOFError where it is cut."""
   records, position = [], 0
   with open(file, "rb", buffering=0) as f:
     size = f.seek(0, os.SEEK_END)

@@ -14,13 +14,13 @@ from ssljax.data.decode import Pictures
 
 
 def spec(*codecs: Codec) -> Spec:
-  """The arrays of a batch, without the batch axis: what codecs give, and two more."""
+  """Describes a batch's arrays, without the batch axis: what codecs give, two more."""
   each = {k: v for codec in codecs for k, v in codec.spec.items()}
   return {**each, "label": ((), "int32"), "index": ((), "int32")}
 
 
 class Source(abc.ABC):
-  """`len(source)` examples; `source[i]` is always the same one.
+  """A data set of `len(source)` examples; `source[i]` is always the same one.
 
   Mostly pictures: "image" is a `decode.Picture`, nothing decoded yet.
   """
@@ -32,37 +32,37 @@ class Source(abc.ABC):
 
   @property
   def num_classes(self) -> int:
-    """0 when unlabelled."""
+    """The number of classes; 0 when unlabelled."""
     return len(self.class_names)
 
   def codecs(self, size: int) -> tuple[Codec, ...]:
-    """What decodes the examples, at `data.size`; all but their labels."""
+    """Returns what decodes the examples, at `data.size`; all but their labels."""
     return (Pictures(size, self.depths),)
 
   def spec(self, size: int) -> Spec:
-    """The arrays of its batches at `data.size`, without the batch axis."""
+    """Describes the arrays of its batches at `data.size`, without the batch axis."""
     return spec(*self.codecs(size))
 
   def save(self, folder: str | os.PathLike) -> None:  # noqa: B027, mostly nothing
-    """Leaves in a run's folder what opening it again for that run needs."""
+    """Saves in a run's folder what opening the source again for that run needs."""
 
   def path(self, index: int) -> str:
-    """What a person knows an example by."""
+    """Returns what a person knows an example by."""
     return f"{self.name}/{index}"
 
   def listed(self) -> np.ndarray:
-    """i64 [N], the number that each example has in the publisher's lists, of folds say.
+    """The number i64 [N] of each example in the publisher's lists, of folds say.
 
     Default: its place. ValueError where it was lost on the way.
     """
     return np.arange(len(self))
 
   def known_labels(self) -> Sequence[int] | None:
-    """Of all examples, -1 where there is none; None where that means opening them."""
+    """Returns all labels [N], -1: none; None where that means opening examples."""
     return getattr(self, "labels", None)
 
   def facts(self) -> dict[str, Any]:
-    """What tells it from other data without opening an example: a word -> values.
+    """Returns what tells the source from other data, unopened: a word -> values.
 
     Such as names, labels and sizes of all examples, plain values in sequences or
     arrays. Nothing of where they lie: moved data is the same (see `identity`).
@@ -79,7 +79,7 @@ class Source(abc.ABC):
     return (self[i] for i in range(len(self)))
 
   def __getitems__(self, indices: Sequence[int]) -> list[Example]:
-    """Several at once, for sources that read a run of records faster than one."""
+    """Reads several examples at once, where a run of records reads faster than one."""
     return [self[i] for i in indices]
 
 
@@ -92,32 +92,32 @@ class Subset(Source):
     self.root = source.root
 
   def codecs(self, size: int) -> tuple[Codec, ...]:
-    """The whole's."""
+    """Returns the codecs of the whole source, at `data.size`."""
     return self.source.codecs(size)
 
   def spec(self, size: int) -> Spec:
-    """The whole's."""
+    """Describes the batches' arrays as the whole source does."""
     return self.source.spec(size)
 
   def save(self, folder: str | os.PathLike) -> None:
-    """As the whole does."""
+    """Saves in a run's folder what opening the whole source again needs."""
     self.source.save(folder)
 
   def path(self, index: int) -> str:
-    """The whole's."""
+    """Returns what a person knows the example by, in the whole source."""
     return self.source.path(self.numbers[index])
 
   def listed(self) -> np.ndarray:
-    """Those of the whole."""
+    """The numbers i64 [N] of these examples in the publisher's lists."""
     return self.source.listed()[self.numbers]
 
   def known_labels(self):
-    """Of these among the whole's."""
+    """Returns the labels of these examples; None where the source does not know."""
     labels = self.source.known_labels()
     return None if labels is None else [labels[i] for i in self.numbers]
 
   def facts(self):
-    """The whole's, and which examples of it these are."""
+    """Returns the facts of the whole source, and which of its examples these are."""
     return {**self.source.facts(), "chosen": self.numbers}
 
   def __len__(self) -> int:
@@ -127,12 +127,12 @@ class Subset(Source):
     return self.source[self.numbers[index]]
 
   def __getitems__(self, indices: Sequence[int]) -> list[Example]:
-    """Several at once."""
+    """Reads several examples at once."""
     return self.source.__getitems__([self.numbers[i] for i in indices])
 
 
 class Splits(NamedTuple):
-  """What a run trains on and what it is evaluated on."""
+  """The sources that a run trains on and is evaluated on."""
 
   train: Source
   eval: Source | None

@@ -17,7 +17,7 @@ def take(
   held_out: Annotated[float, Range(0, below=1)] = 0.0,
   per_class: Number = 0,
 ) -> Splits:
-  """Splits of less: `held_out` first, then `per_class` examples of each class.
+  """Takes less of the training split: `held_out` apart, then `per_class` of each class.
 
   A share `held_out` of the training split, drawn at random, takes the place of the
   evaluation split, so that what is chosen is not chosen on the test. Which examples

@@ -36,7 +36,7 @@ class Passages(Source):
     self.captions = [sentence for passage in passages for sentence in passage]
 
   def facts(self):
-    """All sentences, and what they are labelled with."""
+    """Returns all sentences, and what they are labelled with."""
     return {"sentences": self.passages, "labels": self.labels}
 
   def __len__(self) -> int:
@@ -46,14 +46,14 @@ class Passages(Source):
     return {"caption": self.passages[index], "label": self.labels[index]}
 
   def codecs(self, size: int):
-    """None of its own: all there is is text."""
+    """Returns no codec: all there is is text."""
     return ()
 
 
 def splits(
   *, sentences: Count = 8, dir: str = "", train_split: str = "", eval_split: str = ""
 ) -> Splits:
-  """Text files in the tree `dir`, as `tree.splits` sorts them, in passages."""
+  """Opens text files in the tree `dir`, as `tree.splits` sorts them, in passages."""
   kind = tree.Kind(
     "document", "documents", frozenset((".txt", ".md", ".rst")), pathlib.Path.read_bytes
   )
@@ -66,7 +66,7 @@ def splits(
 
 
 def descriptions(*, sentences: Count = 4) -> Splits:
-  """scikit-learn's descriptions of its data sets: English that needs no download.
+  """Opens scikit-learn's descriptions of its data sets: English without a download.
 
   What a passage is labelled with is the data set that it describes.
   """
@@ -85,7 +85,7 @@ def descriptions(*, sentences: Count = 4) -> Splits:
 
 
 def cut(document: str, count: int) -> list[Passage]:
-  """A document -> its sentences, `count` after `count`, without what is left over."""
+  """Cuts a document into its sentences, `count` after `count`; a rest is left out."""
   if count < 2:
     raise ConfigError(
       f"data.sentences={count} must be 2 or more: some to read, some to predict; try 8"

@@ -67,7 +67,7 @@ class Records(Source):
     return True
 
   def facts(self):
-    """Its name and version, sizes and times of its files.
+    """Returns the split's name and version, sizes and times of its files.
 
     Sizes stand with the times: prepared in another format it is the same data.
     """
@@ -83,7 +83,10 @@ class Records(Source):
     return self._read(indices, lambda: self.records.__getitems__(indices))
 
   def listed(self) -> np.ndarray:
-    """Of a whole split; TFDS wrote it in the order of its keys' hashes."""
+    """The numbers i64 [N] of the examples of a whole split in its publisher's lists.
+
+    TFDS wrote it in the order of its keys' hashes.
+    """
     if self.known_as not in NUMBERED or not re.fullmatch(r"\w+", self.split):
       raise ConfigError(
         f"{self.name!r} does not say which of its examples is which: TFDS shuffles, "
@@ -110,12 +113,12 @@ class Records(Source):
 
 
 def _hash(key: str) -> str:
-  """As `tensorflow_datasets.core.hashing`, which TFDS keeps for the sake of slices."""
+  """Hashes as `tensorflow_datasets.core.hashing`, which TFDS keeps for its slices."""
   return hashlib.md5(key.encode()).hexdigest()
 
 
 def _files(info, split: str) -> list[tuple[str, int, int]]:
-  """Names, sizes and times of a split's files, as far as this system knows them."""
+  """Lists names, sizes and times of a split's files, where this system knows them."""
   files = []
   for part in info.splits[split].file_instructions:
     with contextlib.suppress(OSError):
@@ -128,7 +131,7 @@ def _files(info, split: str) -> list[tuple[str, int, int]]:
 def splits(
   name: str, *, dir: str = "", train_split: str = "", eval_split: str = ""
 ) -> Splits:
-  """`name` as TFDS writes it: "cifar10", "imagenette/320px-v2", "cifar10:3.0.2".
+  """Opens `name` as TFDS writes it: "cifar10", "imagenette/320px-v2", "cifar10:3.0.2".
 
   `dir`: default is TFDS_DATA_DIR, then TFDS's own default. `train_split`: default
   "train"; `eval_split`: default "validation" or else "test", or nothing.

@@ -15,7 +15,7 @@ LEAST = 256 + len(SPECIAL)  # every byte is a token, so nothing is unknown
 
 
 class Tokenizer:
-  """Texts -> rows of `context` ids: start, text, end, zeros.
+  """Turns texts into rows of `context` ids: start, text, end, zeros.
 
   A text that is too long loses its last tokens, never the end. Lower-cased as CLIP's
   (Radford et al. 2021); like that it merges bytes of a word by frequency (Sennrich et
@@ -29,7 +29,7 @@ class Tokenizer:
 
   @classmethod
   def train(cls, texts: Iterable[str], vocabulary: int, context: int) -> "Tokenizer":
-    """At most `vocabulary` ids from `texts`; the same ones give the same ids."""
+    """Trains at most `vocabulary` ids on `texts`; the same ones give the same ids."""
     if vocabulary < LEAST:
       raise ConfigError(
         f"data.vocabulary={vocabulary} must be at least {LEAST}: a token for every "
@@ -63,7 +63,7 @@ class Tokenizer:
 
   @classmethod
   def load(cls, folder: str | os.PathLike) -> "Tokenizer":
-    """The one that `save` left in a run's folder."""
+    """Loads the tokenizer that `save` left in a run's folder."""
     path = pathlib.Path(folder) / FILE
     if not path.exists():
       raise ConfigError(
@@ -79,25 +79,25 @@ class Tokenizer:
     temporary.replace(path)
 
   def encode(self, texts: Sequence[str]) -> np.ndarray:
-    """N texts -> i32 [N,T]."""
+    """Encodes N texts -> i32 [N,T]."""
     rows = self.rules.encode_batch(list(texts))
     return np.array([row.ids for row in rows], np.int32).reshape(-1, self.context)
 
 
 class Texts(Codec):
-  """An example's "caption", a str or several, as "text", T ids each."""
+  """Encodes an example's "caption", a str or several, as "text", T ids each."""
 
   def __init__(self, tokenizer: Tokenizer, shape: tuple[int, ...] = ()):
-    """`shape`: () for one str, (N,) for N of them."""
+    """`shape` is () for one str, (N,) for N of them."""
     self.tokenizer, self.shape = tokenizer, shape
 
   @property
   def spec(self):
-    """T is the tokenizer's context."""
+    """Describes "text" i32 [T] or [N,T]; T is the tokenizer's context."""
     return {"text": ((*self.shape, self.tokenizer.context), "int32")}
 
   def decode(self, example):
-    """-> "text" i32 [T] or [N,T]."""
+    """Encodes an example's caption -> "text" i32 [T] or [N,T]."""
     caption = example["caption"]
     ids = self.tokenizer.encode(caption if self.shape else [caption])
     return {"text": ids if self.shape else ids[0]}

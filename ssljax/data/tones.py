@@ -13,7 +13,7 @@ PITCHES = 220.0 * 2 ** (np.arange(10) / 5)  # Hz, one for each class
 
 
 class Tones(Source):
-  """Examples `start` to `stop`: a function of their number, of its last digit's pitch.
+  """Synthesises examples `start` to `stop`, pitched by their number's last digit.
 
   Each has its own phase, loudness, overtones and noise, and swells and fades.
   """
@@ -25,7 +25,7 @@ class Tones(Source):
     self.numbers = range(start, stop)
 
   def facts(self):
-    """Its numbers alone: the last bit of a sine may depend on the machine."""
+    """Returns the numbers alone: a sine's last bit may depend on the machine."""
     return {"contents": f"tones {self.numbers.start} to {self.numbers.stop}"}
 
   def __len__(self) -> int:
@@ -43,10 +43,10 @@ class Tones(Source):
     return {"audio": np.int16(32767 * np.clip(sound, -1, 1)), "label": label}
 
   def codecs(self, size: int):
-    """16-bit samples."""
+    """Returns the codec of 16-bit samples."""
     return (Waveforms(size, RATE),)
 
 
 def splits() -> Splits:
-  """800 to train, 200 to evaluate; always the same ones."""
+  """Splits the tones: 800 to train, 200 to evaluate; always the same ones."""
   return Splits(Tones(0, NUM_TRAIN), Tones(NUM_TRAIN, NUM_TRAIN + NUM_EVAL))

@@ -24,7 +24,7 @@ CHECK_AT_MOST = 100_000  # files whose headers are read before anything starts
 
 
 class Kind(NamedTuple):
-  """What files of a tree may be."""
+  """A kind of files that a tree may hold: their endings, and what reads a header."""
 
   entry: str  # of an example, where the file stands
   noun: str
@@ -48,7 +48,7 @@ class Folder(Source):
     self.class_names = tuple(classes)
 
   def path(self, index: int) -> str:
-    """Below `root`, as the system spells it."""
+    """Names an example's file below `root`, as the system spells it."""
     return self.files[index]
 
   @functools.cached_property
@@ -56,7 +56,7 @@ class Folder(Source):
     return identity.of_files(self.root, self.files)
 
   def facts(self):
-    """Names, sizes and times of the files, and their labels."""
+    """Returns names, sizes and times of the files, and their labels."""
     return {**self._listing, "labels": self.labels}
 
   def __len__(self) -> int:
@@ -67,7 +67,7 @@ class Folder(Source):
 
 
 def splits(kind: Kind, data_dir: str, train_split: str, eval_split: str) -> Splits:
-  """`train_split` and `eval_split` are subfolders of `data_dir`; "." is itself.
+  """Opens the subfolders `train_split` and `eval_split` of `data_dir`; "." is itself.
 
   Default: what is called like one, in any case (`places.TRAIN`, `places.EVAL`).
   Without an evaluation folder a tenth of every class is held out, chosen by the files'
@@ -148,7 +148,7 @@ def _read(
 
 
 def _class(file: str) -> str:
-  """The folder at the top, as a class is called; "" where a file lies beside them."""
+  """Names the folder at the top as a class; "" where a file lies beside them."""
   top, _, below = file.partition(os.sep)
   return printable(top) if below else ""
 
@@ -156,7 +156,7 @@ def _class(file: str) -> str:
 def _classes(
   kind: Kind, root: pathlib.Path, owners: list[str], tops: list[str]
 ) -> tuple[str, ...]:
-  """The folders that are classes, sorted; () where the files lie in one pile."""
+  """Lists the folders that are classes, sorted; () where the files lie in one pile."""
   counts = collections.Counter(owners)
   loose = counts.pop("", 0)
   name = printable(str(root))
@@ -189,7 +189,7 @@ def _is_unlabelled(folder: str) -> bool:
 
 
 def _told_apart(root: str, classes: list[str]) -> tuple[str, ...]:
-  """The same; says which of them a person may take for one."""
+  """Returns the classes; says which of them a person may take for one."""
   by_word = collections.defaultdict(list)
   for name in classes:
     by_word[name.casefold()].append(name)
@@ -200,7 +200,7 @@ def _told_apart(root: str, classes: list[str]) -> tuple[str, ...]:
 
 
 def _sorted_in(kind: Kind, root: pathlib.Path, files: list[str], owners: list[str]):
-  """The files that lie in a folder at the top, and whose they are."""
+  """Lists the files that lie in a folder at the top, and whose they are."""
   loose = [file for file, owner in zip(files, owners, strict=True) if not owner]
   if loose:
     logging.warning(
@@ -212,7 +212,7 @@ def _sorted_in(kind: Kind, root: pathlib.Path, files: list[str], owners: list[st
 
 
 def _check_headers(kind: Kind, root: pathlib.Path, files: list[str]) -> list[str]:
-  """The files whose first bytes are those of their kind.
+  """Lists the files whose first bytes are those of their kind.
 
   What is broken further in, or stands beyond CHECK_AT_MOST, is met when it is decoded;
   so is what the disk does not give now: it may again, and counts as it did before.
@@ -254,13 +254,13 @@ def _header_error(kind: Kind, file: pathlib.Path) -> Exception | None:
 
 
 def _is_away(error: Exception | None) -> bool:
-  """Whether it is the disk's, not the file's: no right to read, a failing server."""
+  """Whether an error is the disk's, not the file's: no rights, a failing server."""
   error_number = isinstance(error, OSError) and error.errno  # Pillow's own have none
   return bool(error_number) and error.errno != errno.ENOENT  # a link to nothing
 
 
 def _hold_out(source: Folder) -> Splits:
-  """A tenth of every class, at least one where it has two; the names decide which."""
+  """Holds out a tenth of every class, at least one where it has two, by the names."""
 
   def rank(i):
     name = source.files[i].replace(os.sep, "/")

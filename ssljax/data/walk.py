@@ -26,7 +26,7 @@ class Walk:
     endings: Collection[str],
     without: Collection[str] = (),
   ):
-    """`endings` in small letters; names are of any case."""
+    """Takes `endings` in small letters; names are of any case."""
     self.root, self.endings, self.without = root, endings, without
     self.tops: list[str] = []  # folders at the top
     self.others: collections.Counter[str] = collections.Counter()  # by ending
@@ -88,7 +88,7 @@ class Walk:
     return False
 
   def left_out(self, most: int = 5) -> str:
-    """Of the files that are not read: how many of which ending."""
+    """Counts the files that are not read, by ending, in a sentence."""
     counts = sorted((+self.others).items(), key=lambda pair: (-pair[1], pair[0]))
     words = [f"{n:,} {places.printable(kind)}" for kind, n in counts[:most]]
     if remaining := sum(n for _, n in counts[most:]):
@@ -96,7 +96,7 @@ class Walk:
     return ", ".join(words)
 
   def warn(self, noun: str) -> None:
-    """Says aloud what was passed over."""
+    """Warns of what was passed over."""
     root = places.printable(str(self.root))
     if counts := self.left_out():
       logging.warning("Left out of %s as no %s: %s", root, noun, counts)

@@ -46,7 +46,7 @@ LIMITS = {
 def fit(
   name: str, numbers: Mapping[str, Any], train_y: np.ndarray, test_y: np.ndarray
 ) -> tuple[dict[str, Any], list[str]]:
-  """The numbers of an evaluator as labels [N] and [M] allow them -> those, and words.
+  """Lowers an evaluator's numbers to what labels [N] and [M] allow -> numbers, words.
 
   A sentence for each that was lowered. ConfigError where there is nothing to ask.
   """

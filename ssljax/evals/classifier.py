@@ -6,16 +6,19 @@ from ssljax.evals.features import FeatureSet, accuracy
 
 
 def evaluate(features: FeatureSet) -> dict[str, float]:
-  """As `accuracies`; {} without scores of the classes, as raw pixels are."""
+  """Scores a classifying encoder, as `accuracies`; {} without scores of classes.
+
+  Raw pixels have none.
+  """
   if features.test_scores is None:
     return {}
   return accuracies(features.test_scores, features.test_y)
 
 
 def accuracies(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-  """Scores [M,C], labels [M] -> {"accuracy": top-1 in %}, "accuracy_top5" if C > 5.
+  """Measures scores [M,C] by labels [M] -> {"accuracy": %, "accuracy_top5": %}.
 
-  Of the examples that have a label.
+  Top-1 and, where C > 5, top-5, of the examples that have a label.
   """
   scores, labels = scores[labels >= 0], labels[labels >= 0]
   result = {"accuracy": accuracy(scores, labels)}

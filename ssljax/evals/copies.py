@@ -18,7 +18,7 @@ from ssljax.ranges import Count, OneOf, Seed
 
 
 def crop(key: jax.Array, x: jax.Array, area: float) -> jax.Array:
-  """A square of that share of the surface, somewhere, enlarged to the whole."""
+  """Crops a square of that share of the surface, somewhere, enlarged to the whole."""
   side = x.shape[1]
   scale = jnp.full(2, area**-0.5)
   room = side * (scale - 1)  # beyond the frame, of the enlarged picture
@@ -27,32 +27,32 @@ def crop(key: jax.Array, x: jax.Array, area: float) -> jax.Array:
 
 
 def blurred(key: jax.Array, x: jax.Array, share: float) -> jax.Array:
-  """By a Gaussian whose deviation is that share of the side."""
+  """Blurs a picture by a Gaussian whose deviation is that share of the side."""
   side = x.shape[1]
   (taps,) = blur.gaussians((share * side,), side)
   return blur.gaussian(key, x, jnp.asarray(taps, jnp.float32))
 
 
 def compressed(key: jax.Array, x: jax.Array, quality: int) -> jax.Array:
-  """JPEG; Copydays has the qualities 75, 50, 30, 20, 15, 10, 8, 5 and 3."""
+  """Compresses by JPEG; Copydays has qualities 75, 50, 30, 20, 15, 10, 8, 5 and 3."""
   (tables,) = compression.qualities((quality,), x.shape[1])
   return compression.jpeg(key, x, jnp.asarray(tables, jnp.float32))
 
 
 def relit(key: jax.Array, x: jax.Array, brighter: float, contrast: float) -> jax.Array:
-  """Brightness, then contrast, by factors."""
+  """Changes a picture's brightness, then its contrast, by factors."""
   x = image.colour(x, jnp.int32(0), jnp.float32(brighter))
   return image.colour(x, jnp.int32(1), jnp.float32(contrast))
 
 
 def turned(key: jax.Array, x: jax.Array) -> jax.Array:
-  """By a quarter, to the left or to the right."""
+  """Turns a picture by a quarter, to the left or to the right."""
   right = jax.random.bernoulli(key)
   return jnp.where(right, jnp.rot90(x, -1, (1, 2)), jnp.rot90(x, 1, (1, 2)))
 
 
 def written(key: jax.Array, x: jax.Array, share: float) -> jax.Array:
-  """A white band over that share of the height, with black marks on it as letters."""
+  """Draws a white band over a share of the height, with black marks on it as text."""
   side = x.shape[1]
   key_band, key_marks = jax.random.split(key)
   mark = max(1, side // 32)  # pixels
@@ -67,7 +67,7 @@ def written(key: jax.Array, x: jax.Array, share: float) -> jax.Array:
 
 
 def mixed(key: jax.Array, x: jax.Array, share: float) -> jax.Array:
-  """That share of it is coloured clouds."""
+  """Mixes a picture with coloured clouds, their `share` of the whole."""
   clouds = [light.plasma(k, x.shape[1], 1.5) for k in jax.random.split(key, 3)]
   return (1 - share) * x + share * jnp.stack(clouds)
 
@@ -95,7 +95,9 @@ def evaluate(
   queries: Count = 500,
   seed: Seed = 0,
 ) -> dict[str, float]:
-  """-> {"copy_map", "copy_recall_1": % over all edits, "copy_<edit>": its mAP, ...}.
+  """Measures copy detection -> {"copy_map", "copy_recall_1", "copy_<edit>"} in %.
+
+  "copy_recall_1" is over all edits, "copy_<edit>" the mAP of one.
 
   As on Copydays (Douze et al. 2009) and in DINO (Caron et al. 2021, section 4.2), with
   the test split for a database and edits made on the device: each of `queries` random
@@ -123,13 +125,13 @@ def evaluate(
 
 
 def limits(train_y: np.ndarray, test_y: np.ndarray, numbers: Mapping[str, Any]):
-  """No more queries than test pictures."""
+  """Lowers the queries to the number of test pictures."""
   n = len(test_y)
   yield "queries", min(numbers["queries"], n), f"there are {n} test pictures"
 
 
 def ranks(originals: np.ndarray, copies: np.ndarray, target: np.ndarray) -> np.ndarray:
-  """Unit vectors [M,D], [Q,D] -> i32 [Q], the rank at which a copy finds `own` [Q]."""
+  """Ranks unit vectors [M,D] by copies [Q,D] -> i32 [Q], the rank of `target` [Q]."""
   queries = jnp.asarray(copies), jnp.asarray(target, jnp.int32)
   return np.asarray(_ranks(jnp.asarray(originals), queries))
 

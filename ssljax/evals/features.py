@@ -25,7 +25,7 @@ Change = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 class FeatureSet(NamedTuple):
-  """What evaluators see: features of both splits, and ways to see the pictures again.
+  """The features of both splits, and ways to see their pictures again.
 
   `look(change)` gives the test split [M,D] after its pictures were changed, `draw(n)`
   [M,n,D] under n random views that the run learns from, both of all pictures or of the
@@ -56,7 +56,7 @@ def extract(
   batches: Iterable[dict[str, np.ndarray]],
   mesh: Mesh,
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Host batches -> features f32 [N,D] and their "label" i32 [N,...], everywhere.
+  """Extracts features of host batches -> f32 [N,D], "label" i32 [N,...], everywhere.
 
   `embed` is jitted and maps a batch of global arrays, split over `mesh`, to [B,D].
   Every batch is padded to the first one's size, so it compiles once. A batch's
@@ -88,7 +88,7 @@ def collect(
   num_classes: int,
   mesh: Mesh,
 ) -> FeatureSet:
-  """`extract` on both splits, labels as they come: -1 for none."""
+  """Extracts both splits' features, with labels as they come: -1 for none."""
 
   def both(batches):
     for batch in batches:
@@ -103,7 +103,7 @@ def collect(
 
 
 def check_labels(labels: np.ndarray, num_classes: int) -> None:
-  """ConfigError unless all of them are classes, or -1."""
+  """Raises ConfigError unless all labels are classes, or -1."""
   wrong = labels[(labels < -1) | (labels >= num_classes)]
   if len(wrong) and num_classes:
     raise ConfigError(
@@ -114,7 +114,7 @@ def check_labels(labels: np.ndarray, num_classes: int) -> None:
 
 @jax.jit
 def raw_pixels(batch: dict[str, jax.Array]) -> jax.Array:
-  """An encoder that does nothing: image uint8 [B,H,W,C] -> f32 [B,S*S*C] in [0,1].
+  """Flattens uint8 [B,H,W,C] to f32 [B,S*S*C] in [0,1]: an encoder that does nothing.
 
   Pictures larger than 32 pixels are scaled down to that: at 256 those of ImageNet
   would fill a terabyte.
@@ -129,7 +129,7 @@ def raw_pixels(batch: dict[str, jax.Array]) -> jax.Array:
 
 @jax.jit
 def log_spectrum(batch: dict[str, jax.Array]) -> jax.Array:
-  """Audio int16 [B,L] -> f32 [B,256], log magnitudes of its spectrum in even bands.
+  """Measures audio int16 [B,L] -> f32 [B,256], log magnitudes in even bands.
 
   Without phase, as an ear: raw samples of two recordings are never alike.
   """
@@ -141,7 +141,7 @@ def log_spectrum(batch: dict[str, jax.Array]) -> jax.Array:
 
 @jax.jit
 def token_counts(batch: dict[str, jax.Array]) -> jax.Array:
-  """Text i32 [B,...] -> f32 [B,4096], how often each token id occurs, modulo 4096.
+  """Counts token ids of text i32 [B,...], modulo 4096 -> f32 [B,4096].
 
   0 is padding and not counted.
   """
@@ -170,7 +170,7 @@ def centred(features: FeatureSet) -> FeatureSet:
 
 
 def labelled(features: FeatureSet) -> FeatureSet:
-  """Without the examples that have no label (-1), in both splits.
+  """Drops the examples that have no label (-1), in both splits.
 
   ConfigError on a label that is none of the classes.
   """
@@ -198,19 +198,19 @@ def _all(rows: Any) -> Any:
 
 
 def at_most(k: Any, most: int) -> Any:
-  """A number, or several, none of them above `most`: of several those that fit."""
+  """Lowers a number, or several, to at most `most`: of several those that fit stay."""
   if isinstance(k, int):
     return min(k, most)
   return tuple(x for x in k if x <= most) or (most,)
 
 
 def unit(x: np.ndarray) -> np.ndarray:
-  """[...,D] with each row at length 1; a row of zeros stays."""
+  """Scales each row of [...,D] to length 1; a row of zeros stays."""
   return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
 
 
 def ask(function: Callable[[Any], Any], queries: Any, gallery: int) -> Any:
-  """A function of one query to a gallery of so many, mapped over `queries`' axis 0.
+  """Maps a function of one query to a gallery of so many over `queries`' axis 0.
 
   As many at once as there is memory for; traced.
   """
@@ -218,7 +218,7 @@ def ask(function: Callable[[Any], Any], queries: Any, gallery: int) -> Any:
 
 
 def accuracy(scores: np.ndarray, labels: np.ndarray, top: int = 1) -> float:
-  """Scores [N,C], labels [N] -> % of rows whose label is among the `top` highest.
+  """Measures the % of rows of scores [N,C] whose label [N] is among the `top` highest.
 
   Among equal scores the lower class comes first.
   """

@@ -20,7 +20,9 @@ def evaluate(
   draws: Count = 20,
   seed: Seed = 0,
 ) -> dict[str, float]:
-  """-> {"few_label_5": mean top-1 in % over draws, "few_label_5_std": deviation, ...}.
+  """Measures softmax regression of few labels -> {"few_label_5": %, "few_label_5_std"}.
+
+  The mean top-1 over draws, and its deviation.
 
   All train features give the standardisation, the drawn ones alone train. Draws are a
   function of the seed and the train labels: encoders meet the same ones. The weight
@@ -37,7 +39,7 @@ def evaluate(
 
 
 def limits(train_y: np.ndarray, test_y: np.ndarray, numbers: Mapping[str, Any]):
-  """No more labels of each class than the rarest has."""
+  """Lowers the labels of each class to what the rarest has."""
   classes, counts = np.unique(train_y, return_counts=True)
   n, rarest = int(counts.min()), classes[counts.argmin()]
   why = f"class {rarest} has {n} training example{'s' * (n > 1)} with a label"
@@ -45,7 +47,7 @@ def limits(train_y: np.ndarray, test_y: np.ndarray, numbers: Mapping[str, Any]):
 
 
 def draw(labels: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-  """Labels [N] -> the positions of n random examples of each class present."""
+  """Draws n random examples of each class present in labels [N] -> their positions."""
   classes, counts = np.unique(labels, return_counts=True)
   if n > counts.min():
     raise ConfigError(

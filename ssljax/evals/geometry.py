@@ -18,7 +18,7 @@ MOST = 5000  # examples whose pairs are compared
 def evaluate(
   features: FeatureSet, *, draws: Annotated[int, Range(2)] = 4
 ) -> dict[str, float]:
-  """What each function below says of the test split's features.
+  """Measures how the test split's features lie in their space, without labels.
 
   -> {"rankme", "uniformity"} and, from `draws` random views of each picture that the
   run learns from, "alignment" and "lidar": raw input has no such views. Where there are
@@ -37,7 +37,7 @@ def evaluate(
 
 
 def limits(train_y: np.ndarray, test_y: np.ndarray, numbers: Mapping[str, Any]):
-  """One example has no place among others."""
+  """Raises ConfigError for a single example: it has no place among others."""
   if len(test_y) < 2:
     raise ConfigError(
       f"geometry compares examples, and the test split has {len(test_y)}; name another "
@@ -47,7 +47,7 @@ def limits(train_y: np.ndarray, test_y: np.ndarray, numbers: Mapping[str, Any]):
 
 
 def rankme(x: np.ndarray, eps: float = 1e-7) -> float:
-  """Embeddings [N,D] -> their effective rank, 1 to min(N, D); 0 where all are 0.
+  """Measures embeddings [N,D] -> their effective rank, 1 to min(N, D); 0: all are 0.
 
   RankMe (Garrido et al. 2023), eq. 1: exp of the entropy of the singular values'
   shares, of features that are not centred.
@@ -58,7 +58,7 @@ def rankme(x: np.ndarray, eps: float = 1e-7) -> float:
 
 
 def lidar(x: np.ndarray, delta: float = 1e-4, eps: float = 1e-7) -> float:
-  """Embeddings [N,Q,D], Q views of each of N > 1 examples -> effective rank.
+  """Measures embeddings [N,Q,D], Q views of each of N > 1 examples -> effective rank.
 
   From 1 to N - 1; 0 where nothing tells examples apart.
 
@@ -78,7 +78,7 @@ def lidar(x: np.ndarray, delta: float = 1e-4, eps: float = 1e-7) -> float:
 
 
 def alignment(x: np.ndarray, alpha: float = 2.0) -> float:
-  """Embeddings [N,Q,D] -> mean |u - v|^alpha of an example's views; 0 is best.
+  """Measures embeddings [N,Q,D] -> mean |u - v|^alpha of an example's views; best 0.
 
   Wang and Isola (2020), eq. 3, of unit vectors, over all pairs of views.
   """
@@ -89,7 +89,7 @@ def alignment(x: np.ndarray, alpha: float = 2.0) -> float:
 
 
 def uniformity(x: np.ndarray, t: float = 2.0) -> float:
-  """Embeddings [N,D] -> log of the mean exp(-t |u - v|^2) of different examples.
+  """Measures embeddings [N,D] -> log of the mean exp(-t |u - v|^2) over examples.
 
   Wang and Isola (2020), eq. 4, of unit vectors: 0 where all are alike, about -2t for
   the uniform distribution in many dimensions.
@@ -100,13 +100,13 @@ def uniformity(x: np.ndarray, t: float = 2.0) -> float:
 
 
 def spectrum(x: np.ndarray) -> np.ndarray:
-  """Embeddings [N,D] -> eigenvalues of their covariance [min(N,D)], falling."""
+  """Returns the eigenvalues [min(N,D)] of embeddings' [N,D] covariance, falling."""
   x = x.astype(np.float64) - x.mean(0, keepdims=True)
   return np.linalg.svd(x, compute_uv=False) ** 2 / len(x)
 
 
 def agreement(before: np.ndarray, after: np.ndarray, k: int = 10) -> float:
-  """Embeddings of the same examples [N,D], [N,D'] -> share of common neighbours, in %.
+  """Compares embeddings [N,D], [N,D'] of the same examples: % of common neighbours.
 
   The mean overlap of an example's k most similar others in the one space with those in
   the other (mutual kNN; Huh et al. 2024).
@@ -117,7 +117,7 @@ def agreement(before: np.ndarray, after: np.ndarray, k: int = 10) -> float:
 
 
 def neighbours(x: np.ndarray, k: int) -> np.ndarray:
-  """Embeddings [N,D] -> i64 [N,k], each one's most similar others by cosine."""
+  """Finds the k most similar others, by cosine, of embeddings [N,D] -> i64 [N,k]."""
   x = unit(x)
   cosines = x @ x.T
   np.fill_diagonal(cosines, -np.inf)
@@ -125,7 +125,7 @@ def neighbours(x: np.ndarray, k: int) -> np.ndarray:
 
 
 def _exp_entropy(values: np.ndarray, eps: float) -> float:
-  """0 where all are 0: nothing has a direction."""
+  """Computes the exponential of the entropy; 0 where all values are 0."""
   if not values.any():
     return 0.0
   shares = values / values.sum() + eps

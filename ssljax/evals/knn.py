@@ -21,7 +21,7 @@ def evaluate(
   k: Count | Sequence[Count] = 200,
   temperature: Positive = 0.07,
 ) -> dict[str, float]:
-  """-> {"knn": top-1 accuracy in %}; of several k {"knn_10": ..., "knn_20": ...}.
+  """Measures weighted kNN -> {"knn": top-1 in %}; of several k {"knn_10": ..., ...}.
 
   CIFAR papers take a temperature of 0.1.
   """
@@ -33,7 +33,7 @@ def evaluate(
 
 
 def limits(train_y: np.ndarray, test_y: np.ndarray, numbers: Mapping[str, Any]):
-  """No more neighbours than there are examples to be one."""
+  """Lowers k to the number of training examples."""
   n = len(train_y)
   yield "k", at_most(numbers["k"], n), f"there are {n} training examples"
 
@@ -41,7 +41,7 @@ def limits(train_y: np.ndarray, test_y: np.ndarray, numbers: Mapping[str, Any]):
 def votes(
   features: FeatureSet, *, k: int | Sequence[int], temperature: float
 ) -> np.ndarray:
-  """`weighted_knn` for the test features."""
+  """Computes `weighted_knn` for the test features: votes f32 [M,C]."""
   return weighted_knn(
     features.train_x,
     features.train_y,
@@ -61,7 +61,7 @@ def weighted_knn(
   temperature: float,
   num_classes: int,
 ) -> np.ndarray:
-  """Train [N,D], its labels [N], test [M,D] -> votes f32 [M,C]; their argmax predicts.
+  """Votes on test [M,D] by train [N,D], its labels [N] -> f32 [M,C]; argmax predicts.
 
   Of several k [K,M,C], all by one search. A class gets sum_i exp((cos_i - 1) /
   temperature) over those of the k most similar train examples that belong to it.
@@ -91,7 +91,7 @@ def weighted_knn(
 
 @partial(jax.jit, static_argnames=("ks", "num_classes"))
 def _votes(train_x, train_y, test_x, temperature, *, ks, num_classes):
-  """-> [K,M,C]."""
+  """Computes the votes [K,M,C] of K numbers of neighbours in one search."""
 
   def vote(query):
     cosines = jnp.matmul(train_x, query, precision="highest")

@@ -24,7 +24,7 @@ MAX_ITERATIONS = 200
 
 
 def evaluate(features: FeatureSet, *, folds: str = "") -> dict[str, float]:
-  """-> {"linear": top-1 in %}, with more than five classes "linear_top5" too.
+  """Measures softmax regression -> {"linear": top-1 in %}, "linear_top5" if C > 5.
 
   The weight decay is the best of `L2_GRID` on a held-out fifth of the train features;
   the test features are looked at once, at the end. `folds` is a file with a fold a
@@ -52,7 +52,7 @@ def _evaluate(features: FeatureSet) -> dict[str, float]:
 
 
 def _parts(features: FeatureSet, folds: str) -> list[FeatureSet]:
-  """The train features of each fold; what could not be read is left out."""
+  """Splits the train features into folds; what could not be read is left out."""
   listed, parts = features.listed(), []
   for i, numbers in enumerate(_read(folds), 1):
     rows = np.flatnonzero(np.isin(listed[features.train_index], numbers))
@@ -81,7 +81,7 @@ def _read(folds: str) -> list[np.ndarray]:
 
 
 def standardised(features: FeatureSet) -> FeatureSet:
-  """The `standardiser` of the train features on both splits."""
+  """Applies the `standardiser` of the train features to both splits."""
   change = standardiser(features.train_x)
   return features._replace(
     train_x=change(features.train_x), test_x=change(features.test_x)
@@ -89,7 +89,7 @@ def standardised(features: FeatureSet) -> FeatureSet:
 
 
 def standardiser(x: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-  """The map of features [M,D] that gives each of x [N,D] mean 0 and variance 1.
+  """Makes the map of features [M,D] that gives each of x [N,D] mean 0, variance 1.
 
   A hundredth of the typical deviation is the least divided by, so that features which
   hardly ever change do not become large where they do.
@@ -100,7 +100,7 @@ def standardiser(x: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def choose_l2(x: np.ndarray, y: np.ndarray, num_classes: int) -> float:
-  """The value of `L2_GRID` that predicts a held-out part of x [N,D], y [N] best.
+  """Chooses the value of `L2_GRID` that predicts held-out rows of x [N,D], y [N] best.
 
   Among equally good ones the largest, as of a single example. Each fit starts where the
   last one ended.
@@ -149,7 +149,7 @@ def fit(
 
 
 def logits(weights: np.ndarray, x: np.ndarray) -> np.ndarray:
-  """Weights [D+1,C], x [N,D] -> [N,C]."""
+  """Applies weights [D+1,C] to x [N,D] -> logits [N,C]."""
   return x @ weights[:-1] + weights[-1:]
 
 

@@ -23,7 +23,7 @@ def evaluate(
   ks: Sequence[Count] = (1, 5, 10),
   gallery: Annotated[str, OneOf(GALLERIES)] = "test",
 ) -> dict[str, float]:
-  """-> {"map": %, "recall_1": %, ...} of each test example as a query.
+  """Measures retrieval by each test example -> {"map": %, "recall_1": %, ...}.
 
   "recall_k" (Jegou et al. 2011; Oh Song et al. 2016): the share of queries with an
   example of their class among the k most similar. "map": mean average precision over
@@ -54,7 +54,7 @@ def evaluate(
 
 
 def limits(train_y: np.ndarray, test_y: np.ndarray, numbers: Mapping[str, Any]):
-  """A gallery that has the queries' classes, and no more of it than there is."""
+  """Picks a gallery that has the queries' classes, and lowers `ks` to its size."""
   gallery = numbers["gallery"]
   if gallery == "test" and np.unique(test_y, return_counts=True)[1].max() < 2:
     gallery = "train"
@@ -67,7 +67,7 @@ def limits(train_y: np.ndarray, test_y: np.ndarray, numbers: Mapping[str, Any]):
 
 @partial(jax.jit, static_argnames="itself")
 def _rank(gallery_x, gallery_y, query_x, query_y, *, itself):
-  """-> average precision [M], NaN for a query without any; its first hit's rank [M]."""
+  """Ranks the gallery -> average precision [M], NaN: no hit; first hit's rank [M]."""
 
   def one(query):
     number, x, label = query

@@ -25,7 +25,7 @@ def evaluate(
   k: Count = 20,
   temperature: Positive = 0.07,
 ) -> dict[str, float]:
-  """Accuracy in % on corrupted test pictures of one who learned from clean ones.
+  """Measures % right on corrupted test pictures, learned from clean train features.
 
   -> {"clean", "corrupted": the mean of what follows, a corruption's name: its mean over
   `severities`, ..., "kept": corrupted in % of clean}. Hendrycks and Dietterich (2019),
@@ -63,13 +63,13 @@ def evaluate(
 
 
 def _nearest(features: FeatureSet, k: int, temperature: float) -> Callable:
-  """-> [M,D] -> scores [M,C]."""
+  """Makes the map of features [M,D] to kNN scores [M,C]."""
   numbers = {"k": k, "temperature": temperature}
   return lambda x: knn.votes(features._replace(test_x=x), **numbers)
 
 
 def _linear(features: FeatureSet) -> Callable:
-  """As `_nearest`."""
+  """Makes the map of features [M,D] to scores [M,C] of softmax regression."""
   standardise = linear.standardiser(features.train_x)
   x, y = standardise(features.train_x), features.train_y
   l2 = linear.choose_l2(x, y, features.num_classes)

@@ -20,7 +20,7 @@ SPACE = 0.08  # of a tile, between two
 def pictures(
   lines: Mapping[str, np.ndarray], title: str, path: str | os.PathLike
 ) -> None:
-  """A line of pictures [N,H,W,3 or 1] under each name, the same N on all.
+  """Draws a line of pictures [N,H,W,3 or 1] under each name, the same N on all.
 
   Pictures are uint8, or float in [0,1] (clipped there). From the second line on they
   are drawn at their size relative to that line.
@@ -47,7 +47,7 @@ def neighbours(
   right: np.ndarray | None,
   path: str | os.PathLike,
 ) -> None:
-  """A line for each query [Q,H,W,3]: it, and what is nearest to it [Q,K,H,W,3].
+  """Draws a line for each query [Q,H,W,3]: it, and its nearest [Q,K,H,W,3].
 
   `right` bool [Q,K] says which of those have the query's class; their frames say it.
   None: there are no classes.
@@ -75,7 +75,7 @@ def neighbours(
 def attention(
   images: np.ndarray, maps: np.ndarray, path: str | os.PathLike, mass: float = 0.6
 ) -> None:
-  """Where a class token looks in each of the pictures [N,H,W,3], head by head.
+  """Draws where a class token looks in pictures [N,H,W,3], head by head.
 
   `maps` [N,heads,h,w] are its attention to the patches. Above the attention of each
   head, below the picture where that is: the fewest patches that hold `mass` of it
@@ -100,7 +100,7 @@ def attention(
 
 
 def holding(maps: np.ndarray, mass: float) -> np.ndarray:
-  """Maps [...,h,w] >= 0 -> bool: the fewest patches that hold `mass` of their sum."""
+  """Marks the fewest patches that hold `mass` of the sum of maps [...,h,w] >= 0."""
   flat = maps.reshape(*maps.shape[:-2], -1).astype(np.float64)
   order = np.argsort(-flat, axis=-1, kind="stable")
   falling = np.take_along_axis(flat, order, -1)
@@ -114,7 +114,7 @@ def holding(maps: np.ndarray, mass: float) -> np.ndarray:
 def patch_colours(
   images: np.ndarray, tokens: np.ndarray, path: str | os.PathLike, pairs: int = 4
 ) -> None:
-  """Pictures [N,H,W,3] beside the features [N,h,w,D] of their patches in colour.
+  """Draws pictures [N,H,W,3] beside their patches' features [N,h,w,D] in colour.
 
   Red, green and blue are the first three principal components of all patches
   together: like colours, like features (DINOv2; Oquab et al. 2023, figure 1).
@@ -135,7 +135,7 @@ def patch_colours(
 
 
 def filters(kernel: np.ndarray, path: str | os.PathLike, columns: int = 16) -> None:
-  """A first layer's kernel [h,w,cin,cout], a picture a filter, each stretched.
+  """Draws a first layer's kernel [h,w,cin,cout], a picture a filter, each stretched.
 
   From its least to its greatest weight; of other than 3 channels, their mean.
   """
@@ -159,7 +159,7 @@ def filters(kernel: np.ndarray, path: str | os.PathLike, columns: int = 16) -> N
 def _tiles(
   wide: float, tall: float, title: str, inches: float = 1.0
 ) -> tuple[Figure, Axes]:
-  """Axes in units of tiles, y downwards, under a title."""
+  """Makes axes in units of tiles, y downwards, under a title."""
   above = 0.4
   width, height = max(inches * wide, 3.5), inches * tall
   with matplotlib.rc_context({**STYLE, "figure.constrained_layout.use": False}):
@@ -181,7 +181,7 @@ def _tiles(
 def _put(
   ax: Axes, image: np.ndarray, x: float, y: float, side: float = 1, cmap: str = "gray"
 ) -> None:
-  """A picture [H,W,(1, 3 or 4)] on the tile whose corner is (x, y)."""
+  """Draws a picture [H,W,(1, 3 or 4)] on the tile whose corner is (x, y)."""
   half = SPACE / 2
   ax.imshow(
     displayable(image),

@@ -27,7 +27,7 @@ def embedding(
   class_names: Sequence[str],
   path: str | os.PathLike,
 ) -> None:
-  """Features [N,D] in two dimensions, coloured by label [N] in 0..len(class_names)-1.
+  """Draws features [N,D] in two dimensions, coloured by label [N], of `class_names`.
 
   Without `class_names` all have one colour.
   t-SNE and PCA of at most 1500 random examples, each normalised to length 1; PCA alone
@@ -60,7 +60,7 @@ def embedding(
 def confusion(
   counts: np.ndarray, class_names: Sequence[str], who: str, path: str | os.PathLike
 ) -> None:
-  """What `who` took each class for: counts [C,C] of true class by predicted class.
+  """Draws what `who` took each class for: counts [C,C], true class by predicted.
 
   A row is in % of its class. Up to 20 classes have their numbers written, up to 60
   their names.
@@ -105,7 +105,7 @@ def confusion(
 def similarities(
   positives: np.ndarray, negatives: np.ndarray, path: str | os.PathLike
 ) -> None:
-  """Cosine similarities of positive pairs [P] and negative pairs [M], with medians."""
+  """Draws cosines of positive pairs [P] and negative pairs [M], with medians."""
   fig = Figure(figsize=(7.2, 3.6))
   ax = fig.subplots()
   lowest = min(0.0, float(np.min(positives)), float(np.min(negatives)))
@@ -137,7 +137,7 @@ def similarities(
 
 @matplotlib.rc_context(STYLE)
 def spectra(eigenvalues: Mapping[str, np.ndarray], path: str | os.PathLike) -> None:
-  """Eigenvalues [D] of several encoders' covariances, falling, {name: values}.
+  """Draws eigenvalues [D] of several encoders' covariances, falling, {name: values}.
 
   Each as a share of its sum. The line 1/n is where natural pictures make a code that
   is as rich as it can be and still smooth (Stringer et al. 2019).
@@ -167,7 +167,7 @@ def spectra(eigenvalues: Mapping[str, np.ndarray], path: str | os.PathLike) -> N
 
 
 def principal(x: np.ndarray, count: int) -> np.ndarray:
-  """[N,D] -> its first principal components [N,count], zeros beyond what it has."""
+  """Computes the first principal components [N,count] of [N,D], zeros beyond."""
   has = min(count, len(x) - 1, x.shape[1])
   with np.errstate(invalid="ignore"):  # where nothing varies
     parts = PCA(has).fit_transform(x) if has > 0 else x[:, :0]

@@ -44,7 +44,7 @@ LEAST = 10  # points that an axis of % shows: on fewer, noise looks like progres
 
 @matplotlib.rc_context(STYLE)
 def curves(rows: Metrics, path: str | os.PathLike) -> None:
-  """The loss and, where rows of metrics.jsonl hold any, what else tells how it went.
+  """Draws the loss and, where metrics.jsonl has any, what else tells how it went.
 
   Long noisy series have their running mean in front.
   """
@@ -65,7 +65,7 @@ def curves(rows: Metrics, path: str | os.PathLike) -> None:
 
 @matplotlib.rc_context(STYLE)
 def overlay(runs: Mapping[str, Metrics], path: str | os.PathLike) -> None:
-  """Loss, accuracies and effective rank of several runs {name: rows}, in one picture.
+  """Draws loss, accuracies and effective rank of runs {name: rows}, in one picture.
 
   A panel a metric that any of them has.
   """
@@ -90,7 +90,7 @@ def overlay(runs: Mapping[str, Metrics], path: str | os.PathLike) -> None:
 
 
 def _panels(titles: Sequence[str], room: float = 0) -> tuple[Figure, dict[str, Axes]]:
-  """A panel a title; `room` inches are left above all of them."""
+  """Makes a panel a title; `room` inches are left above all of them."""
   wide = max(1, min(len(titles), MOST_COLUMNS))
   tall = max(1, math.ceil(len(titles) / wide))
   fig = Figure(figsize=(4.2 * wide, 3 * tall + room))
@@ -115,7 +115,7 @@ def _save(fig: Figure, axes: Mapping[str, Axes], path: str | os.PathLike) -> Non
 
 
 def _draw(ax: Axes, x: np.ndarray, y: np.ndarray, label: str, **style) -> Line2D:
-  """-> the line that stands for the series."""
+  """Draws a series -> the line that stands for it."""
   if not _noisy(y):
     marker = "o" if len(x) < FEW else None
     return ax.plot(x, y, marker=marker, markersize=3.5, label=label, **style)[0]
@@ -132,6 +132,6 @@ def _noisy(y: np.ndarray) -> bool:
 
 
 def _series(rows: Metrics, name: str) -> np.ndarray:
-  """[n,2] of step and value, from the rows that hold `name`."""
+  """Collects [n,2] of step and value, from the rows that hold `name`."""
   pairs = [(row["step"], float(row[name])) for row in rows if name in row]
   return np.array(pairs, np.float64).reshape(-1, 2)

@@ -24,12 +24,12 @@ RIGHT, WRONG = "#1b9e77", "#d95f02"  # apart for the colour-blind too
 
 
 def class_colours(n: int) -> np.ndarray:
-  """RGB or RGBA [at least n,3 or 4], one for each class."""
+  """Picks RGB or RGBA [at least n,3 or 4], one for each class."""
   if n <= 20:
     return np.array(matplotlib.colormaps["tab10" if n <= 10 else "tab20"].colors)
   return matplotlib.colormaps["gist_rainbow"](np.linspace(0, 1, n))
 
 
 def displayable(image: np.ndarray) -> np.ndarray:
-  """Pictures as imshow takes them: uint8, or float clipped to [0,1]."""
+  """Converts pictures to what imshow takes: uint8, or float clipped to [0,1]."""
   return image if image.dtype == np.uint8 else np.clip(image, 0, 1)

@@ -15,7 +15,7 @@ UNRANKED = {  # more is not yet better
 
 
 def table(rows: Rows) -> str:
-  """Aligned text, one line a row.
+  """Writes results as aligned text, one line a row.
 
   "few_label_5" stands beside its "few_label_5_std" as "72.1 ± 2.3" in column
   "5 labels"; what a row lacks is "-".
@@ -29,7 +29,7 @@ def table(rows: Rows) -> str:
 
 
 def aligned(lines: Sequence[Sequence[str]], words: bool = False) -> str:
-  """Cells line by line -> text in columns, the first to the left; `words` all."""
+  """Aligns cells in columns, line by line: the first to the left; with `words` all."""
   widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
   justify = str.ljust if words else str.rjust
   rows = ([x[0].ljust(widths[0]), *map(justify, x[1:], widths[1:])] for x in lines)
@@ -37,13 +37,13 @@ def aligned(lines: Sequence[Sequence[str]], words: bool = False) -> str:
 
 
 def columns(rows: Rows) -> list[str]:
-  """The names that any row has; deviations stand beside their means."""
+  """Lists the names that any row has; deviations stand beside their means."""
   names = dict.fromkeys(name for row in rows.values() for name in row)
   return [name for name in names if not name.endswith("_std")]
 
 
 def heading(name: str) -> str:
-  """A column's title: "few_label_5" -> "5 labels", "recall_1" -> "recall@1"."""
+  """Writes a column's title: "few_label_5" -> "5 labels", "recall_1" -> "recall@1"."""
   kind, _, n = name.rpartition("_")
   if kind == "few_label":
     return f"{n} label" if n == "1" else f"{n} labels"
@@ -55,7 +55,7 @@ def heading(name: str) -> str:
 
 
 def cell(row: Mapping[str, float], name: str) -> str:
-  """A number as it is printed everywhere, with its deviation if the row has one."""
+  """Writes a number as it is printed everywhere, with its deviation if there is one."""
   if name not in row:
     return "-"
   digits, std = DECIMALS.get(name, 1), row.get(f"{name}_std")
@@ -64,7 +64,7 @@ def cell(row: Mapping[str, float], name: str) -> str:
 
 
 def best(rows: Rows, name: str) -> set[str]:
-  """The rows whose printed number is the best of its column.
+  """Finds the rows whose printed number is the best of its column.
 
   None in a single row, nor where neither more nor less is better by itself. Of what
   is called an error, less is.

@@ -29,7 +29,7 @@ class Table(NamedTuple):
 
 
 class Figure(NamedTuple):
-  """A PNG inside the page."""
+  """A PNG inside the page, with its caption."""
 
   source: str
   caption: str
@@ -46,7 +46,7 @@ class Section(NamedTuple):
 
 
 def render(path: pathlib.Path, **page: Any) -> pathlib.Path:
-  """Fills the template; all text is escaped. -> `path`."""
+  """Fills the template and writes it to `path`; all text is escaped. -> `path`."""
   environment = jinja2.Environment(
     loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
     autoescape=True,
@@ -65,7 +65,7 @@ def table(
   style: str = "",
   settings: Mapping[str, str] | None = None,
 ) -> Table:
-  """Numbers as `figures.table` prints them; the best of each measure is marked."""
+  """Lays out numbers as `figures.table` prints them; marks the best of each measure."""
   names = figures.columns(rows)
   winners = {name: figures.best(rows, name) for name in names}
 
@@ -84,7 +84,7 @@ def table(
 
 
 def figure(path: pathlib.Path, caption: str) -> Figure:
-  """A PNG as it stands in a page."""
+  """Embeds a PNG as it stands in a page."""
   with Image.open(path) as image:
     width, height = (round(n / DOTS_PER_PIXEL) for n in image.size)
   data = base64.b64encode(path.read_bytes()).decode()

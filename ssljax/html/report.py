@@ -57,12 +57,12 @@ class Run(NamedTuple):
 
   @property
   def last(self) -> int:
-    """Its last step, so far."""
+    """The run's last step, so far."""
     return self.metrics[-1]["step"] if self.metrics else 0
 
 
 def read(folder: str | pathlib.Path) -> Run:
-  """ConfigError where `folder` holds no run."""
+  """Reads a run's folder; ConfigError where `folder` holds no run."""
   folder = as_path(folder)
   config, metrics = _config(folder / "config.json"), writer.read(folder)
   run = Run(folder, config, metrics, [], [], _json(folder / "about.json"))
@@ -93,7 +93,7 @@ def _config(path: pathlib.Path) -> dict[str, Any]:
 
 
 def _at_the_end(run: Run) -> dict[str, Any]:
-  """results.json as a protocol's. A probe's own lies beside its folder."""
+  """Reads results.json as a protocol's. A probe's own lies beside its folder."""
   c = run.config
   result = {
     "evaluator": AT_THE_END,
@@ -112,7 +112,7 @@ def _at_the_end(run: Run) -> dict[str, Any]:
 
 
 def write(workdir: str | pathlib.Path) -> pathlib.Path:
-  """A run's report.html, out of all that its folder holds; -> its path.
+  """Writes a run's report.html, out of all that its folder holds; -> its path.
 
   Its curves are drawn anew, as figures/curves.png.
   """
@@ -139,7 +139,7 @@ def write(workdir: str | pathlib.Path) -> pathlib.Path:
 
 
 def history(run: Run) -> list[dict[str, Any]]:
-  """Rows as of metrics.jsonl, with what was measured on its checkpoints later."""
+  """Returns rows as of metrics.jsonl, with what was measured on checkpoints later."""
   rows = list(run.metrics)
   for result in run.protocols:
     same = results.same_examples(result, run.config["data"])
@@ -152,7 +152,7 @@ def history(run: Run) -> list[dict[str, Any]]:
 
 
 def sections(run: Run) -> list[Section]:
-  """The page's body. Pictures of other data or of an earlier step stand apart."""
+  """Lays out the page's body; pictures of other data or earlier steps stand apart."""
   drawn, foreign_sections = _pngs(run.folder / "figures"), []
   for result in run.pictured:
     pngs = _pngs(run.folder / "evals" / result["file"])
@@ -184,7 +184,7 @@ def _pngs(folder: pathlib.Path) -> dict[str, pathlib.Path]:
 
 
 def _figures(pngs: dict[str, pathlib.Path]) -> list[Figure]:
-  """In the order of the captions; others say their file's name."""
+  """Lays out figures in the order of the captions; others say their file's name."""
   captions = {stem: words for part in CAPTIONS.values() for stem, words in part.items()}
   captions |= {
     stem: stem.replace("_", " ").capitalize() for stem in pngs if stem not in captions
@@ -193,7 +193,7 @@ def _figures(pngs: dict[str, pathlib.Path]) -> list[Figure]:
 
 
 def facts(run: Run) -> dict[str, str]:
-  """What was trained, in a word each."""
+  """Says what was trained, in a word each."""
   c, about, steps = run.config, run.about, run.last
   words = {
     "Method": c["method"]["name"],
@@ -211,7 +211,7 @@ def facts(run: Run) -> dict[str, str]:
 
 
 def summary(run: Run) -> list[str]:
-  """Sentences: what was trained, how it went, how good it is."""
+  """Writes sentences: what was trained, how it went, how good it is."""
   c, steps = run.config, run.last
   sentences = [
     f"An encoder ({c['encoder']['name']}) was trained on {c['data']['name']} with the "
@@ -247,7 +247,7 @@ def _headlines(run: Run) -> dict[str, figures.Rows]:
 
 
 def _beside(rows: figures.Rows, name: str) -> str:
-  """How the trained encoder compares with the others."""
+  """Writes how the trained encoder compares with the others."""
   others = {k: v for k, v in rows.items() if k != TRAINED and name in v}
   if not others:
     return "."
@@ -258,7 +258,7 @@ def _beside(rows: figures.Rows, name: str) -> str:
 
 
 def _length(lengths: Sequence[tuple[int, int]]) -> str:
-  """How many steps a run was to have, where that changed on the way."""
+  """Writes how many steps a run was to have, where that changed on the way."""
   first, *later = [f"{total:,}" for _, total in lengths] or [""]
   told = (
     f"{n} from step {start:,} on"

@@ -42,7 +42,7 @@ READING = {"in_memory", "workers"}  # of data: these change no number
 
 
 def read(path: pathlib.Path) -> dict[str, Any]:
-  """A protocol's JSON and, as "file", its name; {} where it holds no result of ours."""
+  """Reads a protocol's JSON and, as "file", its name; {} where it is none of ours."""
   try:
     result = json.loads(path.read_text("utf-8")) if path.exists() else {}
   except ValueError:
@@ -53,7 +53,7 @@ def read(path: pathlib.Path) -> dict[str, Any]:
 
 
 def checked(result: Any, path: pathlib.Path) -> dict[str, Any]:
-  """A result as it is; {}, and a warning, for what ssljax did not write to `path`."""
+  """Returns a result as it is; {}, and a warning, for what ssljax did not write."""
   if _is_ours(result):
     return result
   logging.warning("%s is left out: it is no result that ssljax wrote", path)
@@ -77,20 +77,20 @@ def _is_ours(result: Any) -> bool:
 
 
 def place(result: Mapping[str, Any]) -> int:
-  """Where a result stands among others: as its protocol, or one that is like it."""
+  """Ranks a result among others: as its protocol, or one that is like it."""
   protocol, order = result["protocol"], list(TITLES)
   near = protocol, protocol.partition("_")[0], result["evaluator"]
   return next((order.index(name) for name in near if name in order), len(order))
 
 
 def title(result: Mapping[str, Any]) -> str:
-  """A protocol's name for people."""
+  """Writes a protocol's name for people."""
   name = result["protocol"].replace("_", " ")
   return TITLES.get(result["protocol"], name[:1].upper() + name[1:])
 
 
 def settings(result: Mapping[str, Any]) -> dict[str, str]:
-  """{field: value}, all that a result depends on besides the encoder."""
+  """Collects all that a result depends on besides the encoder: {field: value}."""
   data = {k: v for k, v in result["data"].items() if k not in READING}
   numbers = flat({"data": data, **result.get("numbers", {})})
   set_numbers = {
@@ -111,7 +111,7 @@ def same_examples(result: Mapping[str, Any], data: Mapping[str, Any]) -> bool:
 
 
 def examples(result: Mapping[str, Any]) -> str:
-  """Which examples a result is on, as far as it says; "" where it does not."""
+  """Writes which examples a result is on, as far as it says; "" where it does not."""
   identities = result.get("identity", {})
   lasting = {
     split: {word: value for word, value in identity.items() if word != "times"}
@@ -123,7 +123,7 @@ def examples(result: Mapping[str, Any]) -> str:
 def tables(
   result: Mapping[str, Any], data: Mapping[str, Any], last: int
 ) -> list[Table]:
-  """What a protocol gave and, folded, what it chose among.
+  """Lays out what a protocol gave and, folded, what it chose among.
 
   The note says what is unlike the run's own `data` and its `last` step.
   """
@@ -144,7 +144,7 @@ def tables(
 
 
 def where(result: Mapping[str, Any], data: Mapping[str, Any], last: int) -> str:
-  """On what data and at what step, where these are not the run's own and last."""
+  """Writes on what data and at what step, where these are not the run's own, last."""
   parts = []
   if not same_examples(result, data):
     parts.append(f"on {result['data']['name']}")
@@ -160,7 +160,7 @@ def where(result: Mapping[str, Any], data: Mapping[str, Any], last: int) -> str:
 def headlines(
   protocols: Collection[Mapping[str, Any]], data: Mapping[str, Any], last: int
 ) -> dict[str, figures.Rows]:
-  """{name: rows} of HEADLINES' names, from the first protocol that has them.
+  """Picks {name: rows} of HEADLINES' names, from the first protocol that has them.
 
   Only those of the run's `last` step on all labels of its own `data` count, and no
   classifier of theirs: it may have been trained with the encoder.
@@ -178,7 +178,7 @@ def headlines(
 def bars(
   tables: Collection[figures.Rows], ours: Collection[str]
 ) -> dict[str, Any] | None:
-  """One of HEADLINES as bars, of the first table that has it for all of `ours`.
+  """Lays out one of HEADLINES as bars, of the first table that has it for all `ours`.
 
   With the other rows beside them; None where there is no table, or a single row.
   -> {"title", "lines": [(row, text, percent, whether it is one of `ours`)]}.
@@ -203,7 +203,7 @@ def bars(
 
 
 def _words(value: Any) -> str:
-  """A field of a config as people write it."""
+  """Writes a field of a config as people write it."""
   if isinstance(value, list | tuple):
     return ", ".join(map(_words, value))
   return value if isinstance(value, str) else json.dumps(value)

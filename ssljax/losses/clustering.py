@@ -38,7 +38,7 @@ def sinkhorn(
   remembered: jax.Array | None = None,
   iterations: int = 3,
 ) -> jax.Array:
-  """Scores [B,A,K] -> soft assignments [B,A,K] that use all prototypes equally.
+  """Assigns scores [B,A,K] softly, so that prototypes are used equally -> [B,A,K].
 
   The Sinkhorn-Knopp iteration of SwAV (Caron et al. 2020), eq. 3 to 5, for each of A
   crops alone: exp(scores / epsilon), scaled in turn so that every prototype gets as
@@ -67,7 +67,7 @@ def entropy(assignment: jax.Array) -> jax.Array:
 
 
 def information(assignment: jax.Array) -> jax.Array:
-  """What assignments [B,G,K] tell of the crop they belong to, as a share of log K.
+  """Measures what assignments [B,G,K] tell of their crop, as a share of log K.
 
   The mutual information of crop and prototype: the entropy of the mean assignment less
   the mean `entropy`. 0: one assignment for all crops, sharp or even, which is collapse.
@@ -86,7 +86,7 @@ def usage(assignment: jax.Array) -> jax.Array:
 def teacher_distribution(
   logits: jax.Array, centre: jax.Array, temperature: jax.Array | float
 ) -> jax.Array:
-  """Logits [B,G,K], centred and sharpened -> probabilities [B,G,K] f32."""
+  """Centres and sharpens logits [B,G,K] -> probabilities [B,G,K] f32."""
   logits = logits.astype(jnp.float32) - centre[None]
   return jax.nn.softmax(logits / temperature, axis=-1)
 

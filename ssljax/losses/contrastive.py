@@ -10,7 +10,7 @@ PRECISION = jax.lax.Precision.HIGHEST
 
 
 def unit(x: jax.Array) -> jax.Array:
-  """Rows [..., D] of any float -> rows of length 1, f32; zero stays zero."""
+  """Scales rows [..., D] of any float to length 1, f32; zero stays zero."""
   x = x.astype(jnp.float32)
   square = jnp.square(x).sum(-1, keepdims=True)
   return x * jax.lax.rsqrt(jnp.maximum(square, 1e-12))
@@ -183,7 +183,7 @@ def nce(
 def nce_constant(
   embedding: jax.Array, rows: jax.Array, temperature: float, num_examples: int
 ) -> jax.Array:
-  """Estimate of eq. 2's denominator for `nce`, f32[]: N times the mean exponential.
+  """Estimates eq. 2's denominator for `nce`, f32[]: N times the mean exponential.
 
   Official: over all rows [B,1+K,D] of the first batch, the positives included.
   """

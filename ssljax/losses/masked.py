@@ -9,21 +9,21 @@ import jax.numpy as jnp
 
 
 def patchify(image: jax.Array, size: int) -> jax.Array:
-  """[B,H,W,C] -> its patches [B,N,P]; `size` must divide H and W."""
+  """Cuts [B,H,W,C] into patches [B,N,P]; `size` must divide H and W."""
   b, height, width, c = image.shape
   x = image.reshape(b, height // size, size, width // size, size, c)
   return x.swapaxes(2, 3).reshape(b, -1, size * size * c)
 
 
 def unpatchify(patches: jax.Array, size: int, height: int, width: int) -> jax.Array:
-  """Patches [B,N,P] -> [B,height,width,C], the inverse of `patchify`."""
+  """Joins patches [B,N,P] to [B,height,width,C], the inverse of `patchify`."""
   b = len(patches)
   x = patches.reshape(b, height // size, width // size, size, size, -1)
   return x.swapaxes(2, 3).reshape(b, height, width, -1)
 
 
 def moments(patches: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """Mean and deviation of each patch, [B,N,1] f32; unbiased, as in MAE's code."""
+  """Computes each patch's mean and deviation, [B,N,1] f32; unbiased, as MAE's code."""
   patches = patches.astype(jnp.float32)
   var = patches.var(-1, keepdims=True, ddof=1)
   return patches.mean(-1, keepdims=True), jnp.sqrt(var + 1e-6)

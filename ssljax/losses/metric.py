@@ -13,7 +13,7 @@ from ssljax.losses.contrastive import PRECISION, unit
 
 
 def of_views(positive: jax.Array, views: int) -> jax.Array:
-  """`positive` bool [B,B] of pictures -> [BV,BV] of their views, none with itself."""
+  """Lifts `positive` bool [B,B] of pictures to [BV,BV] of views, none with itself."""
   rows = jnp.repeat(jnp.repeat(positive, views, axis=0), views, axis=1)
   return rows & ~jnp.eye(rows.shape[0], dtype=bool)
 
@@ -151,5 +151,5 @@ def _one_of_many(scores: jax.Array, positive: jax.Array) -> jax.Array:
 
 
 def _mean(x: jax.Array, where: jax.Array) -> jax.Array:
-  """The mean of the entries `where` says; 0 where it says none."""
+  """Averages the entries that `where` says; 0 where it says none."""
   return x.sum(where=where) / jnp.maximum(where.sum(), 1).astype(jnp.float32)

@@ -12,7 +12,7 @@ from ssljax.losses.contrastive import PRECISION, unit
 
 
 def cosines(image: jax.Array, text: jax.Array) -> jax.Array:
-  """Pictures [B,D] and texts [N,D] of any length -> [B,N] f32."""
+  """Computes cosines [B,N] f32 of pictures [B,D] and texts [N,D] of any length."""
   return jnp.matmul(unit(image), unit(text).T, precision=PRECISION)
 
 
@@ -40,7 +40,7 @@ def siglip(similar: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
 
 
 def matched(similar: jax.Array) -> jax.Array:
-  """Share of pictures to which no text of cosines [B,B] is nearer than their own.
+  """Measures the share of pictures nearest to their own text, by cosines [B,B].
 
   Pictures whose captions say the same share their texts. No gradient.
   """
@@ -49,5 +49,5 @@ def matched(similar: jax.Array) -> jax.Array:
 
 
 def _own(pairs: jax.Array) -> jax.Array:
-  """The diagonal of [B,B], without moving a row off its device."""
+  """Returns the diagonal of [B,B], without moving a row off its device."""
   return jnp.where(jnp.eye(len(pairs), dtype=bool), pairs, 0.0).sum(1)

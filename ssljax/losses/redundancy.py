@@ -47,7 +47,10 @@ def vicreg(
 
 
 def second_moment(z: jax.Array) -> jax.Array:
-  """Of the directions of z [B,D]: [D,D] with trace 1, for the average of `tico`."""
+  """Averages the outer products of the directions of z [B,D] -> [D,D], trace 1.
+
+  `tico` takes their moving average.
+  """
   z = unit(z)
   return jnp.matmul(z.T, z, precision=PRECISION) / z.shape[0]
 
@@ -88,7 +91,7 @@ def w_mse(z: jax.Array, order: jax.Array, sub_batch: int) -> jax.Array:
 
 
 def whitened(x: jax.Array) -> jax.Array:
-  """Groups [...,N,D] with N > D -> the same shape, mean 0 and unbiased covariance 1.
+  """Whitens groups [...,N,D], N > D, to mean 0 and unbiased covariance 1.
 
   By the inverse of the covariance's Cholesky factor, as in W-MSE's official code, which
   adds nothing to the diagonal.

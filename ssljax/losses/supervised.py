@@ -8,7 +8,7 @@ from ssljax.losses.contrastive import PRECISION, unit
 
 
 def same_label(label: jax.Array, other: jax.Array) -> jax.Array:
-  """i32 [N], i32 [M] -> bool [N,M], which are equal; -1 (unknown) equals nothing."""
+  """Compares labels i32 [N] and [M] -> bool [N,M]; -1 (unknown) equals nothing."""
   return (label[:, None] == other[None]) & (label[:, None] >= 0)
 
 

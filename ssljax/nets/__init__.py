@@ -60,18 +60,18 @@ __all__ = [
 
 
 def declare(config: Mapping[str, Any], path: str = "encoder") -> fields.Group:
-  """The fields of the encoder that a config has at `path`."""
+  """Lists the fields of the encoder that a config has at `path`."""
   return fields.chosen(path, config, ENCODERS, noun="encoder", skip=FIXED)
 
 
 def declare_head(role: str, path: str = "method") -> fields.Group:
-  """The fields of the head in this `role`, one of HEADS, of the network at `path`."""
+  """Lists the fields of a head in its `role`, one of HEADS, of a network at `path`."""
   path = f"{path}.{role}"
   return fields.Group(path, path, fields.declared(HEADS[role], skip=FIXED))
 
 
 def build(config: Mapping[str, Any], dtype: Any = jnp.float32) -> nn.Module:
-  """`{"name": one of ENCODERS, field: value, ...}` -> encoder computing in `dtype`.
+  """Builds an encoder, computing in `dtype`, from {"name": one of ENCODERS, ...}.
 
   ConfigError names an unknown encoder or field, and what exists.
   """
@@ -83,7 +83,7 @@ def build(config: Mapping[str, Any], dtype: Any = jnp.float32) -> nn.Module:
 def build_head(
   role: str, config: Mapping[str, Any], dtype: Any = jnp.float32, **facts: int
 ) -> nn.Module:
-  """Fields of the head that a `Network` has in this `role`, one of HEADS -> head.
+  """Builds the head that a `Network` has in this `role`, one of HEADS, from its fields.
 
   `facts` are its fields that the data tell, not a config.
   """

@@ -32,7 +32,7 @@ class Waveform(Encoder):
 
   @nn.compact
   def __call__(self, x: dict[str, jax.Array], train: bool) -> dict[str, jax.Array]:
-    """{"audio" [B,L] in [-1,1]} -> {"latents" [B,N,width]} float32, N = L / 160."""
+    """Encodes {"audio" [B,L] in [-1,1]} -> {"latents" [B,N,width]} f32, N = L / 160."""
     x = x["audio"][:, :, None]
     layers = zip(self.kernels, self.strides, strict=True)
     for i, (kernel, stride) in enumerate(layers, 1):

@@ -19,7 +19,7 @@ class GRU(Module):
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    """[B,N,D] -> [B,N,width] float32."""
+    """Encodes a sequence [B,N,D] -> contexts [B,N,width] float32."""
     with jax.numpy_dtype_promotion("standard"):  # gates in `dtype`, state in float32
       return nn.RNN(nn.GRUCell(self.width, dtype=self.dtype), name="gru")(x)
 
@@ -39,7 +39,7 @@ class PixelCNN(Module):
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    """[B,R,S,D] -> [B,R,S,D] float32."""
+    """Encodes a grid [B,R,S,D] -> contexts [B,R,S,D] float32."""
     for i in range(1, self.layers + 1):
       y = self._conv(self.width, (1, 1), f"block{i}_in")(x)
       y = self._conv(self.width, (1, 3), f"block{i}_row")(nn.relu(y))
@@ -68,7 +68,7 @@ class Forecast(Module):
 
   @nn.compact
   def __call__(self, context: jax.Array, dim: int) -> jax.Array:
-    """Context [B,N,...,C] -> predictions [B,N,...,K,dim] in `dtype`."""
+    """Predicts from context [B,N,...,C] -> [B,N,...,K,dim] in `dtype`."""
     x = nn.Dense(self.horizon * dim, use_bias=False, dtype=self.dtype, name="w")(
       context
     )
@@ -90,7 +90,7 @@ class Contextual(nn.Module):
   pixelcnn: nn.Module | None = None
 
   def __call__(self, x: dict[str, jax.Array], train: bool) -> dict[str, jax.Array]:
-    """One input -> "latents" [B,N,...,D], "context" [B,N,...,C], "predictions".
+    """Encodes an input -> "latents" [B,N,...,D], "context" [B,N,...,C], "predictions".
 
     The last are [B,N,...,K,D], of the next K positions.
     """

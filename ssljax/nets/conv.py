@@ -34,7 +34,7 @@ class Conv(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    """[B,H,W,C] -> [B,H',W',features] in `dtype`."""
+    """Convolves pictures [B,H,W,C] -> [B,H',W',features] in `dtype`."""
     k = self.kernel_size
     padding = k // 2 if self.padding is None else self.padding
     shape = (k, k, x.shape[-1], self.features)
@@ -49,7 +49,7 @@ class Conv(nn.Module):
 def conv2d(
   x: jax.Array, kernel: jax.Array, stride: int = 1, padding: int = 0
 ) -> jax.Array:
-  """Image [B,H,W,C], kernel [k,k,C,D] -> [B,H',W',D] by cross-correlation.
+  """Correlates image [B,H,W,C] with kernel [k,k,C,D] -> [B,H',W',D].
 
   On a CPU (asked when this is traced) a kernel that tiles the image is a matrix
   product, and most kernels' gradient is `_kernel_grad`, with `lax`'s values to
@@ -109,7 +109,7 @@ _conv_cpu.defvjp(_forward, _backward)
 def _kernel_grad(
   x: jax.Array, grad: jax.Array, k: int, stride: int, padding: int
 ) -> jax.Array:
-  """Image [B,H,W,C], output's gradient [B,H',W',D] -> kernel's gradient [k,k,C,D].
+  """Computes the kernel's gradient [k,k,C,D] from [B,H,W,C] and gradient [B,H',W',D].
 
   One matrix product sums over all pixels. Its left side holds the gradient shifted
   by each row of the kernel, its right side the image shifted by each column: k + k
@@ -150,5 +150,5 @@ def _kernel_grad(
 
 
 def _divisor(n: int, at_most: int) -> int:
-  """The largest divisor of n that is not above `at_most`, or 1."""
+  """Finds the largest divisor of n that is not above `at_most`, or 1."""
   return max(d for d in range(1, n + 1) if n % d == 0 and d <= max(1, at_most))

@@ -36,7 +36,9 @@ class Decoder(Module):
     pixels: int,
     train: bool,
   ) -> jax.Array:
-    """Tokens [B,1+n,D], class token first, of patches `keep` i32 [B,n] -> [B,N,pixels].
+    """Paints patches [B,N,pixels] from tokens [B,1+n,D] of patches `keep` i32 [B,n].
+
+    The class token comes first.
 
     `grid` is rows and columns of the N patches; without `keep` all were seen.
     """
@@ -67,7 +69,7 @@ class MaskedAutoencoder(nn.Module):
   decoder: nn.Module
 
   def __call__(self, x: dict[str, jax.Array], train: bool) -> dict[str, jax.Array]:
-    """{"image" [B,H,W,C], "keep" i32 [B,n] or absent} -> the encoder's and "pixels".
+    """Encodes "image" [B,H,W,C], of it patches "keep" i32 [B,n] -> also "pixels".
 
     Those are [B,N,P] float32 with P = size * size * C. ConfigError where the encoder
     has no patches that could be hidden.

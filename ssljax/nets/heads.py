@@ -23,7 +23,7 @@ LAST_NORMS = {"affine": (True, True), "scale": (True, False), "plain": (False, F
 
 
 class MLP(Module):
-  """Projector or predictor.
+  """A multi-layer perceptron, as projector or predictor.
 
   `layers` linear maps; all but the last are followed by BatchNorm (if `norm`) and
   the activation. `last_norm` puts a BatchNorm after the last: "affine", "scale"
@@ -70,7 +70,7 @@ class MLP(Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-    """[...,D] -> [...,out] in `dtype`."""
+    """Projects [...,D] -> [...,out] in `dtype`."""
     for i in range(1, self.layers):
       x = self._dense(x, self.hidden, self.hidden_bias, f"fc{i}")
       if self.norm:
@@ -114,7 +114,7 @@ class Classifier(Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-    """[...,D] -> logits [...,num_classes] in `dtype`."""
+    """Scores [...,D] -> logits [...,num_classes] in `dtype`."""
     if self.norm:
       x = ChannelNorm(epsilon=1e-6, name="norm")(x.astype(jnp.float32))
     initial = _initial(self.start, self.init_std, x.shape[-1])
@@ -138,7 +138,7 @@ class Prototypes(Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-    """[...,D] -> logits [...,num] float32."""
+    """Scores [...,D] against prototypes -> logits [...,num] float32."""
     initial = _initial("torch", 0.0, x.shape[-1])
     kernel = self.param("kernel", initial["kernel_init"], (x.shape[-1], self.num))
     if self.weight_norm:
@@ -186,7 +186,7 @@ class Network(nn.Module):
   patch_prototypes: nn.Module | str | None = None
 
   def __call__(self, x: dict[str, jax.Array], train: bool) -> dict[str, jax.Array]:
-    """Inputs of the encoder, {"image" [B,H,W,C]} -> outputs by name, float32."""
+    """Runs encoder and heads on inputs, {"image" [B,H,W,C]} -> outputs by name, f32."""
     outputs = dict(self.encoder(x, train))
     for role, (sources, name) in WIRES.items():
       head = getattr(self, role)
@@ -198,7 +198,7 @@ class Network(nn.Module):
     return {name: value.astype(jnp.float32) for name, value in outputs.items()}
 
   def strided(self) -> "Network":
-    """The same parameters with strided BatchNorm groups, in each part that has any."""
+    """Returns this network with strided BatchNorm groups; parameters are the same."""
     parts = {name: getattr(self, name) for name in ("encoder", *WIRES)}
     return self.clone(
       **{
@@ -210,7 +210,7 @@ class Network(nn.Module):
 
 
 def _initial(start: str, std: float, fan_in: int) -> dict[str, Callable]:
-  """The initializers of a Dense, by a name or, where that is not 0, a deviation."""
+  """Picks a Dense's initializers by a name or, where it is not 0, a deviation."""
   if std:
     return {"kernel_init": nn.initializers.normal(std)}
   return {"kernel_init": inits.KERNELS[start], "bias_init": inits.bias(start, fan_in)}

@@ -20,7 +20,7 @@ KERNELS = {  # of kernels [...,in,out]
 
 
 def bias(name: str, fan_in: int) -> Callable:
-  """That of a layer whose kernel is `name`: with PyTorch's as uniform, else 0."""
+  """Makes a bias's initializer by its kernel's name: PyTorch's uniform, else 0."""
   if name != "torch":
     return nn.initializers.zeros
   limit = 1 / math.sqrt(fan_in)

@@ -19,7 +19,7 @@ class Encoder(Module):
 
   @property
   def layers(self) -> tuple[tuple[str, ...], ...]:
-    """Names of its parts from the input on, those of one depth together.
+    """The names of the encoder's parts from the input on, those of one depth together.
 
     What it does not name is deeper than all; (): it does not say.
     """

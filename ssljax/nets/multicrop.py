@@ -20,7 +20,7 @@ class MultiCrop(nn.Module):
     nn.share_scope(self, self.encoder)
 
   def __call__(self, x: dict[str, jax.Array], train: bool) -> dict[str, jax.Array]:
-    """{"image" [B,V,H,W,C], "local" [B,L,h,w,C]} -> {"features" [B (V + L),D]}."""
+    """Encodes "image" [B,V,H,W,C], "local" [B,L,h,w,C] -> "features" [B (V + L),D]."""
     x, features = dict(x), []
     keys = x.pop("keys", None)  # [B], for what the encoder draws
     for number, crops in enumerate(x.values()):
@@ -35,6 +35,6 @@ class MultiCrop(nn.Module):
 
 
 def _split(keys: jax.Array, number: int, count: int) -> jax.Array:
-  """Keys [B] -> [B,count] of the crops of resolution `number`."""
+  """Splits keys [B] -> [B,count] of the crops of resolution `number`."""
   split_one = lambda key: jax.random.split(jax.random.fold_in(key, number), count)  # noqa: E731
   return jax.vmap(split_one)(keys)

@@ -40,7 +40,7 @@ class BatchNorm(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-    """[B,...,C] -> the same shape in `dtype`."""
+    """Normalises [B,...,C] by batch groups -> the same shape in `dtype`."""
     dim = x.shape[-1]
     running_mean = self.variable("batch_stats", "mean", jnp.zeros, (dim,))
     running_var = self.variable("batch_stats", "var", jnp.ones, (dim,))
@@ -64,7 +64,7 @@ class BatchNorm(nn.Module):
     return y.astype(self.dtype).reshape(shape)
 
   def _split(self, x: jax.Array) -> tuple[jax.Array, tuple[int, ...]]:
-    """[B,...,C] -> the batch axis split by groups, axes that one group spans."""
+    """Splits the batch axis of [B,...,C] by groups -> it, axes that one group spans."""
     batch, n = x.shape[0], self.group_size
     if n == 0:
       return x, tuple(range(x.ndim - 1))
@@ -92,7 +92,7 @@ class LayerNorm(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-    """[B,...,C] -> the same shape in `dtype`."""
+    """Normalises each example of [B,...,C] -> the same shape in `dtype`."""
     dim = x.shape[-1]
     gain = _like(self.param("scale", self.scale_init, (dim,)), x)
     shift = _like(self.param("bias", nn.initializers.zeros, (dim,)), x)
@@ -107,7 +107,7 @@ ChannelNorm = partial(nn.LayerNorm, dtype=jnp.float32, use_fast_variance=False)
 
 
 def _moments(x: jax.Array, axes: tuple[int, ...], guess: jax.Array):
-  """-> mean, biased variance (both keep `axes` as 1), number of values behind each.
+  """Computes mean, biased variance (keeping `axes` as 1), number of values behind each.
 
   About a `guess` [C] of the mean they are one pass over x and, on many devices, one
   sum; the mean itself would take two.
@@ -120,5 +120,5 @@ def _moments(x: jax.Array, axes: tuple[int, ...], guess: jax.Array):
 
 
 def _like(a: jax.Array, x: jax.Array) -> jax.Array:
-  """Leading axes of size 1 until `a` has x's rank."""
+  """Adds leading axes of size 1 until `a` has x's rank."""
   return a.reshape((1,) * (x.ndim - a.ndim) + a.shape)

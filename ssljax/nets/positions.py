@@ -8,7 +8,7 @@ from ssljax.fields import ConfigError
 
 
 def sincos(height: int, width: int, dim: int, column_first: bool = False) -> jax.Array:
-  """Fixed 2-D positions [height*width, dim] of a grid, row-major (MoCo v3).
+  """Makes fixed 2-D positions [height*width, dim] of a grid, row-major (MoCo v3).
 
   Quarters of the features: sine and cosine of the row, sine and cosine of the
   column, at wavelengths from 2 pi to 10000 * 2 pi; with `column_first` the column's
@@ -25,7 +25,7 @@ def sincos(height: int, width: int, dim: int, column_first: bool = False) -> jax
 
 
 def resize_positions(table: jax.Array, height: int, width: int) -> jax.Array:
-  """Bicubic [g,g,D] -> [height,width,D] as DINO does it.
+  """Resizes a table [g,g,D] -> [height,width,D], bicubic, as DINO does it.
 
   DINO asks for 0.1 patch more than it needs, and PyTorch samples with the scale it
   is given: a plain resize to height x width gives other values.
@@ -36,7 +36,7 @@ def resize_positions(table: jax.Array, height: int, width: int) -> jax.Array:
 
 
 def _bicubic(old: int, new: int) -> np.ndarray:
-  """[new, old] weights of Keys' kernel (a = -0.75), edges repeated."""
+  """Makes [new, old] weights of Keys' kernel (a = -0.75), edges repeated."""
   centre = (np.arange(new) + 0.5) * old / (new + 0.1) - 0.5
   first = np.floor(centre).astype(int)
   weights = np.zeros((new, old))

@@ -25,7 +25,7 @@ class Block(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-    """[B,H,W,C] -> [B,H',W',out]."""
+    """Adds two convolutions' residual to [B,H,W,C] -> [B,H',W',out]."""
     y = self.conv(self.width, 1, name="conv1")(self._before(x, train, "bn1"))
     y = self.conv(self.width, 3, self.stride, name="conv2")(
       self._before(y, train, "bn2")
@@ -54,13 +54,13 @@ class PreActResNet(Encoder):
 
   @property
   def layers(self) -> tuple[tuple[str, ...], ...]:
-    """The stem, then block by block."""
+    """The names of the stem, then of block by block."""
     sizes = enumerate(self.stage_sizes, 1)
     return ("conv1", "bn1"), *((f"layer{i}_{j}",) for i, n in sizes for j in range(n))
 
   @nn.compact
   def __call__(self, x: dict[str, jax.Array], train: bool) -> dict[str, jax.Array]:
-    """{"image" [B,H,W,C]} -> {"features" [B,D] float32, "map" [B,h,w,D]}."""
+    """Encodes {"image" [B,H,W,C]} -> {"features" [B,D] f32, "map" [B,h,w,D]}."""
     conv = partial(Conv, dtype=self.dtype)
     norm = partial(BatchNorm, dtype=self.dtype)
     x = conv(self.width, 3, name="conv1")(x["image"])

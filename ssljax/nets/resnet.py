@@ -33,7 +33,7 @@ class BasicBlock(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-    """[B,H,W,C] -> [B,H',W',expansion * width]."""
+    """Adds a residual to [B,H,W,C] -> [B,H',W',expansion * width]."""
     y = self.conv(self.width, 3, self.stride, name="conv1")(x)
     y = nn.relu(self.norm(name="bn1")(y, train))
     y = self.conv(self.width, 3, name="conv2")(y)
@@ -58,7 +58,7 @@ class Bottleneck(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-    """[B,H,W,C] -> [B,H',W',expansion * width]."""
+    """Adds a residual to [B,H,W,C] -> [B,H',W',expansion * width]."""
     y = self.conv(self.width, 1, name="conv1")(x)
     y = nn.relu(self.norm(name="bn1")(y, train))
     if self.sk_ratio:
@@ -79,7 +79,7 @@ def _gamma(zero: bool) -> nn.initializers.Initializer:
 
 
 def _shortcut(block: nn.Module, x: jax.Array, train: bool) -> jax.Array:
-  """The identity, or a 1x1 convolution where the block changes the shape.
+  """Returns x itself, or its 1x1 convolution where the block changes the shape.
 
   With `sk_ratio` a 2x2 mean strides in its place (ResNet-D); as in the official code
   it is there at stride 1 too.
@@ -94,7 +94,7 @@ def _shortcut(block: nn.Module, x: jax.Array, train: bool) -> jax.Array:
 
 
 def _mean_2x2(x: jax.Array, stride: int) -> jax.Array:
-  """[B,H,W,C] -> [B,H',W',C]: each pixel with its right and lower neighbours.
+  """Averages each pixel of [B,H,W,C] with its right and lower neighbours.
 
   At the border with those that exist. (At stride 2 and an odd side, which pictures
   of 224 or 32 pixels never lead to, the official code adds zeros.)
@@ -135,7 +135,7 @@ class ResNet(Encoder):
 
   @property
   def layers(self) -> tuple[tuple[str, ...], ...]:
-    """The stem, then block by block."""
+    """The names of the stem, then of block by block."""
     blocks = (
       (f"layer{i}_{j}",) for i, n in enumerate(self.stage_sizes, 1) for j in range(n)
     )
@@ -144,7 +144,7 @@ class ResNet(Encoder):
 
   @nn.compact
   def __call__(self, x: dict[str, jax.Array], train: bool) -> dict[str, jax.Array]:
-    """{"image" [B,H,W,C]} -> {"features" [B,D] float32, "map" [B,h,w,D]}."""
+    """Encodes {"image" [B,H,W,C]} -> {"features" [B,D] f32, "map" [B,h,w,D]}."""
     conv = partial(Conv, kernel_init=inits.KERNELS[self.start], dtype=self.dtype)
     stem = partial(conv, kernel_init=inits.KERNELS[self.stem_start or self.start])
     stem_width = self.stem_width or self.width

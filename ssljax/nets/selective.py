@@ -28,7 +28,7 @@ class SelectiveConv(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-    """[B,H,W,C] -> [B,H',W',width]."""
+    """Convolves [B,H,W,C] in two weighted branches -> [B,H',W',width]."""
     x = self.conv(2 * self.width, 3, self.stride, name="conv")(x)
     x = nn.relu(self.norm(name="bn")(x, train))
     branches = x.reshape(*x.shape[:3], 2, self.width)

@@ -28,7 +28,7 @@ class Sentence(Encoder):
 
   @nn.compact
   def __call__(self, x: dict[str, jax.Array], train: bool) -> dict[str, jax.Array]:
-    """{"text" ids [B,N,T] i32} of N sentences -> {"latents" [B,N,width]} float32."""
+    """Encodes {"text" ids i32 [B,N,T]}, N sentences -> {"latents" [B,N,width]} f32."""
     text = x["text"]
     real = (text > 0)[..., None]
     x = nn.Embed(self.vocabulary, self.embedding, dtype=self.dtype, name="embed")(text)
@@ -58,7 +58,7 @@ class TextTransformer(Module):
 
   @nn.compact
   def __call__(self, text: jax.Array, train: bool) -> jax.Array:
-    """Ids [B,T] i32 -> [B,out] in `dtype`."""
+    """Encodes ids [B,T] i32 -> [B,out] in `dtype`."""
     normal = nn.initializers.normal
     embed = nn.Embed(
       self.vocabulary,
@@ -104,7 +104,7 @@ class TwoTowers(nn.Module):
   text: nn.Module
 
   def __call__(self, x: dict[str, jax.Array], train: bool) -> dict[str, jax.Array]:
-    """{"image" [B,H,W,C], "text" i32 [B,T]} -> outputs by name, float32."""
+    """Encodes {"image" [B,H,W,C], "text" i32 [B,T]} -> outputs by name, f32."""
     outputs = {}
     if "image" in x:
       outputs |= self.encoder(x, train)

@@ -23,7 +23,7 @@ Initializer = nn.initializers.Initializer
 
 
 def layer_norm(x: jax.Array, name: str) -> jax.Array:
-  """In float32; the next layer casts."""
+  """Normalises in float32; the next layer casts."""
   return ChannelNorm(epsilon=1e-6, name=name)(x.astype(jnp.float32))
 
 
@@ -42,7 +42,7 @@ class Attention(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """[B,N,D] -> [B,N,D], attention [B,heads,N,N] float32."""
+    """Attends over tokens [B,N,D] -> [B,N,D], attention [B,heads,N,N] float32."""
     batch, tokens, dim = x.shape
     if dim % self.heads:
       raise ConfigError(f"heads={self.heads} must divide width={dim}")
@@ -80,7 +80,10 @@ class Block(nn.Module):
   def __call__(
     self, x: jax.Array, train: bool, keys: jax.Array | None = None
   ) -> tuple[jax.Array, jax.Array]:
-    """[B,N,D] -> [B,N,D], attention [B,heads,N,N]; `keys` [B] feed drop path."""
+    """Transforms tokens [B,N,D] -> [B,N,D], attention [B,heads,N,N], by `keys` [B].
+
+    They feed drop path.
+    """
     dim = x.shape[-1]
     out_init = self.out_init or self.dense_init
     dense = partial(nn.Dense, dtype=self.dtype)
@@ -141,13 +144,13 @@ class ViT(Encoder):
 
   @property
   def layers(self) -> tuple[tuple[str, ...], ...]:
-    """What makes the tokens, then block by block."""
+    """The names of what makes the tokens, then of block by block."""
     blocks = ((f"block{i}",) for i in range(self.depth))
     return ("patch", "cls", "position", "registers", "mask"), *blocks
 
   @nn.compact
   def __call__(self, x: dict[str, jax.Array], train: bool) -> dict[str, jax.Array]:
-    """Some patches of pictures -> what they are as a whole, and each for itself.
+    """Encodes some or all patches of pictures -> features of the whole, and of each.
 
     Inputs are "image" [B,H,W,C]; "keep" i32 [B,n], the patches seen, by their number in
     the rows of the grid, else all; "mask" bool [B,N], those hidden by the mask token;
@@ -214,14 +217,14 @@ class ViT(Encoder):
     return {"features": pooled, **tokens}
 
   def _named(self, tokens: jax.Array) -> dict[str, jax.Array]:
-    """Tokens [B,1+R+N,D] by their names."""
+    """Names tokens [B,1+R+N,D]: "cls", "registers", "patches"."""
     named = {"cls": tokens[:, 0], "patches": tokens[:, 1 + self.registers :]}
     if self.registers:
       named["registers"] = tokens[:, 1 : 1 + self.registers]
     return named
 
   def _position(self, height: int, width: int) -> jax.Array:
-    """Position embeddings [1,1+N,D] for a grid of height x width patches."""
+    """Makes position embeddings [1,1+N,D] for a grid of height x width patches."""
     if self.position != "learned":
       columns = self.position == "sincos_columns"
       table = positions.sincos(height, width, self.width, column_first=columns)
@@ -236,7 +239,7 @@ class ViT(Encoder):
     return jnp.concatenate([table[:, :1], patches.reshape(1, -1, self.width)], axis=1)
 
   def _initializers(self, channels: int) -> tuple[Initializer, ...]:
-    """-> of qkv, of the other dense kernels, of the patch projection."""
+    """Makes initializers: of qkv, of other dense kernels, of the patch projection."""
     if self.position == "learned":
       normal = nn.initializers.normal(0.02)
       return (
@@ -262,7 +265,7 @@ class ViT(Encoder):
 
 
 def readouts(blocks: Sequence[dict[str, jax.Array]]) -> dict[str, jax.Array]:
-  """Every block's tokens by name, the last one's last -> features that probes choose.
+  """Makes the features that probes choose from of every block's tokens by name.
 
   As in DINOv2 (Oquab et al. 2023): the class token [B,D] of the last block or of the
   last four side by side, each alone or beside the mean of the last block's patches.
