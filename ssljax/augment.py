@@ -179,8 +179,8 @@ def declare(config: Mapping) -> fields.Group:
   if recipe.mask:
     numbers |= fields.defaults_of(recipe.mask)
   shared = fields.defaults_of(recipe)
-  picked = fields.Field(Annotated[str, OneOf(RECIPES)], fields.MISSING, SOURCE)
-  every = {"recipe": picked, **numbers, **{name: shared[name] for name in names}}
+  recipe_field = fields.Field(Annotated[str, OneOf(RECIPES)], fields.MISSING, SOURCE)
+  every = {"recipe": recipe_field, **numbers, **{name: shared[name] for name in names}}
   return fields.Group("augment", f"augment.recipe={name!r}", every)
 
 
@@ -192,11 +192,11 @@ def evaluation(config: Mapping, crop: float, interpolation: str = "") -> dict:
   recipe = configure(config)
   colours = {name: getattr(recipe, name) for name in ("colour", "mean", "std")}
   resized = {k: v for k, v in vars(recipe.views[0]).items() if k in _RESIZED}
-  same = {**colours, **resized, **config, "crop": crop, "recipe": EVAL[recipe.input]}
+  values = {**colours, **resized, **config, "crop": crop, "recipe": EVAL[recipe.input]}
   if interpolation:
-    same["interpolation"] = interpolation
+    values["interpolation"] = interpolation
   allowed = declare({"recipe": EVAL[recipe.input]}).fields
-  return {k: same[k] for k in allowed if k in same}
+  return {k: values[k] for k in allowed if k in values}
 
 
 def seen_size(config: Mapping, crop: float) -> int:

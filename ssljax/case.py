@@ -205,9 +205,9 @@ def _unlike(stored: Mapping[str, Any], question: Mapping[str, Any]) -> dict[str,
 def _fields(question: Mapping[str, Any]) -> dict[str, Any]:
   """Flattens a question: {"numbers.k": [5], ...}, without what changes nothing."""
   data = {k: v for k, v in question.get("data", {}).items() if k not in NO_MATTER}
-  told = {k: question.get(k) for k in ("evaluator", "numbers")} | {"data": data}
-  told = json.loads(json.dumps(told, default=list))
-  return {k: v for k, v in flat(told).items() if v not in (None, "", [], 0)}
+  asked_fields = {k: question.get(k) for k in ("evaluator", "numbers")} | {"data": data}
+  asked_fields = json.loads(json.dumps(asked_fields, default=list))
+  return {k: v for k, v in flat(asked_fields).items() if v not in (None, "", [], 0)}
 
 
 def _short(question: Mapping[str, Any]) -> str:

@@ -157,8 +157,8 @@ def _write(
   reached: Sequence[Reached],
 ) -> pathlib.Path:
   (out / "figures").mkdir(parents=True, exist_ok=True)
-  drawn = out / "figures" / "overlay.png"
-  figures.overlay({name: html.history(run) for name, run in runs.items()}, drawn)
+  overlay = out / "figures" / "overlay.png"
+  figures.overlay({name: html.history(run) for name, run in runs.items()}, overlay)
   lines = [
     (name, [(x, False) for x in row.values()]) for name, row in differing.items()
   ]
@@ -183,7 +183,7 @@ def _write(
     facts={},
     sections=[
       Section("What differs", configs),
-      Section("How they went", figures=[html.figure(drawn, ABOUT_LOSSES)]),
+      Section("How they went", figures=[html.figure(overlay, ABOUT_LOSSES)]),
       Section("How good they are", tables),
     ],
     details=[

@@ -86,9 +86,9 @@ def collapse(metrics: dict[str, float]) -> str | None:
       f"Collapsed: embeddings vary along a single line (effective_rank {rank:.2f})."
     )
   if information < 0.01:
-    same = "even assignment" if entropy > 0.5 else "few prototypes"
+    assignment = "even assignment" if entropy > 0.5 else "few prototypes"
     return (
-      f"Collapsed: the teacher gives every picture the same {same} "
+      f"Collapsed: the teacher gives every picture the same {assignment} "
       f"(teacher_information {information:.4f}, teacher_entropy {entropy:.4f} of 1)."
     )
   if even > 0.999:

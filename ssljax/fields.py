@@ -62,18 +62,18 @@ def declared(*owners: Callable | type, skip: Iterable[str] = ()) -> dict[str, Fi
     cls = getattr(owner, "func", owner)
     preset = getattr(owner, "keywords", {})
     if dataclasses.is_dataclass(cls):
-      each = {f.name: (f.type, _default(f)) for f in dataclasses.fields(cls)}
+      annotated = {f.name: (f.type, _default(f)) for f in dataclasses.fields(cls)}
     else:
-      each = {k: (p.annotation, p.default) for k, p in keywords(cls).items()}
-    for name, (hint, default) in each.items():
+      annotated = {k: (p.annotation, p.default) for k, p in keywords(cls).items()}
+    for name, (hint, default) in annotated.items():
       fields[name] = Field(hint, preset.get(name, default), declared_in(cls))
   return {name: field for name, field in fields.items() if name not in skip}
 
 
 def defaults_of(instance: Any) -> dict[str, Field]:
   """Collects the fields of a dataclass, with an instance's values for defaults."""
-  each = declared(type(instance))
-  return {k: f._replace(default=getattr(instance, k)) for k, f in each.items()}
+  owner_fields = declared(type(instance))
+  return {k: f._replace(default=getattr(instance, k)) for k, f in owner_fields.items()}
 
 
 def declared_in(owner: Callable | type) -> str:
@@ -99,8 +99,8 @@ def chosen(
   check_choice(f"{path}.{key}", name, choices)
   fields = declared(choices[name], *more, skip=skip)
   source = declared_in(choices[name])
-  picked = Field(Annotated[str, ranges.OneOf(choices)], MISSING, source)
-  return Group(path, f"{noun or path} {name!r}", {key: picked, **fields})
+  choice = Field(Annotated[str, ranges.OneOf(choices)], MISSING, source)
+  return Group(path, f"{noun or path} {name!r}", {key: choice, **fields})
 
 
 def with_groups(group: Group, names: Iterable[str], source: str) -> Group:
@@ -169,13 +169,13 @@ def check_value(path: str, value: Any, hint: Any, flag: str = "") -> None:
 
   `flag`, what stands before a path where it is set, ends the sentence with that.
   """
-  wrong = ranges.problem(path, value, hint)
-  if wrong is not None:
-    near = _hint(str(wrong.value), wrong.names)
-    field, *_ = wrong.path.split("[")  # a tuple is set as a whole
+  problem = ranges.problem(path, value, hint)
+  if problem is not None:
+    near = _hint(str(problem.value), problem.names)
+    field, *_ = problem.path.split("[")  # a tuple is set as a whole
     where = f"; it is set by {flag}{field}" if flag else ""
     raise ConfigError(
-      f"{wrong.path}={wrong.value!r} must be {wrong.allowed}{near}{where}"
+      f"{problem.path}={problem.value!r} must be {problem.allowed}{near}{where}"
     )
 
 
@@ -225,6 +225,6 @@ def _default(field: dataclasses.Field) -> Any:
   return MISSING if field.default is dataclasses.MISSING else field.default
 
 
-def _hint(name: str, known: Iterable[str]) -> str:
-  near = difflib.get_close_matches(name, known, n=1)
+def _hint(name: str, names: Iterable[str]) -> str:
+  near = difflib.get_close_matches(name, names, n=1)
   return f"; did you mean {near[0]}?" if near else ""

@@ -48,7 +48,7 @@ class Judge:
     keep: Keep = lambda row, make: make(),
     say: Callable[[str], None] = aloud,
   ):
-    """`keep` may have kept the features of a row, and makes them otherwise.
+    """Takes `keep`, which returns the features kept of a row, or makes them.
 
     `possible` says whether both splits are there and have labels, `why_not` why not.
     What evaluators do not get as it was asked is said, once, by `say`.
@@ -73,9 +73,9 @@ class Judge:
     if not self.splits.eval:
       return f"{self.splits.train.name} has nothing to evaluate on"
     for split in self.splits:
-      some = np.linspace(0, len(split) - 1, SOME).astype(int)
-      has = (split[int(i)]["label"] >= 0 for i in some)
-      if not self.num_classes or not any(has):  # ImageNet's "test", STL-10's pile
+      sampled = np.linspace(0, len(split) - 1, SOME).astype(int)
+      labelled = (split[int(i)]["label"] >= 0 for i in sampled)
+      if not self.num_classes or not any(labelled):  # ImageNet's "test", STL-10's pile
         return f"{split.name} has no labels"
     try:
       for labels in self._labels() or ():
@@ -246,12 +246,12 @@ class Judge:
 
   def _shown(self, name: str, *labels: np.ndarray) -> Iterator[np.ndarray]:
     """Yields the labels of both splits that an evaluator looks at."""
-    for split, some in zip(self.splits, labels, strict=True):
+    for split, labels_of_split in zip(self.splits, labels, strict=True):
       if name in evals.UNLABELLED:
-        yield some
+        yield labels_of_split
         continue
-      self._count(split, some)
-      yield some[some >= 0]
+      self._count(split, labels_of_split)
+      yield labels_of_split[labels_of_split >= 0]
 
   def _say_once(self, text: str) -> None:
     if text not in self.said:

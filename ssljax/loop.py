@@ -92,8 +92,8 @@ class Run:
     done, total = int(state.step), self.plan.total_steps
     k, log_every = self.config.steps_per_dispatch, self.config.log_every
     stops = log_every, self.config.checkpoint.every_steps, self.eval_every
-    each = dispatch.counts(done, total, k, stops)
-    batches = dispatch.stacked(self.loader.iterate(done), each, k)
+    counts = dispatch.counts(done, total, k, stops)
+    batches = dispatch.stacked(self.loader.iterate(done), counts, k)
     self.writer.start(done, self.past.ended, log_every)
     if (
       not self.past.meta.get("judged", True)

@@ -11,7 +11,7 @@ from ssljax.core import Method, TrainState, Views
 
 
 class Parts(NamedTuple):
-  """What a config builds: the parts of a run."""
+  """The parts of a run that a config builds."""
 
   method: Method
   tx: optax.GradientTransformationExtraArgs

@@ -23,8 +23,8 @@ def identify(splits: data.Splits) -> Identities:
   }
   first, *others = map(json.loads, sharding.gather_text(json.dumps(identities)))
   for process, identity in enumerate(others, 1):
-    if unlike := differences(first, identity):
-      (split, words), *_ = unlike.items()
+    if differing := differences(first, identity):
+      (split, words), *_ = differing.items()
       raise ConfigError(
         f"process {process} reads other data than process 0: its {split} split "
         f"differs in {words}; give all of them the same data.dir, or copies of it"

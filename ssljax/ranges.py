@@ -106,11 +106,11 @@ def problem(path: str, value: Any, hint: Any) -> Problem | None:
     fitting = [p for b, p in zip(branches, problems, strict=True) if _is_a(value, b)]
     return None if None in problems else fitting[0]
   for name, item, inner in _items(path, value, plain):
-    if (wrong := problem(name, item, inner)) is not None:
-      return wrong
+    if (first_problem := problem(name, item, inner)) is not None:
+      return first_problem
   for rule in rules:
-    if (wrong := rule.problem(path, value)) is not None:
-      return wrong
+    if (first_problem := rule.problem(path, value)) is not None:
+      return first_problem
   return None
 
 
@@ -192,8 +192,8 @@ def _items(path: str, value: Any, hint: Any) -> list[tuple[str, Any, Any]]:
   """Yields the parts of a tuple or a dict, each with its path and annotation."""
   origin, inner = typing.get_origin(hint), typing.get_args(hint)
   if origin in (tuple, list, Sequence) and inner:
-    each = inner if inner[1:] != (...,) and origin is tuple else inner[:1] * len(value)
-    named = zip(value, each, strict=True)
+    hints = inner if inner[1:] != (...,) and origin is tuple else inner[:1] * len(value)
+    named = zip(value, hints, strict=True)
     return [(f"{path}[{i}]", item, hint) for i, (item, hint) in enumerate(named)]
   if origin in (dict, Mapping) and len(inner) == 2:
     return [(f"{path}[{name!r}]", item, inner[1]) for name, item in value.items()]

@@ -125,7 +125,7 @@ def check_same_run(
 
 
 class History(NamedTuple):
-  """What a run did before it was started again."""
+  """The steps and lengths of a run before it was started again."""
 
   step: int  # of the checkpoint from which it goes on; 0: it begins
   lengths: tuple[tuple[int, int], ...]  # (from which step on, how many in all)

@@ -22,7 +22,7 @@ Per = Annotated[str, OneOf(("step", "epoch"))]
 
 
 class Plan(NamedTuple):
-  """What a run knows of its data, and the lengths that turn epochs into steps."""
+  """A run's facts of its data, and the lengths that turn epochs into steps."""
 
   batch_size: int  # global
   num_examples: int
@@ -48,8 +48,8 @@ class Values:
     group = declare(path, value)
     fields.check(group, value)
     bounds = ((name, value[name]) for name in BOUNDS if name in value)
-    wrong = (self.range.problem(f"{path}.{name}", bound) for name, bound in bounds)
-    return next(filter(None, wrong), None)
+    problems = (self.range.problem(f"{path}.{name}", bound) for name, bound in bounds)
+    return next(filter(None, problems), None)
 
   def outside(self) -> list[float]:
     """Lists numbers that do not fit, for tests of a field's range."""

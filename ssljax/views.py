@@ -134,8 +134,8 @@ class View:
     neutral = jnp.array([1.0, 1.0, 1.0, 0.0])
     strength = jnp.array(self.jitter, jnp.float32)
     low = jnp.maximum(neutral - strength, jnp.array([0.0, 0.0, 0.0, -0.5]))
-    drawn = low + (neutral + strength - low) * u
-    return jnp.where(apply, drawn, neutral)
+    amounts = low + (neutral + strength - low) * u
+    return jnp.where(apply, amounts, neutral)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -75,7 +75,7 @@ def trails(five: tuple, side: int) -> np.ndarray:
     np.exp(-0.5 * (steps / sigma) ** 2) * (steps <= 2 * radius)
     for radius, sigma in five
   ]
-  return np.stack([each / each.sum() for each in taps])
+  return np.stack([row / row.sum() for row in taps])
 
 
 def zoom(key: jax.Array, x: jax.Array, zooms: jax.Array) -> jax.Array:
@@ -116,7 +116,7 @@ def pixelate(key: jax.Array, x: jax.Array, blocks: jax.Array) -> jax.Array:
 
 
 def shrinkings(shares: tuple, side: int) -> np.ndarray:
-  """Makes [5,S,S] that averages S pixels to a share of as many, and repeats these."""
+  """Makes [5,S,S], which average S pixels to a share of as many, and repeat these."""
   matrices = []
   for share in shares:
     few = int(side * share)

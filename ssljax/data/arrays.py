@@ -46,9 +46,9 @@ class Stacked(Codec):
   def decode(self, example):
     """Decodes an example's planes -> "image" uint8 [S,S,C], "aspect"."""
     stored = example["planes"]
-    each = [(name, load(stored[name], channels)) for name, channels in self.planes]
-    height, width = each[0][1].shape[:2]
-    image = np.concatenate([self._fit(name, x) for name, x in each], axis=2)
+    planes = [(name, load(stored[name], channels)) for name, channels in self.planes]
+    height, width = planes[0][1].shape[:2]
+    image = np.concatenate([self._fit(name, x) for name, x in planes], axis=2)
     return {"image": image, "aspect": width / height}
 
   def _fit(self, name: str, x: np.ndarray) -> np.ndarray:
@@ -80,7 +80,7 @@ class Scenes(Source):
     classes: labels.Classes,
     like: "Scenes | None" = None,
   ):
-    """`like` is the training split, where this is the evaluation split."""
+    """Takes scenes; `like` is the training split, where this is the other."""
     self.name, self.root = places.printable(str(root)), root
     self.planes, self.stored, self.labels = planes, stored, labels
     self.class_names = classes
@@ -102,7 +102,7 @@ class Scenes(Source):
     return len(self.labels)
 
   def __getitem__(self, index: int) -> Example:
-    planes = {name: each[index] for name, each in self.stored.items()}
+    planes = {name: plane[index] for name, plane in self.stored.items()}
     return {"planes": planes, "label": self.labels[index]}
 
   def codecs(self, size: int):
@@ -111,11 +111,11 @@ class Scenes(Source):
 
   def _ranges(self) -> Ranges:
     """Measures what is not 8 bits, in examples spread over all of them."""
-    some = [self[i]["planes"] for i in range(0, len(self), -(-len(self) // RANGED))]
+    sampled = [self[i]["planes"] for i in range(0, len(self), -(-len(self) // RANGED))]
     ranges = {}
     for name, channels in self.planes:
       ends = []
-      for stored in some:
+      for stored in sampled:
         with contextlib.suppress(UnreadableError):  # met again, and said, when decoded
           x = load(stored[name], channels)
           x = x[np.isfinite(x)]

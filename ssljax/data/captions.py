@@ -207,15 +207,15 @@ def read(table: pathlib.Path) -> list[Row]:
 def _row(table: pathlib.Path, line: int, entries: dict) -> Row:
   row = Row(*(_text(entries.get(name)) for name in Row._fields))
   if not all(isinstance(value, str) for value in row):
-    wrong = "what it holds is not text"
+    fault = "what it holds is not text"
   elif not row.file or not row.caption.strip():
-    wrong = f"it needs file and caption and has {row.file!r} and {row.caption!r}"
+    fault = f"it needs file and caption and has {row.file!r} and {row.caption!r}"
   elif line <= CHECK_AT_MOST and not (table.parent / row.file).is_file():
-    wrong = f"there is no file {row.file!r} beside the table"
+    fault = f"there is no file {row.file!r} beside the table"
   else:
     return row
   raise ConfigError(
-    f"data.dir: line {line} of {str(table)!r} is wrong: {wrong}; correct it or take "
+    f"data.dir: line {line} of {str(table)!r} is wrong: {fault}; correct it or take "
     "it out"
   )
 

@@ -155,8 +155,8 @@ def values(open_it: Open) -> np.ndarray:
   with open_it() as f:
     if _raw_mode(f.tile[0]) == GREY_ALPHA:  # its bytes are as many as of 8-bit RGBA
       f.tile = [tile._replace(args="RGBA") for tile in f.tile]
-      each = np.asarray(f).astype(np.uint16)
-      return (each[..., ::2] << 8 | each[..., 1::2])[..., [0, 0, 0, 1]]
+      high_and_low = np.asarray(f).astype(np.uint16)
+      return (high_and_low[..., ::2] << 8 | high_and_low[..., 1::2])[..., [0, 0, 0, 1]]
     f.tile = [_low_bytes(tile) for tile in f.tile]
     return high.astype(np.uint16) << 8 | np.asarray(f)
 

@@ -51,8 +51,8 @@ def encoding(file: pathlib.Path) -> str:
 def listed(names: Iterable[str], most: int = 5) -> str:
   """Lists names for a sentence: the first few, and how many more there are."""
   names = list(names)
-  some = ", ".join(f"'{printable(name)}'" for name in names[:most])
-  return some + (f" and {len(names) - most:,} more" if len(names) > most else "")
+  first_names = ", ".join(f"'{printable(name)}'" for name in names[:most])
+  return first_names + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
 def word(entry: pathlib.Path) -> str:
@@ -61,7 +61,7 @@ def word(entry: pathlib.Path) -> str:
 
 
 def pick(entries: Iterable[pathlib.Path], groups: Groups, field: str):
-  """Picks the one of `entries` that is called like the split `field`, in any case.
+  """Picks the one of `entries` called like the split `field`, in any case, or None.
 
   Words of an earlier group win; two of one group are refused by a ValueError.
   """

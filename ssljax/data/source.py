@@ -15,8 +15,8 @@ from ssljax.data.decode import Pictures
 
 def spec(*codecs: Codec) -> Spec:
   """Describes a batch's arrays, without the batch axis: what codecs give, two more."""
-  each = {k: v for codec in codecs for k, v in codec.spec.items()}
-  return {**each, "label": ((), "int32"), "index": ((), "int32")}
+  decoded = {k: v for codec in codecs for k, v in codec.spec.items()}
+  return {**decoded, "label": ((), "int32"), "index": ((), "int32")}
 
 
 class Source(abc.ABC):

@@ -61,9 +61,11 @@ class Records(Source):
       self.class_names = ()
 
   def _has_labels(self) -> bool:
-    some = np.unique(np.linspace(0, len(self) - 1, LOOKED_AT).astype(int))
+    sampled = np.unique(np.linspace(0, len(self) - 1, LOOKED_AT).astype(int))
     with contextlib.suppress(UnreadableError):  # met again, and said, when decoded
-      return any(example["label"] >= 0 for example in self.__getitems__(some.tolist()))
+      return any(
+        example["label"] >= 0 for example in self.__getitems__(sampled.tolist())
+      )
     return True
 
   def facts(self):

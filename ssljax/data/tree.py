@@ -104,7 +104,7 @@ def _read(
   classes: tuple[str, ...] | None = None,
   without: Iterable[str] = (),
 ) -> Folder:
-  """`classes`: those of the training split, where this is the evaluation split."""
+  """Reads the files below `root`; `classes` are the training split's, for the other."""
   walk = Walk(root, kind.endings, without)
   files = sorted(walk)
   if not files:

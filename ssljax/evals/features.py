@@ -104,10 +104,10 @@ def collect(
 
 def check_labels(labels: np.ndarray, num_classes: int) -> None:
   """Raises ConfigError unless all labels are classes, or -1."""
-  wrong = labels[(labels < -1) | (labels >= num_classes)]
-  if len(wrong) and num_classes:
+  bad_labels = labels[(labels < -1) | (labels >= num_classes)]
+  if len(bad_labels) and num_classes:
     raise ConfigError(
-      f"label={wrong[0]} is not one of the {num_classes} classes of the training "
+      f"label={bad_labels[0]} is not one of the {num_classes} classes of the training "
       f"split, 0..{num_classes - 1}; correct the labels, or leave the evaluators out"
     )
 

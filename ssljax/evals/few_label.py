@@ -60,11 +60,11 @@ def draw(labels: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _accuracy_of_one_draw(features: FeatureSet, n: int, rng) -> float:
-  drawn = draw(features.train_y, n, rng)
+  rows = draw(features.train_y, n, rng)
   weights = linear.fit(
-    features.train_x[drawn],
-    features.train_y[drawn],
-    1 / len(drawn),
+    features.train_x[rows],
+    features.train_y[rows],
+    1 / len(rows),
     features.num_classes,
   )
   return accuracy(linear.logits(weights, features.test_x), features.test_y)

@@ -49,8 +49,8 @@ def evaluate(
   else:
     scores = _linear(features)
   right = {
-    name: np.mean([accuracy(scores(features.look(c)), features.test_y) for c in each])
-    for name, each in changes.items()
+    name: np.mean([accuracy(scores(features.look(c)), features.test_y) for c in looks])
+    for name, looks in changes.items()
   }
   clean = accuracy(scores(features.test_x), features.test_y)
   corrupted = float(np.mean(list(right.values())))

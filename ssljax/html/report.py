@@ -46,7 +46,7 @@ NEEDED = (  # of a run's config, to tell what it is
 
 
 class Run(NamedTuple):
-  """What a run's folder holds to be read."""
+  """A run as its folder holds it, to be read."""
 
   folder: pathlib.Path
   config: dict[str, Any]
@@ -142,8 +142,8 @@ def history(run: Run) -> list[dict[str, Any]]:
   """Returns rows as of metrics.jsonl, with what was measured on checkpoints later."""
   rows = list(run.metrics)
   for result in run.protocols:
-    same = results.same_examples(result, run.config["data"])
-    if result["evaluator"] == "progress" and same:
+    on_own_data = results.same_examples(result, run.config["data"])
+    if result["evaluator"] == "progress" and on_own_data:
       rows += [
         {"step": int(row.removeprefix("step ")), **values}
         for row, values in result["results"].items()
@@ -153,20 +153,20 @@ def history(run: Run) -> list[dict[str, Any]]:
 
 def sections(run: Run) -> list[Section]:
   """Lays out the page's body; pictures of other data or earlier steps stand apart."""
-  drawn, foreign_sections = _pngs(run.folder / "figures"), []
+  own_pngs, foreign_sections = _pngs(run.folder / "figures"), []
   for result in run.pictured:
     pngs = _pngs(run.folder / "evals" / result["file"])
     if where := results.where(result, run.config["data"], run.last):
       foreign_sections.append(Section(f"What it sees {where}", figures=_figures(pngs)))
     else:
-      drawn |= pngs
+      own_pngs |= pngs
   run_sections = []
   for title, captions in CAPTIONS.items():
-    known_pngs = {stem: drawn.pop(stem) for stem in captions if stem in drawn}
+    known_pngs = {stem: own_pngs.pop(stem) for stem in captions if stem in own_pngs}
     run_sections.append(
       Section(title, _tables(run) if title == JUDGED else (), _figures(known_pngs))
     )
-  run_sections.append(Section("What else there is", figures=_figures(drawn)))
+  run_sections.append(Section("What else there is", figures=_figures(own_pngs)))
   return [*run_sections, *foreign_sections]
 
 
@@ -260,11 +260,11 @@ def _beside(rows: figures.Rows, name: str) -> str:
 def _length(lengths: Sequence[tuple[int, int]]) -> str:
   """Writes how many steps a run was to have, where that changed on the way."""
   first, *later = [f"{total:,}" for _, total in lengths] or [""]
-  told = (
+  sentences = (
     f"{n} from step {start:,} on"
     for n, (start, _) in zip(later, lengths[1:], strict=True)
   )
-  return ", ".join([f"{first} steps at first", *told]) if later else ""
+  return ", ".join([f"{first} steps at first", *sentences]) if later else ""
 
 
 def _date(path: pathlib.Path) -> str:

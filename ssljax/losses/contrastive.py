@@ -51,10 +51,10 @@ def invariant_spread(z: jax.Array, temperature: float) -> jax.Array:
   rows = jax.lax.stop_gradient(z.reshape(batch * views, dim))
   logits = jnp.einsum("bvd,nd->bvn", z, rows, precision=PRECISION) / temperature
   itself = jnp.eye(batch * views, dtype=bool).reshape(logits.shape)
-  same = jnp.eye(batch, dtype=bool).repeat(views, axis=1)[:, None]
+  same_picture = jnp.eye(batch, dtype=bool).repeat(views, axis=1)[:, None]
   log_p = jax.nn.log_softmax(jnp.where(itself, -jnp.inf, logits))
-  positive = jnp.where(same & ~itself, log_p, 0.0).sum(2)
-  spread = jnp.log1p(-jnp.where(same, 0.0, jnp.exp(log_p))).sum(2)
+  positive = jnp.where(same_picture & ~itself, log_p, 0.0).sum(2)
+  spread = jnp.log1p(-jnp.where(same_picture, 0.0, jnp.exp(log_p))).sum(2)
   return -(positive + spread).mean()
 
 
@@ -69,8 +69,8 @@ def dcl(z: jax.Array, temperature: float, sigma: float = 0.0) -> jax.Array:
   rows = z.reshape(batch * views, dim)
   logits = jnp.matmul(rows, rows.T, precision=PRECISION) / temperature
   logits = logits.reshape(batch, views, batch, views)
-  same = jnp.eye(batch, dtype=bool)[:, None, :, None]
-  denominator = logsumexp(jnp.where(same, -jnp.inf, logits), axis=(2, 3))
+  same_picture = jnp.eye(batch, dtype=bool)[:, None, :, None]
+  denominator = logsumexp(jnp.where(same_picture, -jnp.inf, logits), axis=(2, 3))
   positive = (z[:, 0] * z[:, 1]).sum(1)
   if sigma:
     share = jax.nn.softmax(jax.lax.stop_gradient(positive) / sigma)

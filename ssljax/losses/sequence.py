@@ -34,16 +34,18 @@ def cpc(
   latents = latents.astype(jnp.float32)
   pool = latents.reshape(-1, dim)
   number = jnp.arange(len(pool), dtype=jnp.int32).reshape(latents.shape[:-1])
-  drawn = None if negatives is None else pool[negatives]  # [B,M,D]
+  negative_latents = None if negatives is None else pool[negatives]  # [B,M,D]
 
   @jax.checkpoint
-  def step(prediction, positive, number, pool, drawn):
+  def step(prediction, positive, number, pool, negative_latents):
     """[B,P,D], [B,P,D], [B,P], [B*N*...,D], [B,M,D] -> f32[]."""
     positive_score = (prediction * positive).sum(-1)
-    if drawn is None:
+    if negative_latents is None:
       scores = jnp.einsum("bpd,md->bpm", prediction, pool, precision=PRECISION)
     else:
-      scores = jnp.einsum("bpd,bmd->bpm", prediction, drawn, precision=PRECISION)
+      scores = jnp.einsum(
+        "bpd,bmd->bpm", prediction, negative_latents, precision=PRECISION
+      )
       itself = number[:, :, None] == negatives[:, None]
       scores = jnp.where(itself, -jnp.inf, scores)
       scores = jnp.concatenate([positive_score[:, :, None], scores], axis=2)
@@ -54,6 +56,8 @@ def cpc(
     prediction = predictions[:, : length - k, ..., k - 1, :].reshape(batch, -1, dim)
     positive = latents[:, k:].reshape(batch, -1, dim)
     losses.append(
-      step(prediction, positive, number[:, k:].reshape(batch, -1), pool, drawn)
+      step(
+        prediction, positive, number[:, k:].reshape(batch, -1), pool, negative_latents
+      )
     )
   return jnp.stack(losses)

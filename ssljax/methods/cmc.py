@@ -95,23 +95,23 @@ class CMC(Method):
   def objective(self, params, rows, state, batch, rng):
     """Sums the loss over `ways` of embeddings [B,V,D], by batch["index"] [B]."""
     z = rows["projection"]
-    drawn = self.draw_rows(state.target["memory"], batch["index"], rng)
+    bank_rows = self.draw_rows(state.target["memory"], batch["index"], rng)
     carry, metrics = {"index": batch["index"], "embedding": z}, {}
     if self.softmax:
       loss = sum(
-        contrastive.sampled_softmax(z[:, i], drawn[:, :, j], self.temperature)
+        contrastive.sampled_softmax(z[:, i], bank_rows[:, :, j], self.temperature)
         for i, j in self.ways
       )
     else:
       numbers = self.temperature, self.num_examples
       first = [
-        contrastive.nce_constant(z[:, i], drawn[:, :, j], *numbers)
+        contrastive.nce_constant(z[:, i], bank_rows[:, :, j], *numbers)
         for i, j in self.ways
       ]
       first = jax.lax.stop_gradient(jnp.stack(first))
       constants = jnp.where(state.step == 0, first, state.target["z"])
       loss = sum(
-        contrastive.nce(z[:, i], drawn[:, :, j], *numbers, constants[n])
+        contrastive.nce(z[:, i], bank_rows[:, :, j], *numbers, constants[n])
         for n, (i, j) in enumerate(self.ways)
       )
       carry["z"], metrics["nce_z"] = constants, constants.mean()

@@ -56,11 +56,11 @@ class InstDisc(Method):
     if self.negatives:
       shape = (index.shape[0], self.negatives)
       noise = jax.random.randint(rng, shape, 0, self.num_examples)
-      drawn = bank[jnp.concatenate([index[:, None], noise], 1)]
+      bank_rows = bank[jnp.concatenate([index[:, None], noise], 1)]
       numbers = self.temperature, self.num_examples
-      first = contrastive.nce_constant(embedding, drawn, *numbers)
+      first = contrastive.nce_constant(embedding, bank_rows, *numbers)
       z = jnp.where(state.step == 0, jax.lax.stop_gradient(first), state.target["z"])
-      loss = contrastive.nce(embedding, drawn, *numbers, z)
+      loss = contrastive.nce(embedding, bank_rows, *numbers, z)
       carry["z"] = metrics["nce_z"] = z
     else:
       loss = contrastive.instance_softmax(

@@ -129,5 +129,5 @@ class LinearProbe(Method):
 
 
 def _state(base):
-  """What a method is shown of a state, of `target["base"]`."""
+  """Makes the state that the base method is shown, from `target["base"]`."""
   return TrainState(jnp.zeros((), jnp.int32), opt_state=None, **base)

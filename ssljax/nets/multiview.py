@@ -21,5 +21,7 @@ class MultiView(nn.Module):
   def __call__(self, x: dict[str, jax.Array], train: bool) -> dict[str, jax.Array]:
     """Encodes "view0" [B,H,W,C_0], ... -> "features" [B,V,D'], "projection" [B,V,D]."""
     model = Network(self.encoder, self.projector, parent=None)
-    each = [model.copy(name=name)({"image": view}, train) for name, view in x.items()]
-    return jax.tree.map(lambda *x: jnp.stack(x, 1), *each)
+    outputs = [
+      model.copy(name=name)({"image": view}, train) for name, view in x.items()
+    ]
+    return jax.tree.map(lambda *x: jnp.stack(x, 1), *outputs)
