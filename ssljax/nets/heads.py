@@ -202,8 +202,8 @@ class Network(nn.Module):
     head = getattr(self, other, None) if other in WIRES else None
     if not isinstance(head, nn.Module):
       raise ConfigError(
-        f"method.{role}={other!r} names no head of this method's; give it fields of its "
-        "own, or the name of a head that has some"
+        f"method.{role}={other!r} names no head of this method's; give it fields "
+        "of its own, or the name of a head that has some"
       )
     return head
 
