@@ -92,11 +92,8 @@ def gradients(
 
   def objective(params):  # what is minimised
     own = without_probe(params)
-
-    def encode(examples):
-      return method.encode(own, rest, views(rng_views, examples), rng)
-
     if part:
+      encode = _encoder(method, views, seed, state, own)
       encoded = Encoded(*microbatch.encode(encode, batch, part))
       loss, aux = method.compare(own, encoded, rest, batch, rng)
     else:
@@ -113,6 +110,21 @@ def gradients(
     return total, aux.replace(loss=loss, metrics=metrics)
 
   return jax.value_and_grad(objective, has_aux=True)(state.params)
+
+
+def _encoder(method: Method, views: Views, seed: int, state: TrainState, params: Any):
+  """-> function of some examples as the host gives them: they are `Encoded`."""
+  rng_views, rng = step_keys(seed, state.step)
+  rest = state.replace(params=None)
+  return lambda batch: method.encode(params, rest, views(rng_views, batch), rng)
+
+
+def size_of_hands(
+  method: Method, views: Views, seed: int, state: TrainState, batch: Batch, part: int
+) -> int:
+  """How many neighbours stay together where `part` examples at once are encoded."""
+  encode = _encoder(method, views, seed, state, without_probe(state.params))
+  return microbatch.size_of_hands(encode, batch, part)
 
 
 def train_step(
