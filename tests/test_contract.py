@@ -37,6 +37,7 @@ GATHERS = {
   "vicreg": 0,
   "tico": 0,
   "mae": 0,
+  "ibot": 0,
   "lejepa": 0,
 }
 

@@ -17,6 +17,7 @@ from ssljax.methods.cpc import AudioCPC, ImageCPC, TextCPC
 from ssljax.methods.dcl import DCL
 from ssljax.methods.dino import DINO
 from ssljax.methods.distill import Distill
+from ssljax.methods.ibot import IBOT
 from ssljax.methods.instdisc import InstDisc
 from ssljax.methods.invaspread import InvaSpread
 from ssljax.methods.lejepa import LeJEPA
@@ -65,6 +66,7 @@ METHODS: dict[str, type[Method]] = {
   "tico": TiCo,
   "dcl": DCL,
   "mae": MAE,
+  "ibot": IBOT,
   "lejepa": LeJEPA,
 }
 PROBES = {"linear_probe": LinearProbe}  # started by protocols, on a run's encoder
