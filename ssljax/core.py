@@ -92,11 +92,8 @@ def gradients(
 
   def objective(params):  # what is minimised
     net_params = without_probe(params)
-
-    def encode(examples):
-      return method.encode(net_params, bare_state, views(rng_views, examples), rng)
-
     if part:
+      encode = _encoder(method, views, seed, state, net_params)
       encoded = Encoded(*microbatch.encode(encode, batch, part))
       loss, aux = method.compare(net_params, encoded, bare_state, batch, rng)
     else:
@@ -113,6 +110,21 @@ def gradients(
     return total, aux.replace(loss=loss, metrics=metrics)
 
   return jax.value_and_grad(objective, has_aux=True)(state.params)
+
+
+def _encoder(method: Method, views: Views, seed: int, state: TrainState, params: Any):
+  """Makes a function that encodes examples, as the host gives them -> `Encoded`."""
+  rng_views, rng = step_keys(seed, state.step)
+  bare_state = state.replace(params=None)
+  return lambda batch: method.encode(params, bare_state, views(rng_views, batch), rng)
+
+
+def size_of_hands(
+  method: Method, views: Views, seed: int, state: TrainState, batch: Batch, part: int
+) -> int:
+  """Counts the neighbours that stay together where parts of `part` are encoded."""
+  encode = _encoder(method, views, seed, state, without_probe(state.params))
+  return microbatch.size_of_hands(encode, batch, part)
 
 
 def train_step(

@@ -99,7 +99,7 @@ def restore(workdir: str | pathlib.Path, mesh: Mesh, step: int = 0) -> Trained:
         f"config of a run ({type(error).__name__}: {error})"
       ) from error
     parts = recipe.build(config, plan)
-    shapes = recipe.trace(parts, data.zeros(spec, config.batch_size))
+    shapes = recipe.shapes(parts, data.zeros(spec, config.batch_size))
     layout = sharding.state_sharding(shapes, mesh, parts.method.by_row)
     state = checkpoints.restore(shapes, layout, step)
     learned = meta.get("identity", {})

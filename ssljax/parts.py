@@ -52,6 +52,19 @@ class Parts(NamedTuple):
       method, views, seed, state, batch, self.probe, self.microbatch
     )
 
+  def check_devices(self, state: TrainState, batch: core.Batch, count: int) -> str:
+    """Says where parts of a batch do not lie whole on `count` devices; "": they do."""
+    if not self.microbatch:
+      return ""
+    method, views, seed = self.method, self.views, self.seed
+    hand = core.size_of_hands(method, views, seed, state, batch, self.microbatch)
+    if self.microbatch % (hand * count) == 0:
+      return ""
+    return (
+      f"microbatch={self.microbatch} is no multiple of {hand * count}: {count} devices "
+      f"of {hand} examples that BatchNorm keeps together; pictures travel between them."
+    )
+
   def augmented(self, state: TrainState, batch: core.Batch) -> core.Batch:
     """Draws the views [B,V,...] that the next step takes of a host batch."""
     return self.views(core.step_keys(self.seed, state.step)[0], batch)

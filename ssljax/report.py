@@ -9,6 +9,7 @@ from importlib import metadata
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -17,6 +18,7 @@ from ssljax import augment, data, figures, html, pictures, runs, views
 from ssljax.core import TrainState
 from ssljax.data.source import Subset
 from ssljax.judge import Judge, Scores, compare
+from ssljax.nets import conv
 from ssljax.provenance import Identities
 from ssljax.runs import History
 from ssljax.schedules import Plan
@@ -125,6 +127,10 @@ def about(
     "parameters": sum(x.size for x in jax.tree.leaves(state.params)),
     "lengths": lengths,
     "device": f"{devices.size} x {devices.flat[0].device_kind}",
+    "computed": {  # what the machine decided, whatever the config says
+      "dtype": jnp.dtype(judge.method.net.encoder.dtype).name,
+      "convolution_gradients": "matrix products" if conv.as_products() else "XLA's",
+    },
     "versions": {
       "python": platform.python_version(),
       **{name: metadata.version(name) for name in PACKAGES},

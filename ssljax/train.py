@@ -49,6 +49,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict:
   recipe.check_devices(config, mesh.size)
   blank = data.zeros(splits.train.spec(config.data.size), config.batch_size)
   shapes = recipe.trace(parts, blank)
+  travels = parts.check_devices(shapes, blank, mesh.size)
   judge = Judge(config, parts, splits, mesh)
   identity = provenance.identify(splits)
   with (
@@ -59,7 +60,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict:
     notes = provenance.check(past.meta, identity, workdir)
     with runs.writing(workdir), Writer(workdir, config, plan) as writer:
       writer.say(report.summary(config, plan, shapes, mesh, past))
-      for note in notes:
+      for note in [*notes, travels] if travels else notes:
         writer.say(note)
       if jax.process_index() == 0:
         splits.train.save(workdir)

@@ -11,8 +11,9 @@ ROOT = pathlib.Path(__file__).parent.parent
 LONGEST = 900  # seconds, on a busy machine; what takes as long hangs
 QUICK = {  # as conftest.py has it for tests in their own process
   "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+  "JAX_TRACEBACK_IN_LOCATIONS_LIMIT": "0",
   "JAX_COMPILATION_CACHE_DIR": str(conftest.CACHE),
-  "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
+  "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
   "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
 }
 

@@ -29,18 +29,21 @@ def config(temperature=0.1, dtype="float32"):
 
 
 def parts(std=1.0, loss=lambda head, x: (x @ head).sum()):
-  """Two groups of parameters and a loss of the second: `gradients` as a recipe's."""
+  """Two groups of parameters and a loss of the second, as the parts of a run."""
+
+  def augmented(state, batch):
+    return {"sound": batch["sound"] / std}
 
   def gradients(state, batch):
-    views = {"sound": batch["sound"] / std}
+    views = augmented(state, batch)
 
     def of(params):
       return loss(params["head"], views["sound"]) + 0 * params["encoder"].sum()
 
     value, grads = jax.value_and_grad(of)(state.params)
-    return (value, None), grads, views
+    return (value, None), grads
 
-  return types.SimpleNamespace(gradients=gradients)
+  return types.SimpleNamespace(gradients=gradients, augmented=augmented)
 
 
 def state(size=1.0):

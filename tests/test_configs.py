@@ -25,7 +25,7 @@ PROTOCOLS.remove("eval/common")
 def kind(method):
   """What tells runs of methods apart: network, input, functions of their own."""
   cls = methods.METHODS[method]
-  shared = {k: v for k, v in vars(core.Method).items() if inspect.isfunction(v)}
+  shared = dict(inspect.getmembers(core.Method, inspect.isfunction))
   own = (k for k, v in shared.items() if getattr(cls, k) is not v)
   return typing.get_type_hints(cls)["net"], str(cls.input), frozenset(own)
 

@@ -117,6 +117,13 @@ def test_hands_are_dealt_in_turn_and_gathered_again():
   assert microbatch.gather(dealt, hand=3).tolist() == x.tolist()
 
 
+def test_parts_that_do_not_lie_whole_on_the_devices_are_said():
+  built = tiny.parts("byol", SIZE, GROUP)._replace(microbatch=16)
+  state, batch = first_state("byol"), tiny.batch("image", SIZE)
+  assert built.check_devices(state, batch, 4) == ""
+  assert "microbatch=16 is no multiple of 32" in built.check_devices(state, batch, 8)
+
+
 def trace(name, part, group=GROUP):
   built = tiny.parts(name, SIZE, group)._replace(microbatch=part)
   jax.eval_shape(built.step, first_state(name), tiny.batch(built.method.input, SIZE))

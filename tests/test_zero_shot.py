@@ -72,13 +72,14 @@ def test_predictions_are_the_nearest_of_the_mean_prompts(workdir):
   templates = ("{}", "the digit {}")
   prompts = data.prompts(data.Tokenizer.load(workdir), "0123456789", templates)
   named = jax.jit(parts.method.name_classes)(state, prompts)
-  apply = jax.jit(parts.method.apply)
+  weights, net = parts.method.weights(state), parts.method.net
+  apply = jax.jit(lambda x: net.apply(weights, x, train=False))
   (batch,) = data.eval_batches(splits.eval, 360, size=8, in_memory=True, workers=1)
   batch.pop("mask")
   scores = np.asarray(jax.jit(parts.classify)(named, batch))
   views = jax.jit(parts.eval_views)(jax.random.key(0), batch)
-  image = np.asarray(apply(state, {"image": views["image"][:, 0]})["projection"])
-  text = [apply(state, {"text": ways})["text"] for ways in prompts]
+  image = np.asarray(apply({"image": views["image"][:, 0]})["projection"])
+  text = [apply({"text": ways})["text"] for ways in prompts]
   for row, picture in zip(scores, image, strict=True):
     closest = []
     for ways in text:

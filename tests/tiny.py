@@ -118,6 +118,12 @@ def _shape(x: np.ndarray) -> jax.ShapeDtypeStruct:
 
 
 @functools.cache
+def traced(built: recipe.Parts):
+  """Its step, which several programs share: it is traced once, and inlined."""
+  return jax.jit(built.step, inline=True)
+
+
+@functools.cache
 def program(built: recipe.Parts, devices: int):
   """The step as `train` runs it -> compiled, its layout, its mesh."""
   mesh = sharding.make_mesh(jax.devices()[:devices])
@@ -126,7 +132,7 @@ def program(built: recipe.Parts, devices: int):
   layout = sharding.state_sharding(state, mesh, built.method.by_row)
   stacked = jax.tree.map(lambda x: x[None], examples)
   count = np.int32(1)
-  steps = dispatch.compile_steps(built.step, layout, mesh, 1)
+  steps = dispatch.compile_steps(traced(built), layout, mesh, 1)
   return steps.lower(state, stacked, count).compile(), layout, mesh
 
 

@@ -5,7 +5,6 @@ import pathlib
 
 import numpy as np
 from absl import logging
-from scipy import signal
 
 from ssljax.data import tree
 from ssljax.data.codec import Codec, Example, UnreadableError
@@ -65,6 +64,8 @@ class Waveforms(Codec):
       )
     samples = samples.mean(1)
     if rate != self.rate:
+      from scipy import signal  # a second that other data need not wait for
+
       divisor = math.gcd(rate, self.rate)
       samples = signal.resample_poly(samples, self.rate // divisor, rate // divisor)
     return np.int16(np.clip(np.round(32768 * samples), -32768, 32767))

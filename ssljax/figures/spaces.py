@@ -8,8 +8,6 @@ import numpy as np
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
-from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
 from ssljax.figures.style import RIGHT, STYLE, WRONG, class_colours
@@ -168,6 +166,8 @@ def spectra(eigenvalues: Mapping[str, np.ndarray], path: str | os.PathLike) -> N
 
 def principal(x: np.ndarray, count: int) -> np.ndarray:
   """Computes the first principal components [N,count] of [N,D], zeros beyond."""
+  from sklearn.decomposition import PCA  # a second that only pictures need
+
   has = min(count, len(x) - 1, x.shape[1])
   with np.errstate(invalid="ignore"):  # where nothing varies
     parts = PCA(has).fit_transform(x) if has > 0 else x[:, :0]
@@ -175,6 +175,8 @@ def principal(x: np.ndarray, count: int) -> np.ndarray:
 
 
 def _t_sne(x: np.ndarray) -> np.ndarray:
+  from sklearn.manifold import TSNE  # loaded before its threads are limited
+
   # One thread: on two cores that XLA shares, more of them are ten times slower.
   with threadpool_limits(1):
     return TSNE(init="pca", max_iter=500, random_state=0).fit_transform(x)

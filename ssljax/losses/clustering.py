@@ -22,6 +22,30 @@ def dino(
   return _other_crops(student_logits, teacher, student_temperature)
 
 
+def hidden_patches(
+  student_logits: jax.Array,
+  teacher_logits: jax.Array,
+  mask: jax.Array,
+  centre: jax.Array,
+  student_temperature: float,
+  teacher_temperature: jax.Array | float,
+) -> jax.Array:
+  """Cross-entropy of student with teacher [B,V,N,K] at the hidden patches -> [B] f32.
+
+  iBOT (Zhou et al. 2022), eq. 2: of each picture the mean over its views of the mean
+  over their patches in `mask` [B,V,N], True or 1 where the student did not see one; a
+  view that hides none gives 0 and counts. `centre` [1,K] is taken from the teacher,
+  whose gradient the caller stops. The mean over pictures is the official value.
+  """
+  b, v, n, k = student_logits.shape
+  student, teacher = (x.reshape(b, v * n, k) for x in (student_logits, teacher_logits))
+  teacher = teacher_distribution(teacher, centre, teacher_temperature)
+  student = student.astype(jnp.float32) / student_temperature
+  entropy = -(teacher * jax.nn.log_softmax(student)).sum(2).reshape(b, v, n)
+  mask = mask.astype(jnp.float32)
+  return ((entropy * mask).sum(2) / jnp.maximum(mask.sum(2), 1)).mean(1)
+
+
 def swav(logits: jax.Array, assignment: jax.Array, temperature: float) -> jax.Array:
   """Cross-entropy of scores [B,V,K] with assignments [B,A,K], mean over pairs of crops.
 

@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import typing
 from collections.abc import Mapping
+from typing import Annotated
 
 from ssljax import fields, nets, schedules
 from ssljax.core import Method
@@ -16,6 +17,7 @@ from ssljax.methods.cpc import AudioCPC, ImageCPC, TextCPC
 from ssljax.methods.dcl import DCL
 from ssljax.methods.dino import DINO
 from ssljax.methods.distill import Distill
+from ssljax.methods.ibot import IBOT
 from ssljax.methods.instdisc import InstDisc
 from ssljax.methods.invaspread import InvaSpread
 from ssljax.methods.lejepa import LeJEPA
@@ -34,6 +36,7 @@ from ssljax.methods.swav import SwAV
 from ssljax.methods.tico import TiCo
 from ssljax.methods.vicreg import VICReg
 from ssljax.methods.wmse import WMSE
+from ssljax.ranges import OneOf
 
 METHODS: dict[str, type[Method]] = {
   "supervised": Supervised,
@@ -63,6 +66,7 @@ METHODS: dict[str, type[Method]] = {
   "tico": TiCo,
   "dcl": DCL,
   "mae": MAE,
+  "ibot": IBOT,
   "lejepa": LeJEPA,
 }
 PROBES = {"linear_probe": LinearProbe}  # started by protocols, on a run's encoder
@@ -77,7 +81,7 @@ def declare(config: Mapping) -> list[Group]:
   heads = _heads(_network(cls))
   types = typing.get_type_hints(cls)
   judged = [k for k in group.fields if types.get(k) == Method]  # a protocol sets it
-  group = fields.with_groups(group, [*heads, *judged], nets.SOURCE)
+  group = _with_heads(fields.with_groups(group, judged, nets.SOURCE), heads)
   second = [k for k in config if k != "net" and types.get(k) == nets.Network]
   return [group, *_declare_heads("method", config, heads)] + [
     part for name in second for part in _declare_network(f"method.{name}", config[name])
@@ -94,14 +98,28 @@ def _declare_network(path: str, config: Mapping) -> list[Group]:
   heads = _heads(nets.Network)
   group = Group(path, path, {})
   return [
-    fields.with_groups(group, ["encoder", *heads], nets.SOURCE),
+    _with_heads(fields.with_groups(group, ["encoder"], nets.SOURCE), heads),
     nets.declare(config.get("encoder", {}), f"{path}.encoder"),
     *_declare_heads(path, config, heads),
   ]
 
 
+def _with_heads(group: Group, heads: list[str]) -> Group:
+  """Adds to a group its heads: groups too, or the name of the head that it shares."""
+  group = fields.with_groups(group, heads, nets.SOURCE)
+  shared = {
+    head: group.fields[head]._replace(
+      hint=Mapping | Annotated[str, OneOf((nets.SHARED[head],))]
+    )
+    for head in heads
+    if head in nets.SHARED
+  }
+  return group._replace(fields={**group.fields, **shared})
+
+
 def _declare_heads(path: str, config: Mapping, heads: list[str]) -> list[Group]:
-  return [nets.declare_head(head, path) for head in heads if head in config]
+  own_heads = [head for head in heads if not isinstance(config.get(head, ""), str)]
+  return [nets.declare_head(head, path) for head in own_heads]
 
 
 def build(config: Mapping, encoder, plan: schedules.Plan, dtype) -> Method:
@@ -153,7 +171,9 @@ def _assemble(network: type, encoder, heads: Mapping, plan: schedules.Plan, dtyp
   return network(
     encoder,
     **{
-      role: nets.build_head(role, head, dtype, **_known(nets.HEADS[role], plan))
+      role: head
+      if isinstance(head, str)
+      else nets.build_head(role, head, dtype, **_known(nets.HEADS[role], plan))
       for role, head in heads.items()
     },
   )

@@ -44,11 +44,18 @@ HEADS = {  # a part of a network -> what it is
   "forecast": Forecast,
   "text": TextTransformer,
   "decoder": Decoder,
+  "patch_projector": MLP,
+  "patch_prototypes": Prototypes,
+}
+SHARED = {  # a head -> the one whose name may stand there, and that it then is
+  "patch_projector": "projector",
+  "patch_prototypes": "prototypes",
 }
 
 __all__ = [
   "ENCODERS",
   "HEADS",
+  "SHARED",
   "Contextual",
   "MaskedAutoencoder",
   "MultiView",

@@ -56,9 +56,14 @@ def conv2d(
   rounding. A CPU that plays several devices keeps `lax`'s own, which XLA knows how
   to split.
   """
-  if jax.default_backend() == "cpu" and jax.device_count() == 1:
+  if as_products():
     return _conv_cpu(x, kernel, stride, padding)
   return _conv(x, kernel, stride, padding)
+
+
+def as_products() -> bool:
+  """Whether this machine computes convolutions' gradients as matrix products."""
+  return jax.default_backend() == "cpu" and jax.device_count() == 1
 
 
 def _conv(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from ssljax.fields import ConfigError
 from ssljax.nets import inits
 from ssljax.nets.module import Module
 from ssljax.nets.norm import BatchNorm, ChannelNorm
@@ -191,11 +192,30 @@ class Network(nn.Module):
     for role, (sources, name) in WIRES.items():
       head = getattr(self, role)
       if isinstance(head, str):
-        head = getattr(self, head)
+        head = self._shared(role, head)
       if head is not None:
-        source = next(source for source in sources if source in outputs)
+        source = self._source(role, sources, outputs)
         outputs[name] = head(outputs[source], train)
     return {name: value.astype(jnp.float32) for name, value in outputs.items()}
+
+  def _shared(self, role: str, owner: str) -> nn.Module:
+    head = getattr(self, owner, None) if owner in WIRES else None
+    if not isinstance(head, nn.Module):
+      raise ConfigError(
+        f"method.{role}={owner!r} names no head of this method's; give it fields "
+        "of its own, or the name of a head that has some"
+      )
+    return head
+
+  @staticmethod
+  def _source(role: str, sources: tuple[str, ...], outputs: dict) -> str:
+    for source in sources:
+      if source in outputs:
+        return source
+    raise ConfigError(
+      f"method.{role} reads {' or '.join(sources)}, and there is {', '.join(outputs)}; "
+      "patches are a vision transformer's, such as encoder.name=vit_s"
+    )
 
   def strided(self) -> "Network":
     """Returns this network with strided BatchNorm groups; parameters are the same."""

@@ -174,6 +174,10 @@ class ViT(Encoder):
       patches = jax.lax.stop_gradient(patches)
     batch, height, width, _ = patches.shape
     patches = patches.reshape(batch, height * width, self.width)
+    if "mask" in x and not self.mask_token:
+      raise ConfigError(
+        "encoder.mask_token must be True: the method hides patches by it"
+      )
     if self.mask_token:
       token = self.param("mask", nn.initializers.normal(0.02), (1, 1, self.width))
       if "mask" in x:

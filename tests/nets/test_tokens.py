@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from ssljax.fields import ConfigError
 from ssljax.nets.vit import Block, ViT
 
 SMALL = {"width": 24, "depth": 2, "heads": 3, "patch_size": 4, "image_size": 8}
@@ -210,3 +211,10 @@ def test_blocks_drop_from_nothing_to_all_of_drop_path():
   for i, share in ((1, 0.4), (2, 0.8)):
     still = np.abs(tokens[i] - tokens[i - 1]).max((1, 2)) < 1e-6
     assert_allclose(still.mean(), share**2, atol=0.08)  # both residuals
+
+
+def test_a_mask_without_its_token_is_refused():
+  net = ViT(width=8, depth=1, heads=2, patch_size=4)
+  x = {"image": jnp.zeros((1, 8, 8, 3)), "mask": jnp.ones((1, 4), bool)}
+  with pytest.raises(ConfigError, match=r"encoder\.mask_token must be True"):
+    jax.eval_shape(lambda: net.init(jax.random.key(0), x, False))

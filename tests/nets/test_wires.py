@@ -8,6 +8,7 @@ from flax import linen as nn
 from numpy.testing import assert_allclose, assert_array_equal
 
 from ssljax import nets
+from ssljax.fields import ConfigError
 from ssljax.nets.heads import MLP, Classifier, Prototypes
 
 B, N, D = 3, 5, 4
@@ -120,3 +121,15 @@ def test_what_else_an_encoder_gives_passes_through():
   assert outputs.keys() == {*x, "projection"}
   for name, value in x.items():
     assert_array_equal(outputs[name], value)
+
+
+def test_a_head_without_its_source_and_one_that_names_no_head_are_refused():
+  def init(**heads):
+    net, x = nets.Network(Given(), **heads), {"features": WHOLE}
+    jax.eval_shape(lambda: net.init(jax.random.key(0), x, False))
+
+  with pytest.raises(ConfigError, match=r"method\.patch_projector reads patches"):
+    init(patch_projector=MLP(layers=1, out=3))
+  for name in ("projector", "projektor"):
+    with pytest.raises(ConfigError, match=f"patch_projector='{name}' names no head"):
+      init(patch_projector=name)
