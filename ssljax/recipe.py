@@ -251,5 +251,5 @@ def trace(parts: Parts, batch: core.Batch) -> TrainState:
 
 
 def shapes(parts: Parts, batch: core.Batch) -> TrainState:
-  """Traces the state's shapes alone, in half `trace`'s time: of a run that has begun."""
+  """Traces the state's shapes alone, in half `trace`'s time: the run has begun."""
   return jax.eval_shape(parts.init, batch)
