@@ -31,7 +31,8 @@ for number in (signal.SIGINT, signal.SIGTERM):  # first: the imports take second
 from absl import app, flags, logging  # noqa: E402
 
 import ssljax  # noqa: E402
-from ssljax import command_line, stop  # noqa: E402
+from ssljax import command_line  # noqa: E402
+from ssljax.runs import stop  # noqa: E402
 
 HOME = pathlib.Path(__file__).resolve().parent  # which has configs/
 CONFIG = flags.DEFINE_string(

@@ -14,7 +14,8 @@ import jax
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-from ssljax import augment, data, views
+from ssljax import augment, data
+from ssljax.augment import views
 
 transforms = common.peer("torchvision.transforms")
 

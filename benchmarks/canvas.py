@@ -21,7 +21,7 @@ from PIL import Image
 from sklearn import datasets
 
 from ssljax import augment, data
-from ssljax import image as ops
+from ssljax.augment import image as ops
 from ssljax.data.decode import Pictures
 
 SHAPES = {  # width, height

@@ -12,9 +12,11 @@ import jax
 from loop import Noise
 
 from configs.eval import linear_grid
-from ssljax import data, dispatch, recipe, sharding, transfer
+from ssljax import data, recipe, sharding
 from ssljax.encoder import Trained
 from ssljax.judge import Judge
+from ssljax.protocols import transfer
+from ssljax.train import dispatch
 
 CLASSES = 10
 

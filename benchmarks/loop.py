@@ -14,11 +14,13 @@ import common
 import jax
 import numpy as np
 
-from ssljax import data, dispatch, recipe, runs, sharding, stop, train
+from ssljax import data, recipe, runs, sharding, train
 from ssljax.checkpoint import Checkpoints
 from ssljax.judge import Judge
-from ssljax.loop import Run
-from ssljax.writer import Writer
+from ssljax.runs import stop
+from ssljax.runs.writer import Writer
+from ssljax.train import dispatch
+from ssljax.train.loop import Run
 
 
 class Noise(data.Source):

@@ -26,8 +26,9 @@ import tempfile
 import common
 import jax
 
-from ssljax import data, dispatch, encoder, recipe, sharding
+from ssljax import data, encoder, recipe, sharding
 from ssljax.judge import Judge
+from ssljax.train import dispatch
 
 ROOT = pathlib.Path(__file__).parent.parent
 SOUND = "cpc_audio"

@@ -3,7 +3,7 @@
 from ssljax.core import Aux, Method, TrainState, train_step
 from ssljax.encoder import load_encoder
 from ssljax.fields import ConfigError
-from ssljax.protocols import evaluate
+from ssljax.protocols.evaluate import evaluate
 from ssljax.runs import RunError, TrainingDivergedError
 from ssljax.train import train_and_evaluate
 

@@ -16,8 +16,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from ssljax import fields, figures, protocols, ranges, recipe, schedules
-from ssljax.fields import ConfigError, as_path
+from ssljax import fields, figures, recipe, schedules
+from ssljax.fields import ConfigError, as_path, ranges
+from ssljax.protocols import evaluate as protocols
 
 WIDTH = 100  # columns of a list
 CLAIM = re.compile(r"(Paper|Official|lightly|Demo|keras\.io|Not from)\b.*?:? ")

@@ -16,17 +16,25 @@ from ssljax import (
   diagnostics,
   evals,
   fields,
-  image,
   methods,
   nets,
   optim,
   schedules,
 )
+from ssljax.augment import image
 from ssljax.core import Method, TrainState
 from ssljax.fields import ConfigError, Group
+from ssljax.fields.ranges import (
+  Count,
+  NotNegative,
+  Number,
+  OneOf,
+  Positive,
+  Range,
+  Seed,
+)
 from ssljax.methods.probe import OnlineProbe
 from ssljax.parts import Parts
-from ssljax.ranges import Count, NotNegative, Number, OneOf, Positive, Range, Seed
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 GROUPS = (

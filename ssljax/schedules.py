@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from ssljax import fields
 from ssljax.fields import ConfigError
-from ssljax.ranges import NotNegative, OneOf, Problem, Range
+from ssljax.fields.ranges import NotNegative, OneOf, Problem, Range
 
 Schedule = Callable[[jax.Array | int], jax.Array]  # i32 step -> f32, elementwise
 Per = Annotated[str, OneOf(("step", "epoch"))]

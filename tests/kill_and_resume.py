@@ -18,7 +18,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from ssljax import writer
+from ssljax.runs import writer
 
 
 def compare(one: pathlib.Path, other: pathlib.Path) -> None:

@@ -120,7 +120,7 @@ def test_a_config_of_this_folder_comes_first(tmp_path, monkeypatch):
     ("configs/simclr_cifr10.py", r"did you mean configs/simclr_cifar10\.py\?"),
     ("eval/linear_mco", r"did you mean configs/eval/linear_moco\.py\?"),
     ("nothing_like_it_at_all", r"is no file, here or in .*; --help lists all recipes"),
-    ("ssljax/core.py", r"core\.py defines no get_config"),
+    ("ssljax/core/__init__.py", r"core\.py defines no get_config"),
     ("simclr_digits:tiny", r"config variant ':tiny' must be one of: smoke"),
   ],
 )
@@ -163,7 +163,7 @@ def test_the_list_of_fields_tells_value_range_default_and_source():
   )
   assert "a schedule a number or a schedule" in lines["method.tau"]
   assert lines["augment.gray_p"] == (
-    "augment.gray_p - a number at least 0 and at most 1 0.2 ssljax/views.py"
+    "augment.gray_p - a number at least 0 and at most 1 0.2 ssljax/augment/views.py"
   )
   protocol = command_line.fields_text(command_line.load("eval/knn", HOME)[1])
   assert "knn.temperature" in protocol

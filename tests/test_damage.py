@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ssljax import embed, sharding
+from ssljax import sharding
 from ssljax.checkpoint import Checkpoints
 from ssljax.evals.features import FeatureSet
 from ssljax.fields import ConfigError
+from ssljax.protocols import embed
 
 DAMAGES = {
   "cut": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),

@@ -8,7 +8,8 @@ import shlex
 
 import pytest
 
-from ssljax import command_line, methods, protocols, recipe
+from ssljax import command_line, methods, recipe
+from ssljax.protocols import evaluate as protocols
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = ROOT / "README.md"

@@ -10,18 +10,11 @@ import pytest
 from PIL import Image
 
 import ssljax
-from ssljax import (
-  augment,
-  data,
-  encoder,
-  pretrained,
-  recipe,
-  schedules,
-  sharding,
-  transfer,
-)
-from ssljax.case import Case
+from ssljax import augment, data, encoder, recipe, schedules, sharding
 from ssljax.judge import Judge
+from ssljax.protocols import transfer
+from ssljax.protocols.case import Case
+from ssljax.weights import pretrained
 
 
 @pytest.fixture(scope="module")

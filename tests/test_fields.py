@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import pytest
 from ml_collections import ConfigDict
 
-from ssljax import fields, protocols, ranges, recipe, schedules
-from ssljax.fields import ConfigError
+from ssljax import fields, recipe, schedules
+from ssljax.fields import ConfigError, ranges
+from ssljax.protocols import evaluate as protocols
 
 FOLDER = pathlib.Path(__file__).parent.parent / "configs"
 RUNS = sorted(path.stem for path in FOLDER.glob("*_*.py"))

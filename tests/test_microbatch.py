@@ -8,8 +8,10 @@ import pytest
 import tiny
 from numpy.testing import assert_allclose
 
-from ssljax import core, dispatch, methods, microbatch, sharding
+from ssljax import core, methods, sharding
+from ssljax.core import microbatch
 from ssljax.fields import ConfigError
+from ssljax.train import dispatch
 
 SIZE, GROUP = 64, 4
 every_method = pytest.mark.parametrize("name", methods.METHODS)

@@ -12,8 +12,9 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 import ssljax
-from ssljax import provenance, transfer
+from ssljax import provenance
 from ssljax.checkpoint import Checkpoints
+from ssljax.protocols import transfer
 
 
 def make(root, seed, classes=("cat", "dog"), count=24):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import ssljax
-from ssljax import dispatch, loop
+from ssljax.train import dispatch, loop
 
 
 def smoke(name="simclr_digits", **fields):

@@ -12,10 +12,11 @@ import numpy as np
 from flax import linen as nn
 from sklearn.datasets import load_digits
 
-from ssljax import dispatch, methods, nets, recipe, schedules, sharding
+from ssljax import methods, nets, recipe, schedules, sharding
 from ssljax.data import tones
 from ssljax.nets.heads import MLP
 from ssljax.nets.norm import BatchNorm
+from ssljax.train import dispatch
 
 SHAPE = re.compile(r"\w+\[([\d,]*)\]")  # of HLO, such as f32[16,8]
 ROOT = pathlib.Path(__file__).parent.parent

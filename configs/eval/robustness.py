@@ -17,7 +17,7 @@ def get_config():
   return common.base(
     "robustness",
     by="knn",
-    corruptions=(),  # all; or some of ssljax.corruptions.CORRUPTIONS
+    corruptions=(),  # all; or some of ssljax.evals.corruptions.CORRUPTIONS
     severities=(1, 2, 3, 4, 5),
     k=20,
     temperature=0.07,

@@ -28,7 +28,7 @@ from ssljax.data.reader import zeros
 from ssljax.data.source import Source, Splits, spec
 from ssljax.data.tokenizer import Tokenizer
 from ssljax.fields import ConfigError
-from ssljax.ranges import Count, Number
+from ssljax.fields.ranges import Count, Number
 
 __all__ = [
   "DataGoneError",

@@ -18,7 +18,7 @@ from ssljax.data.folder import PICTURES
 from ssljax.data.source import Source, Splits
 from ssljax.data.walk import Walk
 from ssljax.fields import ConfigError, as_path
-from ssljax.ranges import Count
+from ssljax.fields.ranges import Count
 
 Planes = tuple[tuple[str, int], ...]  # names, and how many channels each has
 Ranges = dict[str, tuple[float, float]]  # what 0 and 255 stand for

@@ -11,7 +11,7 @@ from ssljax.data.codec import Codec, Example, UnreadableError
 from ssljax.data.places import listed, printable
 from ssljax.data.source import Source, Splits
 from ssljax.fields import ConfigError
-from ssljax.ranges import Count
+from ssljax.fields.ranges import Count
 
 Recording = tuple[pathlib.Path, int] | np.ndarray  # file and first sample, or int16 [L]
 

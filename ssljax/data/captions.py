@@ -17,7 +17,7 @@ from ssljax.data.source import Source, Splits
 from ssljax.data.tokenizer import Texts, Tokenizer
 from ssljax.data.tree import CHECK_AT_MOST
 from ssljax.fields import ConfigError, as_path
-from ssljax.ranges import Range
+from ssljax.fields.ranges import Range
 
 TABLES = ("captions.csv", "captions.jsonl")
 ENDINGS = (".csv", ".jsonl")

@@ -7,7 +7,7 @@ import numpy as np
 from ssljax import fields
 from ssljax.data.source import Splits, Subset
 from ssljax.fields import ConfigError
-from ssljax.ranges import Number, Range
+from ssljax.fields.ranges import Number, Range
 
 
 @fields.checked("data")

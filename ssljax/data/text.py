@@ -11,7 +11,7 @@ from ssljax.data import places, tree
 from ssljax.data.codec import Example
 from ssljax.data.source import Source, Splits
 from ssljax.fields import ConfigError
-from ssljax.ranges import Count
+from ssljax.fields.ranges import Count
 
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 LETTERS = re.compile(r"[^\W\d_]{2}")  # lines of signs and numbers are no sentences

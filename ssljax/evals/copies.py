@@ -8,11 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssljax import corruptions, fields, image
-from ssljax.corruptions import blur, compression, light
+from ssljax import fields
+from ssljax.augment import image
+from ssljax.evals import corruptions
+from ssljax.evals.corruptions import blur, compression, light
 from ssljax.evals.features import FeatureSet, ask, unit
 from ssljax.fields import ConfigError
-from ssljax.ranges import Count, OneOf, Seed
+from ssljax.fields.ranges import Count, OneOf, Seed
 
 # An edit is a function of one picture: (key, f32 [3,S,S] in [0,1]) -> [3,S,S].
 

@@ -10,7 +10,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from ssljax import sharding, views
+from ssljax import sharding
+from ssljax.augment import views
 from ssljax.fields import ConfigError
 
 RAW_SIDE = 32  # pixels

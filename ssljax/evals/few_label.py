@@ -9,7 +9,7 @@ from ssljax import fields
 from ssljax.evals import linear
 from ssljax.evals.features import FeatureSet, accuracy, at_most
 from ssljax.fields import ConfigError
-from ssljax.ranges import Count, Seed
+from ssljax.fields.ranges import Count, Seed
 
 
 @fields.checked("few_label")

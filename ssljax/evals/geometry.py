@@ -9,7 +9,7 @@ import numpy as np
 from ssljax import fields
 from ssljax.evals.features import FeatureSet, unit
 from ssljax.fields import ConfigError
-from ssljax.ranges import Range
+from ssljax.fields.ranges import Range
 
 MOST = 5000  # examples whose pairs are compared
 

@@ -11,7 +11,7 @@ import numpy as np
 from ssljax import fields
 from ssljax.evals.features import FeatureSet, ask, at_most, unit
 from ssljax.fields import ConfigError
-from ssljax.ranges import Count, OneOf
+from ssljax.fields.ranges import Count, OneOf
 
 GALLERIES = ("test", "train")
 

@@ -6,11 +6,11 @@ from typing import Annotated
 import numpy as np
 
 from ssljax import fields
-from ssljax.corruptions import CORRUPTIONS, change
 from ssljax.evals import knn, linear
+from ssljax.evals.corruptions import CORRUPTIONS, change
 from ssljax.evals.features import FeatureSet, accuracy
 from ssljax.fields import ConfigError
-from ssljax.ranges import Count, OneOf, Positive, Range
+from ssljax.fields.ranges import Count, OneOf, Positive, Range
 
 CLASSIFIERS = ("knn", "linear")
 
@@ -30,8 +30,8 @@ def evaluate(
   -> {"clean", "corrupted": the mean of what follows, a corruption's name: its mean over
   `severities`, ..., "kept": corrupted in % of clean}. Hendrycks and Dietterich (2019),
   with accuracies as they are where the paper divides errors by AlexNet's. `corruptions`
-  are some of `ssljax.corruptions`; (): all. `by` whom: "knn" of `k` and `temperature`,
-  or "linear".
+  are some of `ssljax.evals.corruptions`; (): all. `by` whom: "knn" of `k` and
+  `temperature`, or "linear".
   """
   if features.look is None:
     raise ConfigError(

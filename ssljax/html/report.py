@@ -6,11 +6,12 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ssljax import diagnostics, figures, writer
+from ssljax import diagnostics, figures
 from ssljax.fields import ConfigError, as_path, flat
 from ssljax.html import results
 from ssljax.html.page import Figure, Section, Table, figure, render
 from ssljax.html.results import AT_THE_END, HEADLINES, TRAINED
+from ssljax.runs import writer
 
 JUDGED = "How good it is"
 CAPTIONS = {  # of a run's figures, in the order of the page

@@ -9,6 +9,7 @@ from typing import Annotated
 from ssljax import fields, nets, schedules
 from ssljax.core import Method
 from ssljax.fields import ConfigError, Group
+from ssljax.fields.ranges import OneOf
 from ssljax.methods.barlow import BarlowTwins
 from ssljax.methods.byol import BYOL
 from ssljax.methods.clip import CLIP
@@ -36,7 +37,6 @@ from ssljax.methods.swav import SwAV
 from ssljax.methods.tico import TiCo
 from ssljax.methods.vicreg import VICReg
 from ssljax.methods.wmse import WMSE
-from ssljax.ranges import OneOf
 
 METHODS: dict[str, type[Method]] = {
   "supervised": Supervised,

@@ -4,8 +4,8 @@ import dataclasses
 from typing import ClassVar
 
 from ssljax.core import Aux, Method
+from ssljax.fields.ranges import Count, NotNegative
 from ssljax.losses import redundancy
-from ssljax.ranges import Count, NotNegative
 
 
 @dataclasses.dataclass(frozen=True)

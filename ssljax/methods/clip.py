@@ -9,10 +9,10 @@ import jax.numpy as jnp
 
 from ssljax import core
 from ssljax.core import Aux, Encoded, Method
+from ssljax.fields.ranges import OneOf
 from ssljax.losses import paired
 from ssljax.losses.contrastive import unit
 from ssljax.nets import TwoTowers
-from ssljax.ranges import OneOf
 
 STARTS = {  # loss -> what it learns besides the network, and from where
   "softmax": {"logit_scale": math.log(1 / 0.07)},

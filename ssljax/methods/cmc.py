@@ -12,9 +12,9 @@ import numpy as np
 from ssljax import core, memory
 from ssljax.core import Aux, Encoded, Method
 from ssljax.fields import ConfigError
+from ssljax.fields.ranges import Count, Number, OneOf, Positive, Share
 from ssljax.losses import contrastive
 from ssljax.nets import MultiView
-from ssljax.ranges import Count, Number, OneOf, Positive, Share
 
 GRAPHS = ("core", "full")
 

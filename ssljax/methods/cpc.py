@@ -10,9 +10,9 @@ import numpy as np
 from ssljax import core
 from ssljax.core import Aux, Encoded, Method
 from ssljax.fields import ConfigError
+from ssljax.fields.ranges import Count, Number
 from ssljax.losses import sequence
 from ssljax.nets import Contextual
-from ssljax.ranges import Count, Number
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,8 +3,8 @@
 import dataclasses
 
 from ssljax.core import Aux, Method
+from ssljax.fields.ranges import NotNegative, Positive
 from ssljax.losses import contrastive
-from ssljax.ranges import NotNegative, Positive
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from ssljax import core, memory
 from ssljax.core import Aux, Encoded, Method
+from ssljax.fields.ranges import Positive, Share
 from ssljax.losses import clustering
-from ssljax.ranges import Positive, Share
 from ssljax.schedules import PositiveSchedule, ShareSchedule
 
 

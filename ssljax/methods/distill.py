@@ -6,9 +6,9 @@ import jax
 
 from ssljax import nets
 from ssljax.core import Aux
+from ssljax.fields.ranges import Positive
 from ssljax.losses import classification
 from ssljax.methods.supervised import Supervised
-from ssljax.ranges import Positive
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from ssljax import core, memory
 from ssljax.core import Aux, Encoded, Method
 from ssljax.fields import ConfigError
+from ssljax.fields.ranges import NotNegative, Positive, Share
 from ssljax.losses import clustering
-from ssljax.ranges import NotNegative, Positive, Share
 from ssljax.schedules import NotNegativeSchedule, PositiveSchedule, ShareSchedule
 
 

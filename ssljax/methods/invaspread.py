@@ -3,8 +3,8 @@
 import dataclasses
 
 from ssljax.core import Aux, Method
+from ssljax.fields.ranges import Positive
 from ssljax.losses import contrastive
-from ssljax.ranges import Positive
 
 
 @dataclasses.dataclass(frozen=True)

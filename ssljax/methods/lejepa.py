@@ -7,9 +7,9 @@ import jax
 
 from ssljax import core
 from ssljax.core import Aux, Encoded, Method
+from ssljax.fields.ranges import Count, Positive, Range, Share
 from ssljax.losses import contrastive, sigreg
 from ssljax.nets.multicrop import MultiCrop
-from ssljax.ranges import Count, Positive, Range, Share
 
 
 @dataclasses.dataclass(frozen=True)

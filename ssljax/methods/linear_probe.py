@@ -8,9 +8,9 @@ import jax.numpy as jnp
 
 from ssljax.core import Aux, Encoded, Method, TrainState
 from ssljax.fields import ConfigError
+from ssljax.fields.ranges import NotNegative, Positive
 from ssljax.losses import classification
 from ssljax.nets.vit import readouts
-from ssljax.ranges import NotNegative, Positive
 
 POOLED = "pooled"  # the features that the method itself is judged by
 

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from ssljax import core
 from ssljax.core import Aux, Encoded, Method
 from ssljax.fields import ConfigError
+from ssljax.fields.ranges import Range
 from ssljax.losses import masked
 from ssljax.nets import MaskedAutoencoder
-from ssljax.ranges import Range
 
 
 @dataclasses.dataclass(frozen=True)

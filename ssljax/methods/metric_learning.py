@@ -4,9 +4,9 @@ import dataclasses
 from typing import Annotated, ClassVar
 
 from ssljax.core import Aux, Method
+from ssljax.fields.ranges import NotNegative, OneOf, Positive
 from ssljax.losses import metric
 from ssljax.methods.supcon import positives
-from ssljax.ranges import NotNegative, OneOf, Positive
 
 LOSSES = {
   "margin": lambda m, x, positive: metric.margin(x, positive, m.margin),

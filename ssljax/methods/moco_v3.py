@@ -7,8 +7,8 @@ import jax
 
 from ssljax import memory
 from ssljax.core import Aux, Encoded, Method
+from ssljax.fields.ranges import Positive
 from ssljax.losses import contrastive
-from ssljax.ranges import Positive
 from ssljax.schedules import ShareSchedule
 
 

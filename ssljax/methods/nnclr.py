@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from ssljax import memory
 from ssljax.core import Aux, Method
+from ssljax.fields.ranges import Count, Positive
 from ssljax.losses import contrastive
-from ssljax.ranges import Count, Positive
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,8 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ssljax.core.state import Metrics
 from ssljax.losses import classification
-from ssljax.state import Metrics
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 
 from ssljax import memory
 from ssljax.core import Aux, Encoded, Method
+from ssljax.fields.ranges import Count, Positive, Share
 from ssljax.losses import contrastive
-from ssljax.ranges import Count, Positive, Share
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from ssljax import memory
 from ssljax.core import Aux, Method
 from ssljax.fields import ConfigError
+from ssljax.fields.ranges import OneOf, Positive
 from ssljax.losses import supervised
 from ssljax.methods.moco import MoCo
-from ssljax.ranges import OneOf, Positive
 
 
 @dataclasses.dataclass(frozen=True)

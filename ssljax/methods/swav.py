@@ -9,10 +9,10 @@ import jax.numpy as jnp
 
 from ssljax import core, memory
 from ssljax.core import Aux, Encoded, Method
+from ssljax.fields.ranges import Count, NotNegative, Number, Positive
 from ssljax.losses import clustering, contrastive
 from ssljax.nets.heads import l2_normalise
 from ssljax.nets.multicrop import MultiCrop
-from ssljax.ranges import Count, NotNegative, Number, Positive
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 
 from ssljax import core, memory
 from ssljax.core import Aux, Encoded, Method
+from ssljax.fields.ranges import NotNegative, Share
 from ssljax.losses import redundancy
-from ssljax.ranges import NotNegative, Share
 from ssljax.schedules import ShareSchedule
 
 

@@ -4,8 +4,8 @@ import dataclasses
 from typing import ClassVar
 
 from ssljax.core import Aux, Method
+from ssljax.fields.ranges import NotNegative
 from ssljax.losses import redundancy
-from ssljax.ranges import NotNegative
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from ssljax import core
 from ssljax.core import Aux, Method
+from ssljax.fields.ranges import Count, Range
 from ssljax.losses import redundancy
-from ssljax.ranges import Count, Range
 
 
 @dataclasses.dataclass(frozen=True)

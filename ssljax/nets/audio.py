@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from ssljax.fields.ranges import Count, OneOf
 from ssljax.nets.module import Encoder
 from ssljax.nets.norm import ChannelNorm
-from ssljax.ranges import Count, OneOf
 
 NORMS = ("channel", "none")
 

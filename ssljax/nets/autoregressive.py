@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from ssljax.fields import ConfigError
+from ssljax.fields.ranges import Count, Positive
 from ssljax.nets.module import Module
-from ssljax.ranges import Count, Positive
 
 
 class GRU(Module):

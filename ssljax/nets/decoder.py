@@ -8,10 +8,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from ssljax.fields import ConfigError
+from ssljax.fields.ranges import Count, Positive
 from ssljax.nets import positions
 from ssljax.nets.module import Module
 from ssljax.nets.vit import Block, layer_norm
-from ssljax.ranges import Count, Positive
 
 
 class Decoder(Module):

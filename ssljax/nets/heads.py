@@ -8,10 +8,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from ssljax.fields import ConfigError
+from ssljax.fields.ranges import Count, NotNegative, OneOf, Range
 from ssljax.nets import inits
 from ssljax.nets.module import Module
 from ssljax.nets.norm import BatchNorm, ChannelNorm
-from ssljax.ranges import Count, NotNegative, OneOf, Range
 
 ACTIVATIONS = {
   "relu": nn.relu,

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from ssljax.fields.ranges import Count
 from ssljax.nets.conv import Conv
 from ssljax.nets.module import Encoder
 from ssljax.nets.norm import BatchNorm
-from ssljax.ranges import Count
 
 
 class Block(nn.Module):

@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from ssljax.fields.ranges import Count, Number, OneOf, Share
 from ssljax.nets import inits
 from ssljax.nets.conv import Conv
 from ssljax.nets.module import Encoder
 from ssljax.nets.norm import BatchNorm, LayerNorm
 from ssljax.nets.selective import SelectiveConv
-from ssljax.ranges import Count, Number, OneOf, Share
 
 STEMS = ("imagenet", "cifar")
 NORMS = ("batch", "layer")

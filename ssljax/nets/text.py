@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from ssljax.fields.ranges import Count, Range
 from ssljax.nets.module import Encoder, Module
 from ssljax.nets.vit import Block, layer_norm
-from ssljax.ranges import Count, Range
 
 
 class Sentence(Encoder):

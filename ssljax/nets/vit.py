@@ -9,12 +9,12 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from ssljax.fields import ConfigError
+from ssljax.fields.ranges import Count, Number, OneOf, Positive, Range
 from ssljax.nets import positions
 from ssljax.nets.conv import Conv
 from ssljax.nets.heads import ACTIVATIONS
 from ssljax.nets.module import Encoder
 from ssljax.nets.norm import ChannelNorm
-from ssljax.ranges import Count, Number, OneOf, Positive, Range
 
 POSITIONS = ("sincos", "sincos_columns", "learned")
 POOLS = ("cls", "mean", "raw_mean")

@@ -1,0 +1,296 @@
+"""A protocol by one command: a checkpoint, an evaluator and its numbers -> a result.
+
+Results lie as JSON in the run's folder, one file a protocol, where its report finds
+them.
+"""
+
+import dataclasses
+import json
+import pathlib
+import re
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from ssljax import (
+  data,
+  encoder,
+  evals,
+  fields,
+  figures,
+  html,
+  provenance,
+  recipe,
+  runs,
+  sharding,
+)
+from ssljax.evals import classifier, geometry
+from ssljax.fields import ConfigError, Group
+from ssljax.fields.ranges import Count, Number, OneOf, Range
+from ssljax.judge import compare, pictures
+from ssljax.protocols import embed, side_by_side, transfer
+from ssljax.protocols.case import Case
+
+SOURCE = "ssljax/protocols/evaluate.py"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Protocol:
+  """The fields of a protocol's config that are in no group."""
+
+  evaluator: str  # what is asked, one of PROTOCOLS
+  protocol: str  # the result's name; "": the evaluator's
+  checkpoint: str  # a run's folder
+  step: Number  # of its checkpoint; 0: the newest
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Data:
+  """The group `data`: what differs from the run's own; "": nothing."""
+
+  name: str = ""
+  dir: str = ""
+  train_split: str = ""
+  eval_split: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainedOn(Data):
+  """The group `data` of a protocol that trains."""
+
+  held_out: Annotated[float, Range(0, below=1)] = 0.0  # share that heads are chosen on
+  per_class: Number = 0  # labels of each class to learn from; 0: all
+
+
+def evaluate(config: ConfigDict, folder: str | pathlib.Path | None = None) -> dict:
+  """Runs one protocol on one checkpoint: prints and returns {row: {name: value}}.
+
+  `checkpoint` is a run's folder, `step` that of its checkpoint (0: the newest).
+  `evaluator` is what is asked, with the numbers in the group of that name. `protocol`
+  names the result, default: as the evaluator. It is written, with all that it depends
+  on, to `folder`/<protocol>.json, where an earlier step or other data stand in the
+  name as well; default: `checkpoint`/evals. Two evaluators write files and give no
+  result: "embed" and "pictures". "compare" lays runs side by side.
+  """
+  if config.evaluator == "compare":
+    return side_by_side.evaluate(config, folder)
+  sharding.start_processes()
+  check(config)
+  run = fields.as_path(config.checkpoint)
+  mesh = sharding.make_mesh()
+  trained = encoder.restore(run, mesh, config.step)
+  case = Case(config, run, fields.as_path(folder or run / "evals"), mesh, trained)
+  runs.check_writable(case.folder)
+  with runs.writing(run), runs.writing(case.folder):
+    return answer(case)
+
+
+def answer(case: Case) -> dict:
+  """Runs the protocol of a case -> {row: {name: value}}, also written to a file."""
+  config = case.config
+  try:
+    outcome = PROTOCOLS[config.evaluator](case, **case.numbers)
+  except ValueError as error:  # of numbers that the data refuse
+    raise ConfigError(str(error)) from error
+  if outcome is None:
+    return {}
+  name = outcome.pop("name", "") or case.result_name(outcome)
+  result = {
+    "protocol": config.protocol or config.evaluator,
+    "evaluator": config.evaluator,
+    "checkpoint": str(case.run),
+    "step": int(case.trained.state.step),
+    "seed": case.trained.config.seed,
+    "identity": case.identity,
+    **({} if case.is_own is None else {"own_data": case.is_own}),
+    **outcome,
+  }
+  write(result, case.folder, name)
+  return result["results"]
+
+
+def check(config: ConfigDict) -> None:
+  """Raises ConfigError on fields that a protocol lacks, and without a checkpoint."""
+  for group in declare(config):
+    fields.check(group, fields.at(config, group.path))
+  if not config.checkpoint:
+    raise ConfigError(
+      "config.checkpoint is empty; name a run's folder: --config.checkpoint=runs/..."
+    )
+
+
+def declare(config: ConfigDict) -> list[Group]:
+  """Lists every group of a protocol's config with the fields that may stand there."""
+  name = config.get("evaluator")
+  if name == "compare":
+    return [side_by_side.DECLARED]
+  fields.check_choice("evaluator", name, PROTOCOLS)
+  ungrouped = Group("", "the config", fields.declared(Protocol))
+  groups = [
+    fields.with_groups(ungrouped, ("data", *PROTOCOLS), SOURCE),
+    Group("data", "data", fields.declared(TrainedOn if name == "training" else Data)),
+  ]
+  if name == "training":
+    try:
+      run = recipe.declare_training(config.training)
+    except ConfigError as error:  # of what decides which fields there are
+      raise ConfigError(f"training.{error}") from error
+    return groups + [g._replace(path=f"training.{g.path}".rstrip(".")) for g in run]
+  if name in config:
+    numbers = fields.declared(evals.EVALUATORS.get(name, PROTOCOLS[name]))
+    groups.append(Group(name, name, numbers))
+  return groups
+
+
+def frozen(case: Case, **numbers) -> dict[str, Any]:
+  """Judges frozen features by an evaluator, beside the input and a random encoder."""
+  name = case.config.evaluator
+  judge = case.judge(labels=name not in evals.UNLABELLED)
+  rows, _ = compare(judge, case.states(), name)
+  return case.found(rows, **judge.used[name])
+
+
+def training(case: Case, **numbers) -> dict[str, Any]:
+  """Trains a linear probe or fine-tunes, as a run of its own; `numbers`: its fields."""
+  case.judge()
+  c = transfer.compose(case.config.training, case.run, case.trained, case.own_data)
+  splits = recipe.open_data(c)
+  if word := transfer.shrink(c, len(splits.train), case.mesh.size):
+    case.say(word)
+  identity = provenance.identify(splits)
+  start = case.trained.identity
+  name = case.distinct_name(
+    {**transfer.question(c, start), "identity": identity},
+    lambda name: transfer.answered(case.folder / name, start),
+  )
+  return {"name": name, **transfer.learn(c, case.folder / name, case.mesh, start)}
+
+
+def progress(case: Case, *, k: Count = 10) -> dict[str, Any]:
+  """Judges every checkpoint that the run kept: kNN, RankMe, and what changed between.
+
+  "agreement" is that of the test split's `k` nearest neighbours with those of the
+  checkpoint before, in %, over at most 5000 pictures. Without labels there is no kNN.
+  """
+  rows, previous = {}, None
+  for step in encoder.steps(case.run):
+    trained = encoder.restore(case.run, case.mesh, step)
+    judge = case.judge(trained, labels=False)
+    features = judge.features(trained.state, "trained encoder")
+    chosen = np.random.default_rng(0).permutation(len(features.test_x))[: geometry.MOST]
+    x = features.test_x[chosen]
+    if k >= len(x):
+      k, before_k = len(x) - 1, k
+      case.say(f"progress.k={before_k}: each has {k} neighbours; it is {k} now.")
+    scores = judge.scores(features, *(("knn",) if judge.possible else ()))
+    scores["rankme"] = geometry.rankme(features.test_x)
+    if previous is not None and k:
+      scores["agreement"] = geometry.agreement(previous, x, k)
+    rows[f"step {step}"], previous = scores, x
+  numbers = {"agreement": {"k": k}, "knn": judge.used.get("knn", {})}
+  return {**case.found(rows), "numbers": numbers}
+
+
+def zero_shot(
+  case: Case, *, templates: Sequence[str], names: str = ""
+) -> dict[str, Any]:
+  """Classifies pictures by their classes' names, where a run learned from captions.
+
+  A class is said in every one of `templates`. `names` is a file with a name a line,
+  in the order of the labels; default: the data's own.
+  """
+  trained = case.trained
+  if trained.parts.method.input != "image" or "text" not in trained.spec:
+    raise ConfigError(
+      f"checkpoint={str(case.run)!r} is of a method to which names of classes mean "
+      "nothing; give a run that learned pictures from captions"
+    )
+  judge = case.judge()
+  tokenizer, class_names = data.Tokenizer.load(case.run), judge.splits.train.class_names
+  if names:
+    file = fields.as_path(names)
+    class_names = file.read_text("utf-8").splitlines() if file.is_file() else ()
+    if len(class_names) != judge.num_classes:
+      raise ConfigError(
+        f"zero_shot.names={names!r} must be a file of {judge.num_classes} lines, one "
+        f"for each class, and has {len(class_names)}"
+      )
+  elif all(re.fullmatch(r"n\d{8}", name) for name in class_names):
+    raise ConfigError(
+      f"the classes of data.name={judge.config.data.name} are called {class_names[0]} "
+      "and so on, which says nothing; write their names, one a line, into a file: "
+      "--config.zero_shot.names=names.txt"
+    )
+  prompts = data.prompts(tokenizer, class_names, templates)
+  name_classes = jax.jit(judge.method.name_classes)
+  rows = {}
+  for row, state in case.states().items():
+    named = name_classes(state.replace(opt_state=None), prompts)
+    rows[row] = classifier.accuracies(*judge.classified(named))
+  return case.found(rows)
+
+
+def embedded(
+  case: Case,
+  *,
+  format: Annotated[str, OneOf(embed.FORMATS)] = "npz",
+  rows: Count = 4096,
+) -> None:
+  """Writes features of every picture to a file for other tools (see `embed.write`)."""
+  judge, state = case.judge(labels=False, splits=case.splits), case.trained.state
+  path = embed.write(judge, state, case.rests_on, case.folder, format=format, rows=rows)
+  if jax.process_index() == 0:
+    print(f"written to {path}")
+
+
+def pictured(case: Case, *, shown: Count = 8, neighbours: Count = 8) -> dict[str, Any]:
+  """Draws what the encoder sees into the run's report (see `pictures`).
+
+  In a folder of their own, beside the JSON that says of which checkpoint and data they
+  are: those of the run's end stay as they were.
+  """
+  judge = case.judge(labels=False)
+  rows = {judge.raw: None, **case.states()}
+  features = {row: judge.features(state, row) for row, state in rows.items()}
+  *_, (state, last) = zip(rows.values(), features.values(), strict=True)
+  question = {"numbers": {"shown": shown, "neighbours": neighbours}, **case.found({})}
+  name = case.result_name(question)
+  folder = case.folder / name
+  pictures.draw_method(judge, state, folder)
+  pictures.draw(judge, state, last, folder, shown=shown, neighbours=neighbours)
+  pictures.draw_more(features, folder)
+  return {"name": name, **case.found({})}
+
+
+PROTOCOLS: dict[str, Callable] = {
+  **dict.fromkeys(evals.EVALUATORS, frozen),
+  "zero_shot": zero_shot,
+  "training": training,
+  "progress": progress,
+  "embed": embedded,
+  "pictures": pictured,
+}
+
+
+def write(result: dict[str, Any], folder: pathlib.Path, name: str) -> None:
+  """Writes `folder`/<name>.json, prints the table, renews the report; process 0."""
+  if jax.process_index():
+    return
+  if result["results"]:
+    print(figures.table(result["results"]))
+  folder.mkdir(parents=True, exist_ok=True)
+  path = folder / f"{name}.json"
+  runs.write(path, json.dumps(result, indent=2, default=_plain) + "\n")
+  print(f"written to {path}")
+  run = pathlib.Path(result["checkpoint"])
+  judged = [run] if folder == run / "evals" else []
+  for workdir in (folder / name, *judged):  # what was trained is a run too
+    if (workdir / "config.json").exists():
+      print(f"the report of {workdir.name}: {html.write(workdir)}")
+
+
+def _plain(value: Any) -> Any:
+  return value.to_dict() if isinstance(value, ConfigDict) else list(value)

@@ -1,0 +1,98 @@
+"""One call trains and judges: `train_and_evaluate`. It knows no method's name."""
+
+import pathlib
+
+import jax
+from ml_collections import ConfigDict
+
+from ssljax import data, provenance, recipe, runs, sharding
+from ssljax.checkpoint import Checkpoints
+from ssljax.fields import as_path
+from ssljax.judge import Judge, report
+from ssljax.runs import lock, stop
+from ssljax.runs.writer import Writer
+from ssljax.train import dispatch
+from ssljax.train.loop import Run
+from ssljax.weights import pretrained
+
+
+def train_and_evaluate(config: ConfigDict, workdir: str | pathlib.Path) -> dict:
+  """Trains what `config` says in the folder `workdir`, or goes on where it stopped.
+
+  Returns {row: {name: value}} for raw pixels, the random and the trained encoder;
+  empty where the data has no labels, or when SIGTERM or Ctrl-C ended the run early.
+  Raises ConfigError, before anything compiles, for what cannot run, and a RunError for
+  what cannot go on.
+  """
+  sharding.start_processes()
+  workdir = as_path(workdir)
+  recipe.check(config)
+  with lock.owned(workdir):
+    return train(config, workdir)
+
+
+def train(config: ConfigDict, workdir: pathlib.Path) -> dict:
+  """Trains as `train_and_evaluate` does, in a folder that is this run's alone."""
+  goes_on = runs.check_same_run(config, workdir)
+  splits = recipe.open_data(config, workdir if goes_on else None)
+  plan = recipe.make_plan(config, len(splits.train), splits.train.num_classes)
+  parts = recipe.build(config, plan)
+  mesh = sharding.make_mesh()
+  recipe.check_devices(config, mesh.size)
+  blank = data.zeros(splits.train.spec(config.data.size), config.batch_size)
+  shapes = recipe.trace(parts, blank)
+  travels = parts.check_devices(shapes, blank, mesh.size)
+  judge = Judge(config, parts, splits, mesh)
+  identity = provenance.identify(splits)
+  with (
+    stop.Stop() as stopping,
+    Checkpoints(workdir, **config.checkpoint, owned=True) as checkpoints,
+  ):
+    past = runs.history(checkpoints, plan)
+    notes = provenance.check(past.meta, identity, workdir)
+    with runs.writing(workdir), Writer(workdir, config, plan) as writer:
+      writer.say(report.summary(config, plan, shapes, mesh, past))
+      for note in [*notes, travels] if travels else notes:
+        writer.say(note)
+      if jax.process_index() == 0:
+        splits.train.save(workdir)
+        if past.ended:
+          report.set_aside(workdir, past.step)
+      report.picture_views(config, splits.train, workdir)
+      loader = open_loader(config, splits.train)
+      init = dispatch.compile_init(parts.init, blank, mesh, parts.method.by_row)
+      first = lambda: pretrained.start(config, init(), mesh)  # noqa: E731
+      run = Run(
+        *(config, parts, plan, mesh, judge, loader, identity),
+        *(checkpoints, writer, stopping, past, shapes, first),
+      )
+      judge.allowed(run.evaluators)
+      state = run.train(run.begin())
+      if complaint := loader.complaint():
+        writer.say(complaint)
+      if int(state.step) < plan.total_steps:
+        writer.say(f"Stopped at step {state.step} and saved; the same line continues.")
+        return {}
+      try:
+        return report.finish(
+          config, judge, init(), state, writer, workdir, identity, past.lengths
+        )
+      except stop.StoppedError:
+        writer.say(
+          "Stopped while it was judged; all is saved, the same line judges it."
+        )
+        return {}
+
+
+def open_loader(config: ConfigDict, source: data.Source) -> data.Loader:
+  """Opens this process's share of the training batches."""
+  return data.make_loader(
+    source,
+    config.batch_size,
+    config.seed,
+    size=config.data.size,
+    in_memory=config.data.in_memory,
+    workers=config.data.workers,
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
+  )

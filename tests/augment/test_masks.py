@@ -1,0 +1,96 @@
+"""Hidden patches and the places of crops: what views hand on beside pictures."""
+
+import jax
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from ssljax import augment
+from ssljax.augment import masks
+from ssljax.fields import ConfigError
+
+ROWS, COLUMNS = 9, 12
+
+
+def draw(count, seed=0):
+  key = jax.random.key(seed)
+  hidden = jax.jit(masks.blocks, static_argnums=(1, 2))(key, ROWS, COLUMNS, count)
+  return np.asarray(hidden).reshape(ROWS, COLUMNS)
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 50, ROWS * COLUMNS])
+def test_as_many_patches_are_hidden_as_asked_for(count):
+  assert {draw(count, seed).sum() for seed in range(8)} == {count}
+
+
+def neighbours(hidden):
+  """Of the hidden patches the share of sides that touch another hidden one."""
+  pairs = (hidden[1:] & hidden[:-1]).sum() + (hidden[:, 1:] & hidden[:, :-1]).sum()
+  return pairs / hidden.sum()
+
+
+def test_they_lie_in_blocks():
+  rng = np.random.default_rng(0)
+  single = rng.permuted(np.arange(ROWS * COLUMNS) < 32).reshape(ROWS, COLUMNS)
+  mean = np.mean([neighbours(draw(32, seed)) for seed in range(20)])
+  assert mean > 1.3 > 0.9 > neighbours(single)
+
+
+def test_every_patch_is_hidden_now_and_then():
+  often = np.mean([draw(32, seed) for seed in range(200)], axis=0)
+  assert often.min() > 0.04
+  assert often.max() < 0.7
+
+
+def test_shares_are_those_of_the_recipe_and_half_of_the_views_hide_none():
+  keys = jax.random.split(jax.random.key(0), 500)
+  blocks = masks.Blocks(mask_p=0.5, mask_min=0.1, mask_max=0.4)
+  hidden = np.asarray(blocks.draw(keys, 2, 10, 10)).sum(-1) / 100
+  assert abs((hidden > 0).mean() - 0.5) < 0.06
+  assert_allclose([hidden[hidden > 0].min(), hidden.max()], [0.1, 0.4], atol=0.02)
+
+
+def ibot(**changed):
+  config = {"recipe": "ibot", "size": 16, "patch_size": 4, "local_size": 8}
+  return augment.build({**config, "local_views": 2, "mask_p": 1.0, **changed})
+
+
+def batch(index):
+  image = np.random.default_rng(0).integers(0, 256, (64, 24, 32, 3), np.uint8)
+  return {"image": image[index], "index": np.int32(index)}
+
+
+def test_masks_and_places_follow_their_example_and_no_other():
+  views = jax.jit(ibot())
+  whole = views(jax.random.key(1), batch([3, 5, 8, 13]))
+  turned = views(jax.random.key(1), batch([13, 8, 5, 3]))
+  assert whole["mask"].shape == (4, 2, 16)
+  assert whole["place"].shape == whole["local_place"].shape == (4, 2, 5)
+  for entry in ("mask", "place", "local_place"):
+    assert_array_equal(whole[entry], turned[entry][::-1])
+  flat = np.asarray(whole["mask"]).reshape(8, 16)
+  assert len(np.unique(flat, axis=0)) > 5
+
+
+def test_a_place_says_which_part_of_the_picture_a_view_shows():
+  """Pictures whose red and green say the row and the column."""
+  rows, columns = np.mgrid[0:64, 0:96]
+  ramp = np.stack([255 * rows / 63, 255 * columns / 95, 0 * rows], -1)
+  image = np.stack(8 * [np.uint8(ramp.round())])
+  plain = {"recipe": "supervised", "size": 32, "crop_min": 0.2}
+  views = jax.jit(augment.build(plain, normalise=False))
+  out = views(
+    jax.random.key(0), {"image": image, "index": np.arange(8, dtype=np.int32)}
+  )
+  picture, place = np.asarray(out["image"][:, 0]), np.asarray(out["place"][:, 0])
+  assert set(place[:, 4]) == {0.0, 1.0}
+  share = (np.arange(32) + 0.5) / 32
+  for x, (top, left, height, width, mirrored) in zip(picture, place, strict=True):
+    across = share[::-1] if mirrored else share
+    assert_allclose(x[4:-4, :, 0].mean(1), (top + height * share)[4:-4], atol=0.02)
+    assert_allclose(x[:, 4:-4, 1].mean(0), (left + width * across)[4:-4], atol=0.02)
+
+
+def test_an_impossible_share_is_refused_by_name():
+  with pytest.raises(ConfigError, match=r"mask_min=0\.5 must be at most mask_max=0\.4"):
+    ibot(mask_min=0.5, mask_max=0.4)
