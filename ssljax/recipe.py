@@ -225,9 +225,21 @@ def build(config: ConfigDict, plan: schedules.Plan) -> Parts:
 def _check_views(config: ConfigDict, method: Method) -> None:
   augmentation = augment.configure(config.augment)
   mask, patch_size = augmentation.mask, config.encoder.get("patch_size", 16)
-  if mask and mask.patch_size != patch_size:
+  if mask.mask_p and mask.patch_size != patch_size:
     raise ConfigError(
       f"augment.patch_size={mask.patch_size} must be that of the encoder, {patch_size}"
+    )
+  extras = {"local": ("local_views", augmentation.local_views)}
+  extras["mask"] = "mask_p", mask.mask_p
+  for entry, (field, number) in extras.items():
+    if number and entry not in method.reads:
+      raise ConfigError(
+        f"augment.{field}={number}: method {config.method.name!r} does not read "
+        f"{entry!r} of the views; set it to 0"
+      )
+  if "mask" in method.reads and not mask.mask_p:
+    raise ConfigError(
+      f"augment.mask_p=0: method {config.method.name!r} hides patches; set it to 0.5"
     )
   num_views = len(augmentation.views)
   if method.num_views and num_views != method.num_views:
@@ -254,7 +266,14 @@ def trace(parts: Parts, batch: core.Batch) -> TrainState:
         f"{', '.join(batch)}; name other data in data.name, captions in data.captions"
       )
   state = shapes(parts, batch)
-  jax.eval_shape(parts.step, state, batch)
+  after, _ = jax.eval_shape(parts.step, state, batch)
+  for name, before in vars(state).items():
+    if jax.tree.structure(before) != jax.tree.structure(getattr(after, name)):
+      raise TypeError(
+        f"a step of {type(parts.method).__name__} changes the tree of state.{name}: "
+        "what `init` makes there, `encode` (batch_stats, and target_stats of a slow "
+        "copy) and `after_update` must give back"
+      )
   return state
 
 

@@ -79,6 +79,36 @@ def test_a_head_that_a_config_lacks_is_named():
     recipe.build(config, tiny.PLAN)
 
 
+@pytest.mark.parametrize(
+  ("name", "changed", "sentence"),
+  [
+    (
+      "ibot_cifar10",
+      {"mask_p": 0.0},
+      r"mask_p=0: method 'ibot' hides patches",
+    ),
+    ("mae_cifar10", {"mask_p": 0.5}, r"mask_p=0\.5: method 'mae' does not read 'mask'"),
+    ("ibot_cifar10", {"patch_size": 8}, r"patch_size=8 must be that of the encoder, 4"),
+  ],
+)
+def test_what_no_one_reads_of_the_views_is_refused(name, changed, sentence):
+  config = tiny.configs()[name].copy_and_resolve_references()
+  if "mae" in name:
+    config.augment.patch_size = config.encoder.patch_size
+  config.augment.update(changed)
+  with pytest.raises(ConfigError, match=sentence):
+    recipe.build(config, tiny.PLAN)
+
+
+def test_a_step_that_changes_the_state_s_tree_is_told_before_it_compiles():
+  built = tiny.parts("byol")
+  forgetful = type(built.method)(**vars(built.method))
+  without = lambda *a: built.method.encode(*a)._replace(target_stats=())  # noqa: E731
+  object.__setattr__(forgetful, "encode", without)
+  with pytest.raises(TypeError, match=r"BYOL changes the tree of state\.target"):
+    recipe.trace(built._replace(method=forgetful), tiny.batch())
+
+
 def test_data_without_captions_is_named():
   built = tiny.parts("clip")
   batch = {k: v for k, v in tiny.batch().items() if k != "text"}

@@ -10,6 +10,7 @@ import re
 import jax
 import numpy as np
 from flax import linen as nn
+from ml_collections import ConfigDict
 from sklearn.datasets import load_digits
 
 from ssljax import methods, nets, recipe, schedules, sharding
@@ -62,13 +63,13 @@ def parts(name: str, size: int = BATCH, group: int = 0) -> recipe.Parts:
 
 def grouped(config, group: int) -> None:
   """Every BatchNorm of a config in groups of so many rows."""
-  heads = [config.method.get(role) for role in ("projector", "predictor")]
-  resnet = config.encoder.name.startswith("resnet")
   if "bn_shuffle" in config.method:
     config.method.bn_shuffle = "strided"
-  for part in [config.encoder if resnet else None, *heads]:
-    if part is not None:
-      part.bn_group_size = group
+  if config.encoder.name.startswith("resnet"):
+    config.encoder.bn_group_size = group
+  for role, head in nets.HEADS.items():
+    if head is MLP and isinstance(config.method.get(role), ConfigDict):
+      config.method[role].bn_group_size = group
 
 
 def with_encoder(built: recipe.Parts, **fields) -> recipe.Parts:

@@ -26,6 +26,7 @@ from ssljax.augment.views import CentreView, Text, View, Window
 from ssljax.fields import ConfigError
 from ssljax.fields.ranges import Number, OneOf, Positive
 
+NO_MASK = masks.Blocks()
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 SOURCE = "ssljax/augment/__init__.py"
@@ -41,7 +42,7 @@ class Augmentation:
   views: tuple[View | CentreView | Window | Text, ...]
   local: View | None = None
   local_views: Number = 0
-  mask: masks.Blocks | None = None  # of the patches of each view, not the local ones
+  mask: masks.Blocks = NO_MASK  # of the patches of each view, not the local ones
   colour: Annotated[str, OneOf(ops.COLOURS)] = "rgb"  # as the network sees the picture
   mean: tuple[float, ...] = IMAGENET_MEAN
   std: tuple[Positive, ...] = IMAGENET_STD
@@ -140,7 +141,7 @@ RECIPES = {
   ),
   "dino": Augmentation((_DINO, _DINO_2), _DINO_LOCAL, 8),  # Caron et al. 2021
   "ibot": Augmentation(  # Zhou et al. 2022
-    (_IBOT, _IBOT_2), _IBOT_LOCAL, 10, mask=masks.Blocks()
+    (_IBOT, _IBOT_2), _IBOT_LOCAL, 10, mask=masks.Blocks(mask_p=0.5)
   ),
   "mae": Augmentation((_MAE,)),  # He et al. 2021
   "clip": Augmentation(  # Radford et al. 2021, with open_clip's crop
@@ -177,7 +178,7 @@ def declare(config: Mapping) -> fields.Group:
     local = fields.defaults_of(recipe.local)
     numbers |= {f"local_{name}": local[name] for name in _OWN}
     names.append("local_views")
-  if recipe.mask:
+  if isinstance(recipe.views[0], View):
     numbers |= fields.defaults_of(recipe.mask)
   shared = fields.defaults_of(recipe)
   recipe_field = fields.Field(Annotated[str, OneOf(RECIPES)], fields.MISSING, SOURCE)
@@ -216,9 +217,8 @@ def configure(config: Mapping) -> Augmentation:
   recipe = RECIPES[config["recipe"]]
   overrides = {k: v for k, v in config.items() if k != "recipe"}
   changes = {k: overrides.pop(k) for k in _WHOLE if k in overrides}
-  if recipe.mask:
-    numbers = {k: overrides.pop(k) for k in vars(recipe.mask) if k in overrides}
-    changes["mask"] = dataclasses.replace(recipe.mask, **numbers)
+  numbers = {k: overrides.pop(k) for k in vars(recipe.mask) if k in overrides}
+  changes["mask"] = dataclasses.replace(recipe.mask, **numbers)
   local_changes = {
     k: overrides.pop(f"local_{k}") for k in _OWN if f"local_{k}" in overrides
   }
@@ -236,7 +236,7 @@ def build(config: Mapping, normalise: bool = True) -> Callable:
   "extent" i32 [B,2], its rows and columns in use; where they were squeezed onto it
   "aspect" f32 [B], their true width / height. Out: "image" f32
   [B,V,size,size,C] normalised and "place" f32 [B,V,5], of the picture (see `View`);
-  with local views "local" f32 [B,L,size,size,C] and "local_place"; with a mask "mask"
+  with local views "local" f32 [B,L,size,size,C] and "local_place"; with `mask_p` "mask"
   bool [B,V,N]; the other keys as they came. Each view depends on `rng`, its example's
   index and its number alone: not on the batch around it, nor on the devices (save for
   the last bit, which XLA rounds by the shape of the batch).
@@ -268,7 +268,7 @@ def build(config: Mapping, normalise: bool = True) -> Callable:
     if recipe.local_views:
       local = stack(recipe.local_views * (recipe.local,), len(recipe.views), *example)
       out |= {"local": local["image"], "local_place": local["place"]}
-    if recipe.mask:
+    if recipe.mask.mask_p:
       side = recipe.views[0].size // recipe.mask.patch_size
       out["mask"] = recipe.mask.draw(keys, len(recipe.views), side, side)
     return out

@@ -18,12 +18,12 @@ TRIES = 8  # blocks that are drawn; what they leave to hide are single patches
 class Blocks:
   """Hides rectangles of patches in some of the views (BEiT, Bao et al. 2022).
 
-  A view hides patches with probability `mask_p`, a share of them that is uniform from
-  `mask_min` to `mask_max`: iBOT's numbers (Zhou et al. 2022, appendix B).
+  A view hides patches with probability `mask_p` (0.5 in iBOT, Zhou et al. 2022), a
+  share of them that is uniform from `mask_min` to `mask_max`, one patch at least.
   """
 
   patch_size: Count = 16  # the encoder's
-  mask_p: Share = 0.5
+  mask_p: Share = 0.0  # 0: no view hides any, and batches have no mask
   mask_min: Share = 0.1
   mask_max: Share = 0.5
 
@@ -43,7 +43,7 @@ class Blocks:
       key_blocks, key_share = jax.random.split(key)
       hides, share = jax.random.uniform(key_share, (2,))
       share = self.mask_min + (self.mask_max - self.mask_min) * share
-      count = (share * (rows * columns)).astype(jnp.int32)
+      count = jnp.maximum((share * (rows * columns)).astype(jnp.int32), 1)
       count = jnp.where(hides < self.mask_p, count, 0)
       return blocks(key_blocks, rows, columns, count)
 

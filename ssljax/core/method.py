@@ -27,7 +27,8 @@ class Method(Representation):
   num_views: ClassVar[int] = 2  # V; 0: any number
   least_batch: ClassVar[int] = 2  # examples without which there is nothing to compare
   together: ClassVar[bool] = True  # whether views share a BatchNorm (`forward_views`)
-  needs_entries: ClassVar[tuple[str, ...]] = ()  # of a batch, besides `input`
+  reads: ClassVar[tuple[str, ...]] = ()  # of views: "local", "mask"
+  needs_entries: ClassVar[tuple[str, ...]] = ()  # that the host gives besides `input`
   by_row: ClassVar[tuple[str, ...]] = ()  # entries of `target` split over the devices
   needs_heads: ClassVar[tuple[str, ...]] = ("projector",)  # those it cannot do without
 
@@ -61,7 +62,10 @@ class Method(Representation):
     """Passes examples through the networks -> their rows, each from its example alone.
 
     What is random is drawn by each example's index. `state.params` is None: only
-    `params` carry gradients. Default: all views pass the network, `together` or not.
+    `params` carry gradients. Among the rows are "projection" [b,V,D], which the step
+    watches, and "features" [b,V,F], which a probe learns from; what is long for an
+    example, such as logits of patches, is compared here and handed on as a number.
+    Default: all views pass the network, `together` or not.
     """
     views = {self.input: batch[self.input]}
     keys = draws(rng, batch)

@@ -149,8 +149,8 @@ def build(config: Mapping, encoder, plan: schedules.Plan, dtype) -> Method:
   for role in cls.needs_heads:
     if role not in heads:
       raise ConfigError(
-        f"method {config['name']!r} needs the head method.{role}; {nets.SOURCE} lists "
-        "heads and their fields"
+        f"method {config['name']!r} needs the head method.{role}; ssljax/nets/heads.py "
+        "lists the published ones and their fields"
       )
   net = _assemble(_network(cls), encoder, heads, plan, dtype)
   method = cls(net=net, **spec, **_known(cls, plan))

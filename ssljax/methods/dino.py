@@ -27,6 +27,7 @@ class DINO(Method):
   centre_momentum: Share
   tau: ShareSchedule
   fresh_heads: bool = False  # lightly's
+  reads: ClassVar[tuple[str, ...]] = ("local",)
   needs_heads: ClassVar[tuple[str, ...]] = ("projector", "prototypes")
 
   def init(self, rng, batch):

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 
 from ssljax import core, memory
 from ssljax.core import Aux, Encoded, Method
-from ssljax.fields import ConfigError
 from ssljax.fields.ranges import NotNegative, Positive, Share
 from ssljax.losses import clustering
 from ssljax.schedules import NotNegativeSchedule, PositiveSchedule, ShareSchedule
@@ -32,18 +31,14 @@ class IBOT(Method):
   tau: ShareSchedule
   class_weight: NotNegative  # the official lambda1
   patch_weight: NotNegativeSchedule  # the official lambda2
+  reads: ClassVar[tuple[str, ...]] = ("local", "mask")
   needs_heads: ClassVar[tuple[str, ...]] = (
     *("projector", "prototypes"),
     *("patch_projector", "patch_prototypes"),
   )
 
   def init(self, rng, batch):
-    """Initialises params, batch_stats, target: "centre", "patch_centre" [1,K] of zeros.
-
-    ConfigError where the views hide nothing.
-    """
-    if "mask" not in batch:
-      raise ConfigError("the views hide no patches; set augment.recipe to 'ibot'")
+    """Initialises params, batch_stats, target with both centres [1,K] of zeros."""
     params, stats, _ = super().init(rng, batch)
     outputs = self.output_shapes(params, stats, batch)
     centre, patch_centre = (

@@ -28,6 +28,7 @@ class LeJEPA(Method):
   slices: Count
   points: Annotated[int, Range(2)] = 17
   reach: Positive = 3.0
+  reads: ClassVar[tuple[str, ...]] = ("local",)
   num_views: ClassVar[int] = 0
 
   def encode(self, params, state, batch, rng):

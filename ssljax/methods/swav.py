@@ -34,6 +34,7 @@ class SwAV(Method):
   queue_size: Number = 0
   queue_epoch: NotNegative = 0.0
   iterations: Count = 3  # of Sinkhorn and Knopp
+  reads: ClassVar[tuple[str, ...]] = ("local",)
   needs_heads: ClassVar[tuple[str, ...]] = ("projector", "prototypes")
 
   def init(self, rng, batch):

@@ -277,12 +277,6 @@ def test_what_does_not_fit_is_said_with_the_way_out():
   with pytest.raises(ConfigError, match=r"encoder.mask_token must be True"):
     recipe.trace(blind, batch)
 
-  def without(rng, batch):
-    return {k: v for k, v in built.views(rng, batch).items() if k != "mask"}
-
-  with pytest.raises(ConfigError, match=r"augment.recipe to 'ibot'"):
-    jax.eval_shape(built._replace(views=without).init, batch)
-
 
 def test_a_head_of_patches_is_refused_where_the_encoder_gives_none():
   config = tiny.configs()["simclr_cifar10"].copy_and_resolve_references()
