@@ -120,7 +120,7 @@ def test_a_config_of_this_folder_comes_first(tmp_path, monkeypatch):
     ("configs/simclr_cifr10.py", r"did you mean configs/simclr_cifar10\.py\?"),
     ("eval/linear_mco", r"did you mean configs/eval/linear_moco\.py\?"),
     ("nothing_like_it_at_all", r"is no file, here or in .*; --help lists all recipes"),
-    ("ssljax/core/__init__.py", r"core\.py defines no get_config"),
+    ("ssljax/memory.py", r"memory\.py defines no get_config"),
     ("simclr_digits:tiny", r"config variant ':tiny' must be one of: smoke"),
   ],
 )

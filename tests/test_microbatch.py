@@ -13,13 +13,20 @@ from ssljax.core import microbatch
 from ssljax.fields import ConfigError
 from ssljax.train import dispatch
 
-SIZE, GROUP = 64, 4
+SIZE, GROUP = 64, 8
+STRIDED = 4  # of MoCo's keys, whose square must divide a part
 every_method = pytest.mark.parametrize("name", methods.METHODS)
+
+
+def parts(name):
+  return tiny.parts(
+    name, SIZE, STRIDED if "moco" in name and "v3" not in name else GROUP
+  )
 
 
 @functools.cache
 def first_state(name):
-  built = tiny.parts(name, SIZE, GROUP)
+  built = parts(name)
   return jax.device_get(jax.jit(built.init)(tiny.batch(built.method.input, SIZE)))
 
 
@@ -30,7 +37,7 @@ def step(name, state, part, devices):
 
 @functools.cache
 def program(name, part, devices):
-  built = tiny.parts(name, SIZE, GROUP)._replace(microbatch=part)
+  built = parts(name)._replace(microbatch=part)
   mesh = sharding.make_mesh(jax.devices()[:devices])
   layout = sharding.state_sharding(first_state(name), mesh, built.method.by_row)
   steps = dispatch.compile_steps(built.step, layout, mesh, 1)
@@ -47,7 +54,7 @@ def distance(tree, other):
 
 
 def hold_equal(name, state, part, devices):
-  """To a hundredth of a percent of the step's own move; groups of four amplify sums."""
+  """To two hundredths of a percent of the step's own move: small groups amplify sums."""
   after, metrics = step(name, state, part, devices)
   expected, expected_metrics = step(name, state, 0, 1)
   assert metrics.keys() == expected_metrics.keys()
@@ -71,11 +78,11 @@ def test_a_step_in_parts_equals_the_step_in_one_pass(name, part, devices):
 
 @every_method
 def test_half_a_batch_encodes_to_half_the_rows(name):
-  built = tiny.parts(name, SIZE, GROUP)
+  built = parts(name)
   state, batch = first_state(name), tiny.batch(built.method.input, SIZE)
   half = {k: v[: SIZE // 2] for k, v in batch.items()}
   if getattr(built.method, "bn_shuffle", "") == "strided":  # groups of half a batch
-    stride = SIZE // GROUP
+    stride = SIZE // STRIDED
     order = [i for i in range(SIZE) if i % stride < stride // 2]
     half = {k: v[order] for k, v in batch.items()}
 
@@ -99,7 +106,7 @@ def test_half_a_batch_encodes_to_half_the_rows(name):
 @pytest.mark.parametrize("name", ["simclr", "byol", "mae"])
 def test_less_memory_is_taken_the_smaller_the_parts(name):
   """XLA's own count of temporary bytes, forward and backward."""
-  built = tiny.parts(name, SIZE, GROUP)
+  built = parts(name)
   batch = tiny.batch(built.method.input, SIZE)
 
   def temporary(part):
@@ -120,10 +127,10 @@ def test_hands_are_dealt_in_turn_and_gathered_again():
 
 
 def test_parts_that_do_not_lie_whole_on_the_devices_are_said():
-  built = tiny.parts("byol", SIZE, GROUP)._replace(microbatch=16)
+  built = parts("byol")._replace(microbatch=16)
   state, batch = first_state("byol"), tiny.batch("image", SIZE)
-  assert built.check_devices(state, batch, 4) == ""
-  assert "microbatch=16 is no multiple of 32" in built.check_devices(state, batch, 8)
+  assert built.check_devices(state, batch, 2) == ""
+  assert "microbatch=16 is no multiple of 32" in built.check_devices(state, batch, 4)
 
 
 def trace(name, part, group=GROUP):
@@ -148,4 +155,4 @@ def test_strided_groups_need_parts_of_their_square():
 
 def test_the_published_permutation_is_refused_by_name():
   assert "bn_shuffle='permute'" in tiny.parts("moco").method.undivided
-  assert not tiny.parts("moco", SIZE, GROUP).method.undivided
+  assert not parts("moco").method.undivided
