@@ -54,7 +54,7 @@ def distance(tree, other):
 
 
 def hold_equal(name, state, part, devices):
-  """To two hundredths of a percent of the step's own move: small groups amplify sums."""
+  """To two hundredths of a percent of the step's move: small groups amplify sums."""
   after, metrics = step(name, state, part, devices)
   expected, expected_metrics = step(name, state, 0, 1)
   assert metrics.keys() == expected_metrics.keys()
