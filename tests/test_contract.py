@@ -13,6 +13,16 @@ from ssljax.checkpoint import Checkpoints
 
 every_method = pytest.mark.parametrize("name", methods.METHODS)
 
+
+@pytest.fixture(autouse=True, scope="module")
+def forget():
+  """Lets go of some gigabytes of programs afterwards."""
+  yield
+  tiny.program.cache_clear()
+  tiny.traced.cache_clear()
+  jax.clear_caches()
+
+
 # All-gathers of a step on 8 devices: of embeddings, as negatives (the bank's rows are
 # asked for by index, and each answer is one) and of labels. A new method gets one.
 GATHERS = {

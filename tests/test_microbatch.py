@@ -18,6 +18,14 @@ STRIDED = 4  # of MoCo's keys, whose square must divide a part
 every_method = pytest.mark.parametrize("name", methods.METHODS)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def forget():
+  """Lets go of some gigabytes of programs afterwards."""
+  yield
+  program.cache_clear()
+  jax.clear_caches()
+
+
 def parts(name):
   return tiny.parts(
     name, SIZE, STRIDED if "moco" in name and "v3" not in name else GROUP
