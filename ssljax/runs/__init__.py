@@ -20,6 +20,7 @@ from ssljax.schedules import Plan
 # neither the state nor the order of the data.
 FREE = (
   "log_every",
+  "microbatch",  # to rounding
   "data.dir",
   "data.in_memory",
   "data.workers",

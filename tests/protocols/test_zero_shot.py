@@ -143,7 +143,8 @@ def test_the_run_s_encoder_needs_no_text(workdir):
 def test_data_without_captions_are_told_where_those_come_from(tmp_path):
   config = smoke()
   config.data.captions = ()
-  with pytest.raises(ssljax.ConfigError, match=r"learns from 'text'.* captions in data\.cap"):
+  sentence = r"learns from 'text'.* captions in data\.captions"
+  with pytest.raises(ssljax.ConfigError, match=sentence):
     ssljax.train_and_evaluate(config, tmp_path)
 
 

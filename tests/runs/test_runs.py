@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 import ssljax
+from ssljax import runs
 from ssljax.runs import lock
 
 OTHER = {"host": "far", "pid": 7, "since": "2026-11-26 09:00:00", "machine": "another"}
@@ -144,3 +145,13 @@ def test_a_tilde_is_home_wherever_a_path_is_named(tmp_path, monkeypatch):
 def test_the_home_of_nobody_is_named():
   with pytest.raises(ssljax.ConfigError, match="'~nobody_at_all/x' begins with no one"):
     ssljax.train_and_evaluate(smoke(), "~nobody_at_all/x")
+
+
+def test_a_run_may_go_on_in_parts_and_so_may_one_from_before_there_were_any(tmp_path):
+  stored = json.loads(smoke().to_json())
+  del stored["microbatch"]
+  (tmp_path / "config.json").write_text(json.dumps(stored))
+  (tmp_path / "metrics.jsonl").write_text('{"step": 1}')
+  assert runs.check_same_run(smoke(microbatch=16), tmp_path)
+  with pytest.raises(ssljax.ConfigError, match="seed=0 there, 1 here"):
+    runs.check_same_run(smoke(seed=1), tmp_path)
