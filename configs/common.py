@@ -151,6 +151,7 @@ SMOKE = {  # field -> its most in a smoke run, in whatever group it stands
   "vocabulary": 300,
   "context": 24,
   "sub_batch": 8,
+  "slices": 32,
 }
 
 

@@ -50,6 +50,4 @@ def get_config(variant: str = ""):
     c.method.weight = 0.04  # half the batch halves SIGReg
     c.method.slices = 256
     c.method.projector.update(hidden=512)
-  if variant == "smoke":
-    c.method.slices = 32
   return common.finish(c, variant, "cpu")
