@@ -52,7 +52,7 @@ class Parts(NamedTuple):
       method, views, seed, state, batch, self.probe, self.microbatch
     )
 
-  def check_devices(self, state: TrainState, batch: core.Batch, count: int) -> str:
+  def device_note(self, state: TrainState, batch: core.Batch, count: int) -> str:
     """Says where parts of a batch do not lie whole on `count` devices; "": they do."""
     if not self.microbatch:
       return ""

@@ -137,8 +137,8 @@ def test_hands_are_dealt_in_turn_and_gathered_again():
 def test_parts_that_do_not_lie_whole_on_the_devices_are_said():
   built = parts("byol")._replace(microbatch=16)
   state, batch = first_state("byol"), tiny.batch("image", SIZE)
-  assert built.check_devices(state, batch, 2) == ""
-  assert "microbatch=16 is no multiple of 32" in built.check_devices(state, batch, 4)
+  assert built.device_note(state, batch, 2) == ""
+  assert "microbatch=16 is no multiple of 32" in built.device_note(state, batch, 4)
 
 
 def trace(name, part, group=GROUP):

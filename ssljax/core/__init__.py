@@ -1,4 +1,4 @@
-"""The whole idea: a state, a pure method, one step. Read this file first.
+"""One training step: pure functions from a state and a batch to the next state.
 
 Arrays are global: B is the whole batch whatever the number of devices, and the code
 reads as if there were one. `sharding.py` lays the arrays over the machine. `state.py`

@@ -183,6 +183,17 @@ class Method(Representation):
       per_view.append(outputs)
     return jax.tree.map(lambda *x: jnp.stack(x, 1), *per_view), batch_stats
 
+  def target_views(self, state: TrainState, x: Inputs) -> tuple[Outputs, Any]:
+    """Passes all views through the slow copy: `forward_views` without gradient.
+
+    `state.target` holds the copy's "params" and "batch_stats".
+    """
+    params, batch_stats = state.target["params"], state.target["batch_stats"]
+    outputs, batch_stats = self.forward_views(
+      params, batch_stats, x, together=self.together
+    )
+    return jax.lax.stop_gradient(outputs), batch_stats
+
 
 def keys(rng: jax.Array, index: jax.Array) -> jax.Array:
   """Derives a key for each example [B] from `rng` and its index i32 [B] alone.

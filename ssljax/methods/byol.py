@@ -33,14 +33,8 @@ class BYOL(Method):
   def encode(self, params, state, batch, rng):
     """Encodes both views by both networks; "target" [B,2,D] carries no gradient."""
     online, stats, _ = super().encode(params, state, batch, rng)
-    target, target_stats = self.forward_views(
-      state.target["params"],
-      state.target["batch_stats"],
-      {"image": batch["image"]},
-      together=False,
-    )
-    rows = {**online, "target": jax.lax.stop_gradient(target["projection"])}
-    return Encoded(rows, stats, target_stats)
+    target, target_stats = self.target_views(state, {"image": batch["image"]})
+    return Encoded({**online, "target": target["projection"]}, stats, target_stats)
 
   def objective(self, params, rows, state, batch, rng):
     """Computes eq. 2, symmetrised, over predictions and targets [B,2,D] of 2 views."""

@@ -44,7 +44,7 @@ class DINO(Method):
   def encode(self, params, state, batch, rng):
     """Encodes all crops by the student [B,2+L,K], global by the teacher [B,2,K]."""
     rng_global, rng_local = jax.random.split(rng)
-    crops, slow = {"image": batch["image"]}, state.target
+    crops = {"image": batch["image"]}
     student, stats = self.forward_views(
       params, state.batch_stats, crops, core.draws(rng_global, batch)
     )
@@ -54,11 +54,8 @@ class DINO(Method):
         params, stats, {"image": batch["local"]}, core.draws(rng_local, batch)
       )
       logits = jnp.concatenate([logits, local["logits"]], 1)
-    teacher, target_stats = self.forward_views(
-      slow["params"], slow["batch_stats"], crops
-    )
-    teacher_logits = jax.lax.stop_gradient(teacher["logits"])
-    rows = {**student, "logits": logits, "teacher_logits": teacher_logits}
+    teacher, target_stats = self.target_views(state, crops)
+    rows = {**student, "logits": logits, "teacher_logits": teacher["logits"]}
     return Encoded(rows, stats, target_stats)
 
   def objective(self, params, rows, state, batch, rng):

@@ -53,7 +53,7 @@ class IBOT(Method):
     Patches are compared here: their logits, [B,2,N,K], are no rows to keep.
     """
     rng_global, rng_local = jax.random.split(rng)
-    crops, slow = {"image": batch["image"]}, state.target
+    crops = {"image": batch["image"]}
     mask = batch["mask"] & (self.patch_weight(state.step) > 0)
     student, stats = self.forward_views(
       params, state.batch_stats, {**crops, "mask": mask}, core.draws(rng_global, batch)
@@ -64,15 +64,12 @@ class IBOT(Method):
         params, stats, {"image": batch["local"]}, core.draws(rng_local, batch)
       )
       logits = jnp.concatenate([logits, local["logits"]], 1)
-    teacher, target_stats = self.forward_views(
-      slow["params"], slow["batch_stats"], crops
-    )
-    teacher = jax.lax.stop_gradient(teacher)
+    teacher, target_stats = self.target_views(state, crops)
     patch_loss = clustering.hidden_patches(
       student["patch_logits"],
       teacher["patch_logits"],
       mask,
-      slow["patch_centre"],
+      state.target["patch_centre"],
       self.student_temperature,
       self.patch_temperature(state.step),
     )

@@ -3,8 +3,6 @@
 import dataclasses
 from typing import ClassVar
 
-import jax
-
 from ssljax import memory
 from ssljax.core import Aux, Encoded, Method
 from ssljax.fields.ranges import Positive
@@ -37,14 +35,8 @@ class MoCoV3(Method):
   def encode(self, params, state, batch, rng):
     """Encodes both views by both networks; "keys" [B,2,D] carry no gradient."""
     query, stats, _ = super().encode(params, state, batch, rng)
-    key, target_stats = self.forward_views(
-      state.target["params"],
-      state.target["batch_stats"],
-      {"image": batch["image"]},
-      together=False,
-    )
-    rows = {**query, "keys": jax.lax.stop_gradient(key["projection"])}
-    return Encoded(rows, stats, target_stats)
+    key, target_stats = self.target_views(state, {"image": batch["image"]})
+    return Encoded({**query, "keys": key["projection"]}, stats, target_stats)
 
   def objective(self, params, rows, state, batch, rng):
     """Computes eq. 1 times 2 tau, symmetrised, over predictions and keys [B,2,D]."""

@@ -41,10 +41,8 @@ class SimCLRV2(Method):
   def encode(self, params, state, batch, rng):
     """Encodes all views by both networks; "keys" [B,V,D] carry no gradient."""
     online, stats, _ = super().encode(params, state, batch, rng)
-    slow, views = state.target, {"image": batch["image"]}
-    key, target_stats = self.forward_views(slow["params"], slow["batch_stats"], views)
-    rows = {**online, "keys": jax.lax.stop_gradient(key["projection"])}
-    return Encoded(rows, stats, target_stats)
+    key, target_stats = self.target_views(state, {"image": batch["image"]})
+    return Encoded({**online, "keys": key["projection"]}, stats, target_stats)
 
   def objective(self, params, rows, state, batch, rng):
     """Computes NT-Xent of the views against the target's keys [B,V,D] and the queue."""

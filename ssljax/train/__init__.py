@@ -41,7 +41,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict:
   recipe.check_devices(config, mesh.size)
   blank = data.zeros(splits.train.spec(config.data.size), config.batch_size)
   shapes = recipe.trace(parts, blank)
-  travels = parts.check_devices(shapes, blank, mesh.size)
+  travels = parts.device_note(shapes, blank, mesh.size)
   judge = Judge(config, parts, splits, mesh)
   identity = provenance.identify(splits)
   with (
