@@ -11,7 +11,7 @@ import pathlib
 import numpy as np
 from PIL import Image
 
-from ssljax.data import deep
+from ssljax.data import deep, jpeg
 from ssljax.data.codec import Codec, UnreadableError
 from ssljax.data.places import printable
 
@@ -70,13 +70,8 @@ def decode(
       picture.squeeze(-1) if picture.shape[2:] == (1,) else picture
     )
     return _fit(to_rgb(image, lambda: image), size), image.width / image.height
-  open_it = functools.partial(deep.open_picture, picture)
   try:
-    with open_it() as f:
-      width, height = f.size
-      orientation = _orientation(f)
-      f.draft("RGB", (2 * size, 2 * size))
-      fitted = _fit(to_rgb(f, open_it, ranges), size)
+    fitted, width, height, orientation = _stored(picture, size, ranges)
   except Exception as error:  # Pillow's plugins raise whatever broken bytes lead to
     where = "" if isinstance(picture, bytes) else f"{printable(str(picture))}: "
     raise UnreadableError(f"{where}{type(error).__name__}: {error}") from error
@@ -84,6 +79,29 @@ def decode(
     fitted = np.asarray(Image.fromarray(fitted).transpose(UPRIGHT[orientation]))
   turned = orientation in (5, 6, 7, 8)
   return fitted, height / width if turned else width / height
+
+
+def _stored(
+  picture: bytes | pathlib.Path, size: int, ranges: deep.Ranges
+) -> tuple[np.ndarray, int, int, int]:
+  """Decodes what is fitted as it is stored, its width and height, its orientation."""
+  if not isinstance(picture, bytes) and picture.suffix.lower() in jpeg.ENDINGS:
+    picture = picture.read_bytes()
+  open_it = functools.partial(deep.open_picture, picture)
+  if isinstance(picture, bytes) and (decoded := jpeg.decode(picture, 2 * size)):
+    pixels, width, height = decoded
+    orientation = 1
+    if jpeg.may_be_turned(picture):
+      with open_it() as f:
+        orientation = _orientation(f)
+    if max(pixels.shape[:2]) > size:
+      pixels = _fit(Image.fromarray(pixels), size)
+    return pixels, width, height, orientation
+  with open_it() as f:
+    width, height = f.size
+    orientation = _orientation(f)
+    f.draft("RGB", (2 * size, 2 * size))
+    return _fit(to_rgb(f, open_it, ranges), size), width, height, orientation
 
 
 def _orientation(image: Image.Image) -> int:
@@ -106,7 +124,7 @@ def to_rgb(
     image = image.convert("RGBA")
     white = Image.new("RGBA", image.size, "white")
     return Image.alpha_composite(white, image).convert("RGB")
-  return image.convert("RGB")
+  return image if image.mode == "RGB" else image.convert("RGB")  # else a copy
 
 
 def _fit(image: Image.Image, size: int) -> np.ndarray:

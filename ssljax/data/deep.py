@@ -29,8 +29,10 @@ OTHER_BYTE = {  # how Pillow takes the high byte of 16 bits -> how it takes the 
   ";16L": ";16B",
   ";16N": ";16B" if sys.byteorder == "little" else ";16L",
 }
-
-
+STARTS = {  # of the usual files: to try every format in turn takes twice as long
+  b"\xff\xd8\xff": ("JPEG",),
+  b"\x89PNG\r\n\x1a\n": ("PNG",),
+}
 GREY_ALPHA = "LA;16B"
 
 
@@ -89,7 +91,10 @@ def _range(kind: str, ends: Sequence[Ends]) -> Range:
 
 def open_picture(picture) -> Image.Image:
   """Opens a path or the bytes of a file as an image of Pillow's, not yet loaded."""
-  return Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture)
+  if not isinstance(picture, bytes):
+    return Image.open(picture)
+  formats = next((f for start, f in STARTS.items() if picture.startswith(start)), None)
+  return Image.open(io.BytesIO(picture), formats=formats)
 
 
 def _look(read: Callable[[], Example]) -> Ends | None:
