@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from ssljax.fields.ranges import Count, OneOf
+from ssljax.nets.activations import relu
 from ssljax.nets.module import Encoder
 from ssljax.nets.norm import ChannelNorm
 
@@ -47,6 +48,6 @@ class Waveform(Encoder):
         name=f"conv{i}",
       )(x)
       if self.norm == "channel":
-        x = ChannelNorm(epsilon=1e-5, name=f"norm{i}")(x.astype(jnp.float32))
-      x = nn.relu(x)
+        x = ChannelNorm(epsilon=1e-5, name=f"norm{i}")(x)
+      x = relu(x)
     return {"latents": x.astype(jnp.float32)}

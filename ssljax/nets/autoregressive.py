@@ -8,6 +8,7 @@ from flax import linen as nn
 
 from ssljax.fields import ConfigError
 from ssljax.fields.ranges import Count, Positive
+from ssljax.nets.activations import relu
 from ssljax.nets.module import Module
 
 
@@ -42,11 +43,11 @@ class PixelCNN(Module):
     """Encodes a grid [B,R,S,D] -> contexts [B,R,S,D] float32."""
     for i in range(1, self.layers + 1):
       y = self._conv(self.width, (1, 1), f"block{i}_in")(x)
-      y = self._conv(self.width, (1, 3), f"block{i}_row")(nn.relu(y))
+      y = self._conv(self.width, (1, 3), f"block{i}_row")(relu(y))
       y = self._conv(self.width, (2, 1), f"block{i}_column")(y)
-      y = self._conv(x.shape[-1], (1, 1), f"block{i}_out")(nn.relu(y))
+      y = self._conv(x.shape[-1], (1, 1), f"block{i}_out")(relu(y))
       x = x + y.astype(jnp.float32)
-    return nn.relu(x)
+    return relu(x)
 
   def _conv(self, width: int, kernel: tuple[int, int], name: str) -> nn.Module:
     """A kernel of 2 rows ends on its own row, one of 3 columns is centred."""

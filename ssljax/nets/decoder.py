@@ -1,17 +1,19 @@
 """From the tokens of some patches to the pixels of all of them."""
 
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from ssljax.fields import ConfigError
-from ssljax.fields.ranges import Count, Positive
+from ssljax.fields.ranges import Count, OneOf, Positive
 from ssljax.nets import positions
+from ssljax.nets.attention import IMPLEMENTATIONS
 from ssljax.nets.module import Module
-from ssljax.nets.vit import Block, layer_norm
+from ssljax.nets.norm import ChannelNorm
+from ssljax.nets.transformer import Block
 
 
 class Decoder(Module):
@@ -25,6 +27,7 @@ class Decoder(Module):
   depth: Count = 8
   heads: Count = 16
   mlp_ratio: Positive = 4.0
+  attention: Annotated[str, OneOf(IMPLEMENTATIONS)] = "auto"
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -57,9 +60,17 @@ class Decoder(Module):
     x = x + jnp.pad(table, ((1, 0), (0, 0)))[None].astype(x.dtype)
     for i in range(self.depth):
       x, _ = Block(
-        self.heads, self.mlp_ratio, xavier, xavier, 0.0, self.dtype, name=f"block{i}"
+        self.heads,
+        self.mlp_ratio,
+        xavier,
+        xavier,
+        0.0,
+        self.dtype,
+        attention=self.attention,
+        name=f"block{i}",
       )(x, train)
-    return dense(pixels, name="pixels")(layer_norm(x, "norm")[:, 1:])
+    norm = ChannelNorm(dtype=self.dtype, name="norm")
+    return dense(pixels, name="pixels")(norm(x)[:, 1:])
 
 
 class MaskedAutoencoder(nn.Module):

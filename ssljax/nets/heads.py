@@ -10,14 +10,9 @@ from flax import linen as nn
 from ssljax.fields import ConfigError
 from ssljax.fields.ranges import Count, NotNegative, OneOf, Range
 from ssljax.nets import inits
+from ssljax.nets.activations import ACTIVATIONS
 from ssljax.nets.module import Module
 from ssljax.nets.norm import BatchNorm, ChannelNorm
-
-ACTIVATIONS = {
-  "relu": nn.relu,
-  "gelu": lambda x: nn.gelu(x, approximate=False),
-  "quick_gelu": lambda x: x * nn.sigmoid(1.702 * x),  # CLIP's
-}
 
 # last_norm -> has scale, has bias
 LAST_NORMS = {"affine": (True, True), "scale": (True, False), "plain": (False, False)}
@@ -117,7 +112,7 @@ class Classifier(Module):
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     """Scores [...,D] -> logits [...,num_classes] in `dtype`."""
     if self.norm:
-      x = ChannelNorm(epsilon=1e-6, name="norm")(x.astype(jnp.float32))
+      x = ChannelNorm(name="norm")(x)
     initial = _initial(self.start, self.init_std, x.shape[-1])
     return nn.Dense(self.num_classes, dtype=self.dtype, **initial)(x)
 

@@ -2,6 +2,9 @@
 
 A variance is a mean of squares about a guess of the mean: E[x^2] - E[x]^2 in float32
 is wrong by 1e-5 where the mean is ten deviations, by 1e-3 where it is a hundred.
+
+For its gradient a norm keeps its input as it came and two float32 numbers of whatever
+it normalises together; autodiff keeps float32 copies of the input.
 """
 
 from functools import partial
@@ -44,24 +47,27 @@ class BatchNorm(nn.Module):
     dim = x.shape[-1]
     running_mean = self.variable("batch_stats", "mean", jnp.zeros, (dim,))
     running_var = self.variable("batch_stats", "var", jnp.ones, (dim,))
-    shape = x.shape
-    if not train or self.is_initializing():
-      mean, var = running_mean.value, running_var.value
-    else:
-      x, axes = self._split(x)
-      mean, var, count = _moments(x, axes, running_mean.value)
-      unbiased = var * (count / max(1, count - 1))
-      for running, new in ((running_mean, mean), (running_var, unbiased)):
-        new = new.reshape(-1, dim).mean(axis=0)
-        running.value = self.momentum * running.value + (1 - self.momentum) * new
-
-    gain = jax.lax.rsqrt(var + self.epsilon)
+    scale = bias = None
     if self.use_scale:
-      gain = gain * _like(self.param("scale", self.scale_init, (dim,)), gain)
-    y = (x.astype(jnp.float32) - _like(mean, x)) * _like(gain, x)
+      scale = self.param("scale", self.scale_init, (dim,))
     if self.use_bias:
-      y = y + _like(self.param("bias", nn.initializers.zeros, (dim,)), y)
-    return y.astype(self.dtype).reshape(shape)
+      bias = self.param("bias", nn.initializers.zeros, (dim,))
+    if not train or self.is_initializing():
+      mean, var = _like(running_mean.value, x), _like(running_var.value, x)
+      return _affine(
+        x, mean, jax.lax.rsqrt(var + self.epsilon), scale, bias, self.dtype
+      )
+
+    shape, (x, axes) = x.shape, self._split(x)
+    y, mean, var = _batch_norm(
+      x, scale, bias, running_mean.value, axes, self.epsilon, self.dtype
+    )
+    count = x.size // mean.size
+    unbiased = var * (count / max(1, count - 1))
+    for running, new in ((running_mean, mean), (running_var, unbiased)):
+      new = new.reshape(-1, dim).mean(axis=0)
+      running.value = self.momentum * running.value + (1 - self.momentum) * new
+    return y.reshape(shape)
 
   def _split(self, x: jax.Array) -> tuple[jax.Array, tuple[int, ...]]:
     """Splits the batch axis of [B,...,C] by groups -> it, axes that one group spans."""
@@ -93,30 +99,106 @@ class LayerNorm(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     """Normalises each example of [B,...,C] -> the same shape in `dtype`."""
-    dim = x.shape[-1]
-    gain = _like(self.param("scale", self.scale_init, (dim,)), x)
-    shift = _like(self.param("bias", nn.initializers.zeros, (dim,)), x)
-    x, axes = x.astype(jnp.float32), tuple(range(1, x.ndim))
-    x = x - x.mean(axes, keepdims=True)
-    var = jnp.square(x).mean(axes, keepdims=True)
-    return (x * jax.lax.rsqrt(var + self.epsilon) * gain + shift).astype(self.dtype)
+    return _normalise(self, x, tuple(range(1, x.ndim)))
 
 
-# Each position by itself, over its channels, as transformers have it; in float32.
-ChannelNorm = partial(nn.LayerNorm, dtype=jnp.float32, use_fast_variance=False)
+class ChannelNorm(nn.Module):
+  """Normalises each position by itself over its channels, as transformers have it.
 
-
-def _moments(x: jax.Array, axes: tuple[int, ...], guess: jax.Array):
-  """Computes mean, biased variance (keeping `axes` as 1), number of values behind each.
-
-  About a `guess` [C] of the mean they are one pass over x and, on many devices, one
-  sum; the mean itself would take two.
+  Statistics are float32 whatever x is.
   """
+
+  epsilon: float = 1e-6
+  scale_init: nn.initializers.Initializer = nn.initializers.ones
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Normalises each position of [...,C] -> the same shape in `dtype`."""
+    return _normalise(self, x, (x.ndim - 1,))
+
+
+def _normalise(module: nn.Module, x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+  """Normalises x over `axes`, with the module's scale and bias a channel."""
+  scale = module.param("scale", module.scale_init, x.shape[-1:])
+  bias = module.param("bias", nn.initializers.zeros, x.shape[-1:])
+  return _layer_norm(x, scale, bias, axes, module.epsilon, module.dtype)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
+def _batch_norm(x, scale, bias, guess, axes, epsilon, dtype):
+  """Normalises x over `axes` -> y in `dtype`, mean, biased variance, `axes` kept as 1.
+
+  Scale and bias [C] may be None. About a `guess` [C] of the mean the moments are one
+  pass over x and, on many devices, one sum; the mean itself would take two.
+  """
+  return _batch_norm_forward(x, scale, bias, guess, axes, epsilon, dtype)[0]
+
+
+def _batch_norm_forward(x, scale, bias, guess, axes, epsilon, dtype):
   guess = _like(guess, x)
   d = x.astype(jnp.float32) - guess
-  mean = d.mean(axes, keepdims=True)
-  var = jnp.square(d).mean(axes, keepdims=True) - jnp.square(mean)
-  return guess + mean, jnp.maximum(var, 0), x.size // mean.size
+  off = d.mean(axes, keepdims=True)
+  var = jnp.square(d).mean(axes, keepdims=True) - jnp.square(off)
+  mean, var = guess + off, jnp.maximum(var, 0)
+  inverse = jax.lax.rsqrt(var + epsilon)
+  y = _affine(x, mean, inverse, scale, bias, dtype)
+  return (y, mean, var), (x, mean, inverse, scale, bias)
+
+
+def _batch_norm_backward(axes, epsilon, dtype, saved, grads):
+  """Takes two sums over the batch, at once; the rest is numbers of a channel."""
+  x, mean, inverse, scale, bias = saved
+  grad, grad_mean, grad_var = grads
+  grad, d = grad.astype(jnp.float32), x.astype(jnp.float32) - mean
+  total = grad.sum(axes, keepdims=True)
+  along = (grad * d).sum(axes, keepdims=True)
+  gain = inverse if scale is None else inverse * _like(scale, inverse)
+  count = x.size // mean.size
+  by_d = (2 * grad_var - gain * jnp.square(inverse) * along) / count
+  by_one = (grad_mean - gain * total) / count
+  grad_x = (grad * gain + d * by_d + by_one).astype(x.dtype)
+  flat = lambda a: a.reshape(-1, a.shape[-1]).sum(0)  # noqa: E731
+  grad_scale = None if scale is None else flat(along * inverse)
+  grad_bias = None if bias is None else flat(total)
+  return grad_x, grad_scale, grad_bias, jnp.zeros(x.shape[-1:])  # for any guess alike
+
+
+_batch_norm.defvjp(_batch_norm_forward, _batch_norm_backward)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
+def _layer_norm(x, scale, bias, axes, epsilon, dtype):
+  """Normalises x over `axes`, the last among them, in two passes -> y in `dtype`."""
+  return _layer_norm_forward(x, scale, bias, axes, epsilon, dtype)[0]
+
+
+def _layer_norm_forward(x, scale, bias, axes, epsilon, dtype):
+  mean = x.mean(axes, keepdims=True, dtype=jnp.float32)
+  var = jnp.square(x.astype(jnp.float32) - mean).mean(axes, keepdims=True)
+  inverse = jax.lax.rsqrt(var + epsilon)
+  y = _affine(x, mean, inverse, scale, bias, dtype)
+  return y, (x, mean, inverse, scale)
+
+
+def _layer_norm_backward(axes, epsilon, dtype, saved, grad):
+  x, mean, inverse, scale = saved
+  grad, hat = grad.astype(jnp.float32), (x.astype(jnp.float32) - mean) * inverse
+  grad_hat = grad * _like(scale, grad)
+  along = (grad_hat * hat).mean(axes, keepdims=True)
+  grad_x = inverse * (grad_hat - grad_hat.mean(axes, keepdims=True) - hat * along)
+  lead = tuple(range(x.ndim - 1))
+  return grad_x.astype(x.dtype), (grad * hat).sum(lead), grad.sum(lead)
+
+
+_layer_norm.defvjp(_layer_norm_forward, _layer_norm_backward)
+
+
+def _affine(x, mean, inverse, scale, bias, dtype) -> jax.Array:
+  """Computes (x - mean) * inverse * scale + bias in float32 -> x's shape in `dtype`."""
+  gain = inverse if scale is None else inverse * _like(scale, inverse)
+  y = (x.astype(jnp.float32) - mean) * gain
+  return (y if bias is None else y + _like(bias, y)).astype(dtype)
 
 
 def _like(a: jax.Array, x: jax.Array) -> jax.Array:

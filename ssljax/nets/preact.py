@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from ssljax.fields.ranges import Count
+from ssljax.nets.activations import relu
 from ssljax.nets.conv import Conv
 from ssljax.nets.module import Encoder
 from ssljax.nets.norm import BatchNorm
@@ -36,7 +37,7 @@ class Block(nn.Module):
     return x + y
 
   def _before(self, x: jax.Array, train: bool, name: str) -> jax.Array:
-    return nn.relu(self.norm(name=name)(x, train))
+    return relu(self.norm(name=name)(x, train))
 
 
 class PreActResNet(Encoder):
@@ -64,7 +65,7 @@ class PreActResNet(Encoder):
     conv = partial(Conv, dtype=self.dtype)
     norm = partial(BatchNorm, dtype=self.dtype)
     x = conv(self.width, 3, name="conv1")(x["image"])
-    x = nn.relu(norm(name="bn1")(x, train))
+    x = relu(norm(name="bn1")(x, train))
     for i, size in enumerate(self.stage_sizes):
       out = 4 * self.width * 2**i
       for j in range(size):
@@ -77,7 +78,7 @@ class PreActResNet(Encoder):
           name=f"layer{i + 1}_{j}",
         )
         x = block(x, train)
-    x = nn.relu(norm(name="bn_last")(x, train))
+    x = relu(norm(name="bn_last")(x, train))
     return {"features": x.mean((1, 2), dtype=jnp.float32), "map": x}
 
 

@@ -10,6 +10,7 @@ from flax import linen as nn
 
 from ssljax.fields.ranges import Count, Number, OneOf, Share
 from ssljax.nets import inits
+from ssljax.nets.activations import relu
 from ssljax.nets.conv import Conv
 from ssljax.nets.module import Encoder
 from ssljax.nets.norm import BatchNorm, LayerNorm
@@ -35,10 +36,10 @@ class BasicBlock(nn.Module):
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     """Adds a residual to [B,H,W,C] -> [B,H',W',expansion * width]."""
     y = self.conv(self.width, 3, self.stride, name="conv1")(x)
-    y = nn.relu(self.norm(name="bn1")(y, train))
+    y = relu(self.norm(name="bn1")(y, train))
     y = self.conv(self.width, 3, name="conv2")(y)
     y = self.norm(scale_init=_gamma(self.zero_init_gamma), name="bn2")(y, train)
-    return nn.relu(y + _shortcut(self, x, train))
+    return relu(y + _shortcut(self, x, train))
 
 
 class Bottleneck(nn.Module):
@@ -60,7 +61,7 @@ class Bottleneck(nn.Module):
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     """Adds a residual to [B,H,W,C] -> [B,H',W',expansion * width]."""
     y = self.conv(self.width, 1, name="conv1")(x)
-    y = nn.relu(self.norm(name="bn1")(y, train))
+    y = relu(self.norm(name="bn1")(y, train))
     if self.sk_ratio:
       sk = SelectiveConv(
         self.width, self.stride, self.sk_ratio, self.conv, self.norm, name="sk"
@@ -68,10 +69,10 @@ class Bottleneck(nn.Module):
       y = sk(y, train)
     else:
       y = self.conv(self.width, 3, self.stride, name="conv2")(y)
-      y = nn.relu(self.norm(name="bn2")(y, train))
+      y = relu(self.norm(name="bn2")(y, train))
     y = self.conv(4 * self.width, 1, name="conv3")(y)
     y = self.norm(scale_init=_gamma(self.zero_init_gamma), name="bn3")(y, train)
-    return nn.relu(y + _shortcut(self, x, train))
+    return relu(y + _shortcut(self, x, train))
 
 
 def _gamma(zero: bool) -> nn.initializers.Initializer:
@@ -159,14 +160,14 @@ class ResNet(Encoder):
     x, (kernel, stride) = x["image"], (7, 2) if self.stem == "imagenet" else (3, 1)
     if self.stem == "imagenet" and self.sk_ratio:
       x = stem(stem_width // 2, 3, 2, name="stem_conv1")(x)
-      x = nn.relu(norm(name="stem_bn1")(x, train))
+      x = relu(norm(name="stem_bn1")(x, train))
       x = stem(stem_width // 2, 3, name="stem_conv2")(x)
-      x = nn.relu(norm(name="stem_bn2")(x, train))
+      x = relu(norm(name="stem_bn2")(x, train))
       kernel, stride = 3, 1
     x = stem(stem_width, kernel, stride, name="conv1")(x)
     x = norm(name="bn1")(x, train)
     if self.stem_relu:
-      x = nn.relu(x)
+      x = relu(x)
     if self.stem == "imagenet":
       x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
     for i, size in enumerate(self.stage_sizes):

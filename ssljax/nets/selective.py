@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from ssljax.nets import inits
+from ssljax.nets.activations import relu
 
 MIN_HIDDEN = 32  # of the bottleneck, in the official code
 
@@ -30,13 +31,13 @@ class SelectiveConv(nn.Module):
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     """Convolves [B,H,W,C] in two weighted branches -> [B,H',W',width]."""
     x = self.conv(2 * self.width, 3, self.stride, name="conv")(x)
-    x = nn.relu(self.norm(name="bn")(x, train))
+    x = relu(self.norm(name="bn")(x, train))
     branches = x.reshape(*x.shape[:3], 2, self.width)
     y = branches.mean((1, 2), dtype=jnp.float32).sum(1)[:, None, None]
     init = inits.KERNELS["lecun"]
     hidden = max(MIN_HIDDEN, int(self.ratio * self.width))
     y = self.conv(hidden, 1, kernel_init=init, name="fc1")(y)
-    y = nn.relu(self.norm(name="bn1")(y, train))
+    y = relu(self.norm(name="bn1")(y, train))
     y = self.conv(2 * self.width, 1, kernel_init=init, name="fc2")(y)
     y = y.reshape(-1, 1, 1, 2, self.width).astype(jnp.float32)
     return (branches * nn.softmax(y, axis=3).astype(x.dtype)).sum(3)

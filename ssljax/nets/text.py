@@ -6,9 +6,12 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from ssljax.fields.ranges import Count, Range
+from ssljax.fields.ranges import Count, OneOf, Range
+from ssljax.nets.activations import relu
+from ssljax.nets.attention import IMPLEMENTATIONS
 from ssljax.nets.module import Encoder, Module
-from ssljax.nets.vit import Block, layer_norm
+from ssljax.nets.norm import ChannelNorm
+from ssljax.nets.transformer import Block
 
 
 class Sentence(Encoder):
@@ -34,7 +37,7 @@ class Sentence(Encoder):
     x = nn.Embed(self.vocabulary, self.embedding, dtype=self.dtype, name="embed")(text)
     x = jnp.where(real, x, 0)
     x = nn.Conv(self.width, (self.kernel_size,), dtype=self.dtype, name="conv")(x)
-    x = nn.relu(x).astype(jnp.float32)
+    x = relu(x).astype(jnp.float32)
     total = jnp.where(real, x, 0).sum(-2)
     mean = total / jnp.maximum(real.sum(-2), 1).astype(jnp.float32)
     return {"latents": mean}
@@ -54,6 +57,7 @@ class TextTransformer(Module):
   width: Count = 512
   depth: Count = 12
   heads: Count = 8
+  attention: Annotated[str, OneOf(IMPLEMENTATIONS)] = "auto"
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -82,6 +86,7 @@ class TextTransformer(Module):
         out_init=normal(scale * (2 * self.depth) ** -0.5),
         activation="quick_gelu",
         causal=True,
+        attention=self.attention,
         name=f"block{i}",
       )(x, train)
     last = jnp.maximum((text > 0).sum(1) - 1, 0)
@@ -89,7 +94,7 @@ class TextTransformer(Module):
     project = nn.Dense(
       self.out, use_bias=False, kernel_init=normal(scale), dtype=self.dtype, name="proj"
     )
-    return project(layer_norm(x, "norm"))
+    return project(ChannelNorm(dtype=self.dtype, name="norm")(x))
 
 
 class TwoTowers(nn.Module):

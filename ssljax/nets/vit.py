@@ -11,99 +11,16 @@ from flax import linen as nn
 from ssljax.fields import ConfigError
 from ssljax.fields.ranges import Count, Number, OneOf, Positive, Range
 from ssljax.nets import positions
+from ssljax.nets.attention import IMPLEMENTATIONS
 from ssljax.nets.conv import Conv
-from ssljax.nets.heads import ACTIVATIONS
 from ssljax.nets.module import Encoder
 from ssljax.nets.norm import ChannelNorm
+from ssljax.nets.transformer import Block
 
 POSITIONS = ("sincos", "sincos_columns", "learned")
 POOLS = ("cls", "mean", "raw_mean")
 
 Initializer = nn.initializers.Initializer
-
-
-def layer_norm(x: jax.Array, name: str) -> jax.Array:
-  """Normalises in float32; the next layer casts."""
-  return ChannelNorm(epsilon=1e-6, name=name)(x.astype(jnp.float32))
-
-
-class Attention(nn.Module):
-  """Multi-head self-attention; the softmax is float32.
-
-  With `causal` a token sees itself and those before it. ConfigError unless the heads
-  divide D.
-  """
-
-  heads: int
-  qkv_init: Initializer
-  out_init: Initializer
-  dtype: Any
-  causal: bool = False
-
-  @nn.compact
-  def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Attends over tokens [B,N,D] -> [B,N,D], attention [B,heads,N,N] float32."""
-    batch, tokens, dim = x.shape
-    if dim % self.heads:
-      raise ConfigError(f"heads={self.heads} must divide width={dim}")
-    dense = partial(nn.Dense, dtype=self.dtype)
-    qkv = dense(3 * dim, kernel_init=self.qkv_init, name="qkv")(x)
-    qkv = qkv.reshape(batch, tokens, 3, self.heads, dim // self.heads)
-    q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
-    scores = jnp.einsum("bqhd,bkhd->bhqk", q, k, preferred_element_type=jnp.float32)
-    if self.causal:
-      visible = jnp.tril(jnp.ones((tokens, tokens), bool))
-      scores = jnp.where(visible[None, None], scores, -jnp.inf)
-    attention = jax.nn.softmax(scores * (dim // self.heads) ** -0.5)
-    x = jnp.einsum("bhqk,bkhd->bqhd", attention.astype(self.dtype), v)
-    x = x.reshape(batch, tokens, dim)
-    return dense(dim, kernel_init=self.out_init, name="proj")(x), attention
-
-
-class Block(nn.Module):
-  """Pre-norm transformer block: attention, then an MLP, each a residual.
-
-  `out_init` starts the last map of either; without it `dense_init` does.
-  """
-
-  heads: int
-  mlp_ratio: float
-  qkv_init: Initializer
-  dense_init: Initializer
-  drop_path: float
-  dtype: Any
-  out_init: Initializer | None = None
-  activation: str = "gelu"
-  causal: bool = False
-
-  @nn.compact
-  def __call__(
-    self, x: jax.Array, train: bool, keys: jax.Array | None = None
-  ) -> tuple[jax.Array, jax.Array]:
-    """Transforms tokens [B,N,D] -> [B,N,D], attention [B,heads,N,N], by `keys` [B].
-
-    They feed drop path.
-    """
-    dim = x.shape[-1]
-    out_init = self.out_init or self.dense_init
-    dense = partial(nn.Dense, dtype=self.dtype)
-    y, attention = Attention(
-      self.heads, self.qkv_init, out_init, self.dtype, self.causal, name="attn"
-    )(layer_norm(x, "norm1"))
-    x = x + self._drop_path(y, train, keys, 0)
-    hidden = dense(int(dim * self.mlp_ratio), kernel_init=self.dense_init, name="fc1")
-    y = ACTIVATIONS[self.activation](hidden(layer_norm(x, "norm2")))
-    y = dense(dim, kernel_init=out_init, name="fc2")(y)
-    return x + self._drop_path(y, train, keys, 1), attention
-
-  def _drop_path(self, y: jax.Array, train: bool, keys, number: int) -> jax.Array:
-    """Leaves the residual out for some examples (Huang et al. 2016), by their keys."""
-    if not (train and self.drop_path) or keys is None:
-      return y
-    keep = 1 - self.drop_path
-    draw = lambda key: jax.random.bernoulli(jax.random.fold_in(key, number), keep)  # noqa: E731
-    mask = jax.vmap(draw)(keys)[:, None, None]
-    return y * (mask.astype(y.dtype) / keep)
 
 
 class ViT(Encoder):
@@ -123,9 +40,10 @@ class ViT(Encoder):
   rows of their grid. With `mask_token` hidden patches are replaced by a learned one
   (SimMIM, iBOT).
 
-  The collection "intermediates" gives, block by block, "tokens" as the outputs name
-  them, after the final norm, and "attention" [B,heads,T,T] of all T tokens, patches
-  last. ConfigError if patches do not tile the image.
+  The collection "intermediates" gives who asks for it, block by block, "tokens" as the
+  outputs name them, after the final norm, and "attention" [B,heads,T,T] of all T
+  tokens, patches last. `attention="xla"` takes no other program's attention (see
+  `attention.attend`). ConfigError if patches do not tile the image.
   """
 
   width: Count
@@ -140,6 +58,7 @@ class ViT(Encoder):
   mask_token: bool = False
   drop_path: Annotated[float, Range(0, below=1)] = 0.0
   stop_grad_patch: bool = False
+  attention: Annotated[str, OneOf(IMPLEMENTATIONS)] = "auto"
   dtype: Any = jnp.float32
 
   @property
@@ -196,27 +115,28 @@ class ViT(Encoder):
     first = jnp.concatenate([t.astype(patches.dtype) for t in first], axis=1)
     first = jnp.broadcast_to(first, (batch, *first.shape[1:]))
     x = jnp.concatenate([first, patches], axis=1)
-    norm = ChannelNorm(epsilon=1e-6, name="norm")
+    norm = ChannelNorm(name="norm")
+    asked = self.is_mutable_collection("intermediates")
     for i in range(self.depth):
       block_keys = None
       if keys is not None:
         block_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, i)
-      x, attention = Block(
+      x, maps = Block(
         self.heads,
         self.mlp_ratio,
         qkv_init,
         dense_init,
         self.drop_path * i / max(1, self.depth - 1),
         self.dtype,
+        attention=self.attention,
+        maps=asked,
         name=f"block{i}",
       )(x, train, block_keys)
-      # All but the last are dead code unless somebody asks.
-      tokens = x.astype(jnp.float32)
-      if self.pool != "raw_mean":
-        tokens = norm(tokens)
-      tokens = self._named(tokens)
-      self.sow("intermediates", "tokens", tokens)
-      self.sow("intermediates", "attention", attention)
+      if asked or i + 1 == self.depth:
+        tokens = x.astype(jnp.float32) if self.pool == "raw_mean" else norm(x)
+        tokens = self._named(tokens)
+        self.sow("intermediates", "tokens", tokens)
+        self.sow("intermediates", "attention", maps)
     pooled = tokens["cls"] if self.pool == "cls" else tokens["patches"].mean(axis=1)
     return {"features": pooled, **tokens}
 

@@ -4,10 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 from numpy.testing import assert_allclose
 
 from ssljax import sharding
 from ssljax.nets.norm import BatchNorm, ChannelNorm, LayerNorm
+from ssljax.train import kept
 
 X = np.random.default_rng(0).normal(3.0, 2.0, (12, 2, 3, 5)).astype(np.float32)
 
@@ -164,3 +166,143 @@ def test_layer_norms_keep_their_digits_however_far_the_mean_is(offset):
     off = exact - exact.mean(axes, keepdims=True)
     expected = off / np.sqrt(exact.var(axes, keepdims=True) + 1e-5)
     assert_allclose(y, expected, atol=3e-7 * offset + 1e-6)
+
+
+def plain_batch_norm(x, scale, bias, guess, group_size=0, strided=False):
+  """By its definition, for autodiff -> y, mean and biased variance by group."""
+  n = group_size or len(x)
+  lead = (n, len(x) // n) if strided else (len(x) // n, n)
+  parts, axes = x.reshape(*lead, *x.shape[1:]), (0 if strided else 1, 2, 3)
+  mean = parts.mean(axes, keepdims=True)
+  var = jnp.square(parts - mean).mean(axes, keepdims=True)
+  y = (parts - mean) / jnp.sqrt(var + 1e-5)
+  return (
+    y.reshape(x.shape) * scale[None, None, None] + bias[None, None, None],
+    mean,
+    var,
+  )
+
+
+def plain_layer_norm(x, scale, bias, axes):
+  off = x - x.mean(axes, keepdims=True)
+  y = off / jnp.sqrt(jnp.square(off).mean(axes, keepdims=True) + 1e-5)
+  like = (1,) * (x.ndim - 1) + (-1,)
+  return y * scale.reshape(like) + bias.reshape(like)
+
+
+def weights(dim):
+  rng = np.random.default_rng(1)
+  return [rng.normal(1, 0.3, dim).astype(np.float32) for _ in range(2)]
+
+
+def assert_gradients(ours, plain, x, *args):
+  """Of a loss that bends, in float32 and, with bfloat16 in and out, roughly."""
+  w = np.random.default_rng(2).normal(size=x.shape).astype(np.float32)
+  grads = lambda f, x: jax.jit(  # noqa: E731
+    jax.grad(lambda x, *a: (jnp.sin(f(x, *a).astype(jnp.float32)) * w).sum(), (0, 1, 2))
+  )(x, *args)
+  expected = grads(plain, x)
+  half = grads(ours, jnp.asarray(x, jnp.bfloat16))
+  assert half[0].dtype == jnp.bfloat16
+  for actual, rough, exact in zip(grads(ours, x), half, expected, strict=True):
+    scale = np.abs(exact).max()
+    assert_allclose(actual, exact, rtol=0, atol=3e-6 * scale)
+    assert_allclose(np.float32(rough), exact, rtol=0, atol=0.03 * scale)
+
+
+@pytest.mark.parametrize("fields", GROUPS.values(), ids=GROUPS)
+def test_batch_norm_s_gradients_are_those_of_autodiff(fields):
+  x, stats = far(1)
+
+  def ours(x, scale, bias):
+    norm = BatchNorm(**fields, dtype=x.dtype)
+    variables = {"params": {"scale": scale, "bias": bias}, "batch_stats": stats}
+    return norm.apply(variables, x, True, mutable=["batch_stats"])[0]
+
+  assert_gradients(
+    ours, lambda *a: plain_batch_norm(*a, None, **fields)[0], x, *weights(8)
+  )
+
+
+def test_the_statistics_carry_a_gradient_too():
+  x, stats = far(1)
+  w = np.random.default_rng(3).normal(size=(2, 8)).astype(np.float32)
+
+  def ours(x):
+    norm = BatchNorm(use_scale=False, use_bias=False, momentum=0.0)
+    _, new = norm.apply({"batch_stats": stats}, x, True, mutable=["batch_stats"])
+    new = new["batch_stats"]
+    return (w * jnp.stack([new["mean"], new["var"]])).sum()
+
+  def plain(x):
+    moments = jnp.stack([x.mean((0, 1, 2)), x.var((0, 1, 2), ddof=1)])
+    return (w * moments).sum()
+
+  expected = jax.grad(plain)(x)
+  assert_allclose(jax.grad(ours)(x), expected, atol=1e-6 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("axes", [(1, 2, 3), (3,)], ids=["example", "position"])
+def test_layer_norms_gradients_are_those_of_autodiff(axes):
+  kind = LayerNorm if len(axes) == 3 else ChannelNorm
+
+  def ours(x, scale, bias):
+    args = (x, True) if kind is LayerNorm else (x,)
+    params = {"params": {"scale": scale, "bias": bias}}
+    return kind(epsilon=1e-5, dtype=x.dtype).apply(params, *args)
+
+  x, _ = far(1, rows=4)
+  assert_gradients(ours, lambda *a: plain_layer_norm(*a, axes), x, *weights(8))
+
+
+@pytest.mark.parametrize(
+  ("norm", "vector"),
+  [
+    (BatchNorm(), (1, 1, 1, 5)),
+    (BatchNorm(group_size=4), (3, 1, 1, 1, 5)),
+    (LayerNorm(), (12, 1, 1, 1)),
+    (ChannelNorm(), (12, 2, 3, 1)),
+  ],
+  ids=["batch", "groups", "example", "position"],
+)
+def test_a_gradient_keeps_the_input_as_it_came_and_two_vectors(norm, vector):
+  args = () if isinstance(norm, ChannelNorm) else (True,)
+  x = jax.ShapeDtypeStruct(X.shape, jnp.bfloat16)
+  variables = jax.eval_shape(lambda: norm.init(jax.random.key(0), X, *args))
+
+  def loss(params, x):
+    y, _ = norm.apply(
+      variables | {"params": params[1]}, params[0] * x, *args, mutable=["batch_stats"]
+    )
+    return (2 * y.astype(jnp.float32)).sum()
+
+  variables = jax.tree.map(lambda x: jnp.ones(x.shape, x.dtype), dict(variables))
+  _, arrays = kept.trace(loss, (jnp.bfloat16(1), variables["params"]), x)
+  parts = X.shape if len(vector) < 5 else (3, 4, *X.shape[1:])
+  expected = [("bfloat16", parts), ("float32", vector), ("float32", vector)]
+  assert sorted((a.dtype.name, a.shape) for a in arrays) == expected
+
+
+@pytest.mark.parametrize("fields", GROUPS.values(), ids=GROUPS)
+def test_eight_devices_exchange_no_more_than_in_autodiff_s_form(fields):
+  x, stats = far(1)
+  on = sharding.by_rows(sharding.make_mesh())
+
+  def ours(x, scale, bias):
+    variables = {"params": {"scale": scale, "bias": bias}, "batch_stats": stats}
+    y, new = BatchNorm(**fields).apply(variables, x, True, mutable=["batch_stats"])
+    return jnp.square(y).sum(), new
+
+  def plain(x, scale, bias):
+    y, mean, var = plain_batch_norm(x, scale, bias, None, **fields)
+    return jnp.square(y).sum(), (mean.mean(), var.mean())
+
+  def exchanged(f):
+    step = jax.jit(jax.grad(f, (0, 1, 2), has_aux=True))
+    placed = jax.device_put(x, on)
+    return tiny.collectives(step.lower(placed, *weights(8)).compile())
+
+  assert len(exchanged(ours)) <= len(exchanged(plain)), (
+    exchanged(ours),
+    exchanged(plain),
+  )

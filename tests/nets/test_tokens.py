@@ -9,7 +9,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from ssljax.fields import ConfigError
-from ssljax.nets.vit import Block, ViT
+from ssljax.nets.transformer import Block
+from ssljax.nets.vit import ViT
 
 SMALL = {"width": 24, "depth": 2, "heads": 3, "patch_size": 4, "image_size": 8}
 B, N = 5, 4

@@ -10,7 +10,7 @@ from tiny import Encoder
 
 from ssljax.nets import MLP
 from ssljax.nets.text import TextTransformer, TwoTowers
-from ssljax.nets.vit import Block
+from ssljax.nets.transformer import Block
 
 MODULE = TextTransformer(vocabulary=11, out=5, width=12, depth=2, heads=3)
 TEXT = np.array([[1, 7, 4, 10, 2, 0, 0], [1, 2, 0, 0, 0, 0, 0]], np.int32)

@@ -8,7 +8,7 @@ import torch_names
 from numpy.testing import assert_allclose, assert_array_equal
 from oracle_file import oracle
 
-from ssljax.nets import positions, vit
+from ssljax.nets import positions, transformer
 from ssljax.nets.vit import ViT
 
 SMALL = {"width": 24, "depth": 2, "heads": 3, "patch_size": 4}
@@ -137,7 +137,7 @@ def test_a_frozen_patch_projection_gets_no_gradient():
 
 
 def test_drop_path_leaves_whole_residuals_out_and_keeps_their_mean():
-  block = vit.Block(2, 2.0, *[jax.nn.initializers.ones] * 2, 0.25, jnp.float32)
+  block = transformer.Block(2, 2.0, *[jax.nn.initializers.ones] * 2, 0.25, jnp.float32)
   keys = jax.random.split(jax.random.key(0), 4000)
   y = block.apply({}, jnp.ones((4000, 2, 3)), True, keys, 0, method="_drop_path")
   assert_allclose(y, jnp.broadcast_to(y[:, :1, :1], y.shape))

@@ -1,0 +1,93 @@
+"""Attention that keeps no array of all pairs for its gradient.
+
+Kept are q, k, v, the output and the logarithm of each query's denominator; scores and
+probabilities are computed once more (Dao et al. 2022). Left to autodiff the gradient of
+scores is a float32 product of float32 factors, whatever q and k are.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+IMPLEMENTATIONS = ("auto", "xla")
+MOST_HEAD = 128  # numbers of a head that cuDNN takes; on Hopper it is twice that
+
+
+def attend(
+  q: jax.Array,
+  k: jax.Array,
+  v: jax.Array,
+  causal: bool = False,
+  implementation: str = "auto",
+) -> jax.Array:
+  """Attends with queries [B,N,h,d] to keys and values [B,M,h,d] -> [B,N,h,d].
+
+  The softmax is float32; products take factors as they come. With `causal` a token sees
+  itself and those before it. "auto" is cuDNN's where it can be taken (asked when this
+  is traced), "xla" this file's everywhere: JAX's issue 32430 has cuDNN's failing under
+  CUDA 13.
+  """
+  if implementation == "auto" and fits_cudnn(q):
+    return jax.nn.dot_product_attention(
+      q, k, v, is_causal=causal, implementation="cudnn"
+    )
+  return _attend(q, k, v, causal)
+
+
+def fits_cudnn(q: jax.Array) -> bool:
+  """Whether cuDNN attends by queries [B,N,h,d] on this machine's first device."""
+  size = q.shape[-1]
+  fits = q.dtype == jnp.bfloat16 and size % 8 == 0 and size <= MOST_HEAD
+  return fits and compute_capability() >= 8.0
+
+
+def compute_capability() -> float:
+  """Returns CUDA's number of the first device, such as 9.0; 0.0: it has none."""
+  number = getattr(jax.local_devices()[0], "compute_capability", "")
+  return float(number) if number.replace(".", "").isdigit() else 0.0  # not AMD's
+
+
+def probabilities(q: jax.Array, k: jax.Array, causal: bool = False) -> jax.Array:
+  """Computes what queries [B,N,h,d] give each key [B,M,h,d] -> [B,h,N,M] float32."""
+  return jax.nn.softmax(_scores(q, k, causal))
+
+
+def _scores(q: jax.Array, k: jax.Array, causal: bool) -> jax.Array:
+  scores = jnp.einsum("bqhd,bkhd->bhqk", q, k, preferred_element_type=jnp.float32)
+  if causal:
+    visible = jnp.tril(jnp.ones(scores.shape[-2:], bool))
+    scores = jnp.where(visible[None, None], scores, -jnp.inf)
+  return scores * q.shape[-1] ** -0.5
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _attend(q: jax.Array, k: jax.Array, v: jax.Array, causal: bool) -> jax.Array:
+  return _forward(q, k, v, causal)[0]
+
+
+def _forward(q, k, v, causal):
+  scores = _scores(q, k, causal)
+  top = scores.max(-1, keepdims=True)
+  weights = jnp.exp(scores - top)
+  total = weights.sum(-1, keepdims=True)
+  out = jnp.einsum("bhqk,bkhd->bqhd", (weights / total).astype(v.dtype), v)
+  return out, (q, k, v, out, (top + jnp.log(total))[..., 0])
+
+
+def _backward(causal, saved, grad):
+  q, k, v, out, log_total = saved
+  f32 = jnp.float32
+  p = jnp.exp(_scores(q, k, causal) - log_total[..., None])
+  mean = (grad.astype(f32) * out.astype(f32)).sum(-1)  # of a query's grad_p, by p
+  mean = mean.transpose(0, 2, 1)[..., None]
+  grad_p = jnp.einsum("bqhd,bkhd->bhqk", grad, v, preferred_element_type=f32)
+  grad_scores = (p * (grad_p - mean) * q.shape[-1] ** -0.5).astype(q.dtype)
+  return (
+    jnp.einsum("bhqk,bkhd->bqhd", grad_scores, k),
+    jnp.einsum("bhqk,bqhd->bkhd", grad_scores, q),
+    jnp.einsum("bhqk,bqhd->bkhd", p.astype(grad.dtype), grad),
+  )
+
+
+_attend.defvjp(_forward, _backward)

@@ -1,0 +1,102 @@
+"""The transformer's block, as encoders of pictures and texts and the decoder use it."""
+
+from functools import partial
+from typing import Any
+
+import jax
+from flax import linen as nn
+
+from ssljax.fields import ConfigError
+from ssljax.nets import attention
+from ssljax.nets.activations import ACTIVATIONS
+from ssljax.nets.norm import ChannelNorm
+
+Initializer = nn.initializers.Initializer
+
+
+class Attention(nn.Module):
+  """Multi-head self-attention; the softmax is float32.
+
+  With `causal` a token sees itself and those before it. ConfigError unless the heads
+  divide D. `attention` is one of `attention.IMPLEMENTATIONS`.
+  """
+
+  heads: int
+  qkv_init: Initializer
+  out_init: Initializer
+  dtype: Any
+  causal: bool = False
+  attention: str = "auto"
+  maps: bool = False
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+    """Attends over tokens [B,N,D] -> [B,N,D]; with `maps` also [B,heads,N,N] f32."""
+    batch, tokens, dim = x.shape
+    if dim % self.heads:
+      raise ConfigError(f"heads={self.heads} must divide width={dim}")
+    dense = partial(nn.Dense, dtype=self.dtype)
+    qkv = dense(3 * dim, kernel_init=self.qkv_init, name="qkv")(x)
+    qkv = qkv.reshape(batch, tokens, 3, self.heads, dim // self.heads)
+    q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
+    maps = attention.probabilities(q, k, self.causal) if self.maps else None
+    x = attention.attend(q, k, v, self.causal, self.attention)
+    x = x.reshape(batch, tokens, dim)
+    return dense(dim, kernel_init=self.out_init, name="proj")(x), maps
+
+
+class Block(nn.Module):
+  """Pre-norm transformer block: attention, then an MLP, each a residual.
+
+  `out_init` starts the last map of either; without it `dense_init` does. What they add
+  to, the residual stream, keeps its type; `dtype` is that of their products.
+  """
+
+  heads: int
+  mlp_ratio: float
+  qkv_init: Initializer
+  dense_init: Initializer
+  drop_path: float
+  dtype: Any
+  out_init: Initializer | None = None
+  activation: str = "gelu"
+  causal: bool = False
+  attention: str = "auto"
+  maps: bool = False
+
+  @nn.compact
+  def __call__(
+    self, x: jax.Array, train: bool, keys: jax.Array | None = None
+  ) -> tuple[jax.Array, jax.Array | None]:
+    """Transforms tokens [B,N,D] -> [B,N,D]; with `maps` also [B,heads,N,N] f32.
+
+    `keys` [B] feed drop path.
+    """
+    dim = x.shape[-1]
+    out_init = self.out_init or self.dense_init
+    dense = partial(nn.Dense, dtype=self.dtype)
+    norm = partial(ChannelNorm, dtype=self.dtype)
+    y, maps = Attention(
+      self.heads,
+      self.qkv_init,
+      out_init,
+      self.dtype,
+      self.causal,
+      self.attention,
+      self.maps,
+      name="attn",
+    )(norm(name="norm1")(x))
+    x = x + self._drop_path(y, train, keys, 0).astype(x.dtype)
+    hidden = dense(int(dim * self.mlp_ratio), kernel_init=self.dense_init, name="fc1")
+    y = ACTIVATIONS[self.activation](hidden(norm(name="norm2")(x)))
+    y = dense(dim, kernel_init=out_init, name="fc2")(y)
+    return x + self._drop_path(y, train, keys, 1).astype(x.dtype), maps
+
+  def _drop_path(self, y: jax.Array, train: bool, keys, number: int) -> jax.Array:
+    """Leaves the residual out for some examples (Huang et al. 2016), by their keys."""
+    if not (train and self.drop_path) or keys is None:
+      return y
+    keep = 1 - self.drop_path
+    draw = lambda key: jax.random.bernoulli(jax.random.fold_in(key, number), keep)  # noqa: E731
+    mask = jax.vmap(draw)(keys)[:, None, None]
+    return y * (mask.astype(y.dtype) / keep)
