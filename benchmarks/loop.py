@@ -64,11 +64,9 @@ class Setting:
     self.plan = recipe.make_plan(config, len(self.source), self.source.num_classes)
     self.parts = recipe.build(config, self.plan)
     self.mesh = sharding.make_mesh()
-    self.init = dispatch.compile_init(
-      self.parts.init,
-      data.zeros(self.source.spec(config.data.size), config.batch_size),
-      self.mesh,
-    )
+    blank = data.zeros(self.source.spec(config.data.size), config.batch_size)
+    self.traced = recipe.trace(self.parts, blank, self.mesh)
+    self.init = dispatch.compile_init(self.traced.init, blank, self.mesh)
     self.loader = train.open_loader(config, self.source)
     splits = data.Splits(self.source, None)
     self.judge = Judge(config, self.parts, splits, self.mesh)
@@ -88,7 +86,8 @@ class Setting:
     ):
       parts = self.config, self.parts, self.plan, self.mesh, self.judge, self.loader
       past = runs.History(0, ((0, self.plan.total_steps),))
-      run = Run(*parts, {}, checkpoints, writer, stopping, past, state, self.init)
+      about = checkpoints, writer, stopping, past, self.traced, self.init, {}
+      run = Run(*parts, {}, *about)
       run.train(state.replace(step=before))
     return common.between(
       writer.at[self.config.log_every], writer.at[self.config.steps], self.steps

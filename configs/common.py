@@ -26,6 +26,7 @@ def base() -> ConfigDict:
   c.data.eval_split = ""  # "": "validation" or "test", where it has one
   c.data.size = 32  # most pixels of a side: docs/canvas.md
   c.data.in_memory = False
+  c.data.on_device = "auto"  # of what is in memory: where it fits an accelerator's
   c.data.workers = 0  # threads that decode; 0: as many as cores
 
   c.augment = ConfigDict()

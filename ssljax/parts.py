@@ -1,13 +1,22 @@
 """The parts of a run, and what they do with examples as the host gives them."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import optax
 
 from ssljax import core
 from ssljax.core import Method, TrainState, Views
+
+
+class Traced(NamedTuple):
+  """A run's programs traced, not compiled; who calls them traces nothing again."""
+
+  init: Callable[[core.Batch], TrainState]
+  step: Callable[[TrainState, core.Batch], tuple[TrainState, core.Metrics]]
+  state: TrainState  # its shapes
+  jaxpr: Any  # of the step
 
 
 class Parts(NamedTuple):

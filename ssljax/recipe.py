@@ -7,6 +7,7 @@ from typing import Annotated
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from ssljax import (
@@ -20,6 +21,7 @@ from ssljax import (
   nets,
   optim,
   schedules,
+  sharding,
 )
 from ssljax.augment import image
 from ssljax.core import Method, TrainState
@@ -34,7 +36,7 @@ from ssljax.fields.ranges import (
   Seed,
 )
 from ssljax.methods.probe import OnlineProbe
-from ssljax.parts import Parts
+from ssljax.parts import Parts, Traced
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 GROUPS = (
@@ -253,8 +255,10 @@ def _check_views(config: ConfigDict, method: Method) -> None:
     )
 
 
-def trace(parts: Parts, batch: core.Batch) -> TrainState:
-  """Traces the state's shapes; finds what does not fit together without compiling.
+def trace(parts: Parts, batch: core.Batch, mesh: Mesh | None = None) -> Traced:
+  """Traces a run's first state and its step; finds what does not fit, compiles nothing.
+
+  What runs on a `mesh` must be traced for it, or JAX does so again.
 
   ConfigError where a number does not fit the data or another number; what is raised
   by a method's own mistake stays what it is.
@@ -265,8 +269,12 @@ def trace(parts: Parts, batch: core.Batch) -> TrainState:
         f"the method learns from {entry!r}, and an example of the data has "
         f"{', '.join(batch)}; name other data in data.name, captions in data.captions"
       )
-  state = shapes(parts, batch)
-  after, _ = jax.eval_shape(parts.step, state, batch)
+  init, step = (jax.jit(f, inline=True) for f in (parts.init, parts.step))
+  state = jax.eval_shape(init, batch)
+  on_mesh = sharding.replicated(mesh) if mesh else None
+  shaped = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=on_mesh)  # noqa: E731
+  traced = step.trace(*jax.tree.map(shaped, (state, batch)))
+  after, _ = traced.out_info
   for name, before in vars(state).items():
     if jax.tree.structure(before) != jax.tree.structure(getattr(after, name)):
       raise TypeError(
@@ -274,7 +282,7 @@ def trace(parts: Parts, batch: core.Batch) -> TrainState:
         "what `init` makes there, `encode` (batch_stats, and target_stats of a slow "
         "copy) and `after_update` must give back"
       )
-  return state
+  return Traced(init, step, state, traced.jaxpr)
 
 
 def shapes(parts: Parts, batch: core.Batch) -> TrainState:

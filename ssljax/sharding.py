@@ -86,11 +86,14 @@ def put_batch(batch, sharding: NamedSharding):
     )
 
 
-def put_number(number: int, mesh: Mesh) -> jax.Array:
-  """Puts an i32[] on every device, without asking other processes for theirs."""
+def put_whole(tree, mesh: Mesh):
+  """Puts arrays (NumPy tree) on every device, without asking other processes."""
   with jax.transfer_guard_host_to_device("allow"):
-    return jax.make_array_from_callback(
-      (), replicated(mesh), lambda _: np.asarray(number, np.int32)
+    return jax.tree.map(
+      lambda x: jax.make_array_from_callback(
+        x.shape, replicated(mesh), lambda _: np.asarray(x)
+      ),
+      tree,
     )
 
 

@@ -83,7 +83,7 @@ def test_a_config_fits_its_data_and_its_parts_fit_together(name, variant):
     if "sentences" in config.data:
       shape = config.data.sentences, *shape
     spec["text"] = shape, "int32"
-  state = recipe.trace(parts, data.zeros(spec, config.batch_size))
+  state = recipe.trace(parts, data.zeros(spec, config.batch_size)).state
   assert state.params.keys() & {"encoder", "view0"}
 
 
@@ -112,7 +112,7 @@ def test_a_smoke_form_fits_its_data_and_its_parts_fit_together(name):
   plan = recipe.make_plan(config, len(source), source.num_classes)
   parts = recipe.build(config, plan)
   spec = source.spec(config.data.size)
-  state = recipe.trace(parts, data.zeros(spec, config.batch_size))
+  state = recipe.trace(parts, data.zeros(spec, config.batch_size)).state
   assert state.params.keys() & {"encoder", "view0"}
 
 

@@ -52,7 +52,8 @@ def by_two_processes(*line: str) -> list[str]:
 def two(tmp_path_factory):
   """A run of two processes."""
   folder = tmp_path_factory.mktemp("processes") / "two"
-  told = by_two_processes(*LINE, f"--workdir={folder}")
+  on_device = "--config.data.on_device=yes"  # one process is fed by the host
+  told = by_two_processes(*LINE, on_device, f"--workdir={folder}")
   assert "trained encoder" in told[0]
   assert "steps" not in told[1]
   assert len(list(folder.glob("events.out.tfevents.*"))) == 1

@@ -96,6 +96,6 @@ def test_a_collapse_is_said_once(tmp_path):
 
 
 def test_a_transfer_between_log_points_is_an_error(tmp_path, monkeypatch):
-  monkeypatch.setattr(dispatch, "put", lambda count, batch, mesh: (batch, count))
+  monkeypatch.setattr(dispatch, "put", lambda count, batch, *_: (batch, count, {}))
   with pytest.raises(jax.errors.JaxRuntimeError, match="Disallowed host-to-device"):
     ssljax.train_and_evaluate(smoke(), tmp_path)

@@ -135,7 +135,7 @@ def program(built: recipe.Parts, devices: int):
   stacked = jax.tree.map(lambda x: x[None], examples)
   count = np.int32(1)
   steps = dispatch.compile_steps(traced(built), layout, mesh, 1)
-  return steps.lower(state, stacked, count).compile(), layout, mesh
+  return steps.lower(state, stacked, count, {}).compile(), layout, mesh
 
 
 def step(built: recipe.Parts, state, devices: int, examples=None):

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import pathlib
+from typing import Annotated
 
 import numpy as np
 
@@ -28,7 +29,7 @@ from ssljax.data.reader import zeros
 from ssljax.data.source import Source, Splits, spec
 from ssljax.data.tokenizer import Tokenizer
 from ssljax.fields import ConfigError
-from ssljax.fields.ranges import Count, Number
+from ssljax.fields.ranges import Count, Number, OneOf
 
 __all__ = [
   "DataGoneError",
@@ -60,6 +61,8 @@ class Reading:
   name: str  # one in SOURCES, or a data set of the TFDS catalogue
   size: Count  # pixels of the square canvas that the host hands over
   in_memory: bool = False
+  # Whether the training set in memory lies on the devices; "auto": fits an accelerator
+  on_device: Annotated[str, OneOf(("auto", "yes", "no"))] = "auto"
   workers: Number = 0  # threads that decode; 0: as many as cores
 
 

@@ -50,6 +50,11 @@ class Loader:
     """The examples met so far that could not be decoded, and why."""
     return self._reader.unreadable
 
+  @property
+  def whole(self) -> Batch | None:
+    """All examples [N,...] where they are in memory; None: they are streamed."""
+    return self._reader.arrays
+
   def complaint(self) -> str:
     """Says which examples could not be decoded; "" where there are none."""
     reasons = list(self.unreadable.values())
@@ -64,6 +69,11 @@ class Loader:
   def iterate(self, start_step: int = 0) -> Iterator[Batch]:
     """Yields the batch of every step from `start_step` on, a process's share [B/P]."""
     return self._reader.batches(self._rows, start_step, ENDLESS)
+
+  def numbers(self, start_step: int = 0) -> Iterator[Batch]:
+    """Yields each step's "row" i32 [B/P] of `whole`: `iterate` gathers these."""
+    for step in range(start_step, ENDLESS):
+      yield {"row": self._rows(step).astype(np.int32)}
 
   def _rows(self, step: int) -> np.ndarray:
     epoch, step = divmod(step, self.steps_per_epoch)

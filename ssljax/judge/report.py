@@ -59,10 +59,16 @@ def picture_views(
   (examples,) = data.eval_batches(
     chosen, PICTURED, size=size, in_memory=False, workers=1
   )
-  draw = jax.jit(augment.build(config.augment, normalise=False))
-  batch = jax.device_get(draw(jax.random.key(config.seed), examples))
-  originals = views.whole(examples, recipe.views[0].size)["image"]
-  lines = {"original": np.asarray(originals)[..., :3]}
+  augmented = augment.build(config.augment, normalise=False)
+
+  @jax.jit
+  def draw(key, examples):
+    whole = views.whole(examples, recipe.views[0].size)
+    return whole["image"], augmented(key, examples)
+
+  drawn = draw(jax.random.key(config.seed), examples)
+  originals, batch = jax.device_get(drawn)
+  lines = {"original": originals[..., :3]}
   for title, stack in (("view", batch["image"]), ("local", batch.get("local"))):
     for i in range(0 if stack is None else stack.shape[1]):
       lines[f"{title} {i + 1}"] = stack[:, i, ..., :3]

@@ -23,6 +23,7 @@ FREE = (
   "microbatch",  # to rounding
   "data.dir",
   "data.in_memory",
+  "data.on_device",
   "data.workers",
   "checkpoint",
   "evals.every_epochs",

@@ -11,7 +11,7 @@ from ssljax.fields import as_path
 from ssljax.judge import Judge, report
 from ssljax.runs import lock, stop
 from ssljax.runs.writer import Writer
-from ssljax.train import dispatch
+from ssljax.train import dispatch, feed
 from ssljax.train.loop import Run
 from ssljax.weights import pretrained
 
@@ -40,8 +40,8 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict:
   mesh = sharding.make_mesh()
   recipe.check_devices(config, mesh.size)
   blank = data.zeros(splits.train.spec(config.data.size), config.batch_size)
-  shapes = recipe.trace(parts, blank)
-  travels = parts.device_note(shapes, blank, mesh.size)
+  traced = recipe.trace(parts, blank, mesh)
+  travels = parts.device_note(traced.state, blank, mesh.size)
   judge = Judge(config, parts, splits, mesh)
   identity = provenance.identify(splits)
   with (
@@ -51,7 +51,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict:
     past = runs.history(checkpoints, plan)
     notes = provenance.check(past.meta, identity, workdir)
     with runs.writing(workdir), Writer(workdir, config, plan) as writer:
-      writer.say(report.summary(config, plan, shapes, mesh, past))
+      writer.say(report.summary(config, plan, traced.state, mesh, past))
       for note in [*notes, travels] if travels else notes:
         writer.say(note)
       if jax.process_index() == 0:
@@ -60,11 +60,14 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict:
           report.set_aside(workdir, past.step)
       report.picture_views(config, splits.train, workdir)
       loader = open_loader(config, splits.train)
-      init = dispatch.compile_init(parts.init, blank, mesh, parts.method.by_row)
+      table, note = feed.place(config.data.get("on_device", "auto"), loader, mesh)
+      if note:
+        writer.say(note)
+      init = dispatch.compile_init(traced.init, blank, mesh, parts.method.by_row)
       first = lambda: pretrained.start(config, init(), mesh)  # noqa: E731
       run = Run(
         *(config, parts, plan, mesh, judge, loader, identity),
-        *(checkpoints, writer, stopping, past, shapes, first),
+        *(checkpoints, writer, stopping, past, traced, first, table),
       )
       judge.allowed(run.evaluators)
       state = run.train(run.begin())

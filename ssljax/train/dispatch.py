@@ -26,20 +26,25 @@ def compile_init(
   `by_row` names the entries that are split by rows.
   """
   layout = sharding.state_sharding(jax.eval_shape(init, batch), mesh, by_row)
-  return functools.partial(jax.jit(init, out_shardings=layout), batch)
+  # A hundred small programs, of drawing: LLVM's loops would take ten seconds for them.
+  quick = {"xla_backend_optimization_level": 1}
+  options = quick if jax.default_backend() == "cpu" else None
+  compiled = jax.jit(init, out_shardings=layout, compiler_options=options)
+  return functools.partial(compiled, batch)
 
 
 def compile_steps(step: Step, layout: TrainState, mesh: Mesh, k: int) -> Callable:
-  """Compiles steps(state, batches, count) -> state, metrics of the last step.
+  """Compiles steps(state, batches, count, table) -> state, metrics of the last step.
 
   `batches` are k stacked ones [k,B,...] of which the first `count` i32[] are taken, so
-  that a shorter dispatch needs no second program. `layout` is a tree of shardings. The
-  state is donated.
+  that a shorter dispatch needs no second program. What the whole set [N,...] is on the
+  devices for, `table`, is gathered by their rows; {}: they are examples. `layout` is a
+  tree of shardings. The state is donated.
   """
 
-  def steps(state, batches, count):
+  def steps(state, batches, count, table):
     def at(i):
-      return jax.tree.map(lambda x: x[i], batches)
+      return gathered(jax.tree.map(lambda x: x[i], batches), table)
 
     if k == 1:
       return step(state, at(0))
@@ -52,10 +57,24 @@ def compile_steps(step: Step, layout: TrainState, mesh: Mesh, k: int) -> Callabl
   repl = sharding.replicated(mesh)
   return jax.jit(
     steps,
-    in_shardings=(layout, sharding.by_steps(mesh), repl),
+    in_shardings=(layout, sharding.by_steps(mesh), repl, repl),
     out_shardings=(layout, repl),
     donate_argnums=0,
   )
+
+
+def gathered(batch: Batch, table: Batch) -> Batch:
+  """Gathers the rows of a batch, "row" i32 [B], from the whole set -> its examples.
+
+  Behind a barrier, so that what follows is computed as of examples from the host.
+  Without a `table` they are that.
+  """
+  if not table:
+    return batch
+  rows = {
+    name: x.at[batch["row"]].get(mode="promise_in_bounds") for name, x in table.items()
+  }
+  return jax.lax.optimization_barrier(rows)
 
 
 def counts(start: int, total: int, k: int, stops: tuple[float, ...]) -> Iterator[int]:
@@ -77,10 +96,18 @@ def stacked(
   for count in counts:
     group = [next(batches) for _ in range(count)]
     group += group[-1:] * (k - count)
-    yield count, {name: np.stack([b[name] for b in group]) for name in group[0]}
+    if k == 1:
+      yield count, {name: x[None] for name, x in group[0].items()}
+    else:
+      yield count, {name: np.stack([b[name] for b in group]) for name in group[0]}
 
 
-def put(count: int, batches: Any, mesh: Mesh) -> tuple[Any, jax.Array]:
-  """Puts the process's share of stacked batches, and their count, onto the devices."""
-  number = sharding.put_number(count, mesh)
-  return sharding.put_batch(batches, sharding.by_steps(mesh)), number
+def put(
+  count: int, batches: Any, mesh: Mesh, table: Batch | None = None
+) -> tuple[Any, jax.Array, Batch]:
+  """Puts the process's share of stacked batches, and their count, onto the devices.
+
+  -> what `compile_steps` makes takes beside the state.
+  """
+  number = sharding.put_whole(np.int32(count), mesh)
+  return sharding.put_batch(batches, sharding.by_steps(mesh)), number, table or {}

@@ -12,10 +12,10 @@ from ml_collections import ConfigDict
 
 from ssljax import data, diagnostics, provenance, runs, sharding
 from ssljax.checkpoint import Checkpoints
-from ssljax.core import Metrics, TrainState
+from ssljax.core import Batch, Metrics, TrainState
 from ssljax.evals import geometry
 from ssljax.judge import Judge
-from ssljax.parts import Parts
+from ssljax.parts import Parts, Traced
 from ssljax.runs import stop
 from ssljax.runs.writer import Writer
 from ssljax.schedules import Plan
@@ -40,14 +40,16 @@ class Run:
     writer: Writer,
     stopping: stop.Stop,
     past: runs.History,
-    shapes: TrainState,
+    traced: Traced,
     first: Callable[[], TrainState],
+    table: Batch,
   ):
     self.config, self.parts, self.plan, self.mesh = config, parts, plan, mesh
     self.judge, self.loader, self.identity = judge, loader, identity
     self.checkpoints, self.writer = checkpoints, writer
     self.stopping, self.past = stopping, past
-    self.shapes, self.first = shapes, first
+    self.traced, self.first = traced, first
+    self.table = table  # the whole set [N,...], or {}: batches come from the host
     every = config.evals.every_epochs * plan.steps_per_epoch
     self.eval_every = every if every and judge.possible else math.inf
     self.warning: str | None = None
@@ -61,8 +63,9 @@ class Run:
 
   def restored(self, step: int) -> TrainState:
     """Restores the state of a whole checkpoint, laid over the mesh."""
-    layout = sharding.state_sharding(self.shapes, self.mesh, self.parts.method.by_row)
-    return self.checkpoints.restore(self.shapes, layout, step)
+    shapes = self.traced.state
+    layout = sharding.state_sharding(shapes, self.mesh, self.parts.method.by_row)
+    return self.checkpoints.restore(shapes, layout, step)
 
   def begin(self) -> TrainState:
     """Returns the state from which the run goes on: the first, or a checkpoint's."""
@@ -77,7 +80,7 @@ class Run:
     """Runs `loop`; where a number is not finite, the error says what came first."""
     layout = jax.tree.map(lambda x: x.sharding, state)
     k = self.config.steps_per_dispatch
-    self.steps = dispatch.compile_steps(self.parts.step, layout, self.mesh, k)
+    self.steps = dispatch.compile_steps(self.traced.step, layout, self.mesh, k)
     try:
       return self.loop(state)
     except blame.NotANumberError as error:
@@ -95,7 +98,7 @@ class Run:
     k, log_every = self.config.steps_per_dispatch, self.config.log_every
     stops = log_every, self.config.checkpoint.every_steps, self.eval_every
     counts = dispatch.counts(done, total, k, stops)
-    batches = dispatch.stacked(self.loader.iterate(done), counts, k)
+    batches = dispatch.stacked(self.batches(done), counts, k)
     self.writer.start(done, self.past.ended, log_every)
     if (
       not self.past.meta.get("judged", True)
@@ -108,7 +111,8 @@ class Run:
     in_flight, unread = [], None
     with jax.transfer_guard("disallow"):
       for i, (count, batch) in enumerate(self.delivered(data.prefetch(batches, 2))):
-        state, metrics = self.steps(state, *dispatch.put(count, batch, self.mesh))
+        on_device = dispatch.put(count, batch, self.mesh, self.table)
+        state, metrics = self.steps(state, *on_device)
         self.stopping.hold()
         done += count
         in_flight = [*in_flight, metrics][-IN_FLIGHT:]
@@ -128,6 +132,10 @@ class Run:
       raise self.saved_without_data(done, state)
     self.checkpoints.wait()  # whether they are saved, before anyone says so
     return state
+
+  def batches(self, done: int) -> Iterator[Batch]:
+    """Yields what the host hands over of each step after `done`: rows, or examples."""
+    return self.loader.numbers(done) if self.table else self.loader.iterate(done)
 
   def delivered(self, batches: Iterator) -> Iterator:
     """Yields the batches until the data can no longer be read; then `lost` says why."""
@@ -243,16 +251,15 @@ class Run:
     state, metrics = self.restored(last_step) if last_step else self.first(), {}
     for done in itertools.count(last_step):
       yield done, state, metrics
-      examples, count = self.examples(done + 1)
-      state, metrics = self.steps(state, examples, count)
+      state, metrics = self.steps(state, *self.examples(done + 1))
 
-  def examples(self, step: int) -> tuple[Any, jax.Array]:
+  def examples(self, step: int) -> tuple[Any, jax.Array, Batch]:
     """Puts the examples of this step alone onto the devices, for a dispatch."""
     k = self.config.steps_per_dispatch
-    batches = self.loader.iterate(step - 1)
-    ((count, batch),) = dispatch.stacked(batches, iter([1]), k)
-    return dispatch.put(count, batch, self.mesh)
+    ((count, batch),) = dispatch.stacked(self.batches(step - 1), iter([1]), k)
+    return dispatch.put(count, batch, self.mesh, self.table)
 
   def alone(self, step: int) -> Any:
     """Returns the examples of a step, as global arrays [B,...]."""
-    return jax.tree.map(lambda x: x[0], self.examples(step)[0])
+    batches, _, table = self.examples(step)
+    return dispatch.gathered(jax.tree.map(lambda x: x[0], batches), table)

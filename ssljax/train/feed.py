@@ -1,0 +1,48 @@
+"""Where a step's examples come from: whole batches, or rows of a set on the devices."""
+
+import jax
+from jax.sharding import Mesh
+
+from ssljax import data, sharding
+from ssljax.core import Batch
+from ssljax.fields import ConfigError
+
+SHARE = 1 / 8  # of a device's free memory, which "auto" lets a set take
+
+
+def place(choice: str, loader: data.Loader, mesh: Mesh) -> tuple[Batch, str]:
+  """Puts the whole training set on every device, as `data.on_device` says.
+
+  -> the arrays [N,...], whose rows steps gather, and a sentence; {} and "" where steps
+  get their examples from the host: streamed ones always, on CPUs unless asked.
+  """
+  whole = loader.whole
+  if whole is None and choice == "yes":
+    raise ConfigError(
+      "data.on_device='yes' needs the data in memory; set data.in_memory=True, or "
+      "data.on_device='auto'"
+    )
+  if whole is None or choice == "no":
+    return {}, ""
+  size, free = sum(x.nbytes for x in whole.values()), free_memory(mesh)
+  if choice == "yes" and free is not None and size > free:
+    raise ConfigError(
+      f"data.on_device='yes' needs {size:,} bytes on every device, which has {free:,} "
+      "free; set data.on_device='no'"
+    )
+  fits = choice == "yes" or (free is not None and size <= SHARE * free)
+  if sharding.told("yes" if fits else "no") == "no":
+    return {}, ""
+  megabytes = f"{max(size / 1e6, 1):,.0f} MB"
+  note = (
+    f"The {loader.num_examples:,} examples lie on the devices, {megabytes} on each."
+  )
+  return sharding.put_whole(whole, mesh), note
+
+
+def free_memory(mesh: Mesh) -> int | None:
+  """Asks this process's devices for the least bytes free; None: they do not say."""
+  stats = [device.memory_stats() for device in mesh.local_devices]
+  if not all(stats) or jax.default_backend() == "cpu":
+    return None
+  return min(s["bytes_limit"] - s["bytes_in_use"] for s in stats)
