@@ -94,3 +94,13 @@ def pytest_collection_modifyitems(items):
   """Puts the longest files first."""
   place = {name: number for number, name in enumerate(LONGEST)}
   items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
+
+@pytest.fixture(params=[None, 3], ids=["one_array", "tiles_of_3"])
+def both_forms(request, monkeypatch):
+  """Runs a test twice: losses score all pairs at once, and three columns at a time."""
+  from ssljax.losses import pairwise
+
+  if request.param:
+    monkeypatch.setattr(pairwise, "columns_at_once", lambda n, m: request.param)
+  return request.param

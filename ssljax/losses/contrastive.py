@@ -4,9 +4,8 @@ import jax
 import jax.numpy as jnp
 from jax.nn import logsumexp
 
-# Similarities are divided by temperatures of 0.07, so the matmul is a true float32
-# one: accelerators would otherwise round its inputs to 10 or fewer bits.
-PRECISION = jax.lax.Precision.HIGHEST
+from ssljax.losses import pairwise, tiled
+from ssljax.losses.pairwise import PRECISION
 
 
 def unit(x: jax.Array) -> jax.Array:
@@ -28,10 +27,8 @@ def nt_xent(z: jax.Array, temperature: float) -> jax.Array:
   """
   batch, views, dim = z.shape
   z = unit(z)
-  rows = z.reshape(batch * views, dim)
-  logits = jnp.matmul(rows, rows.T, precision=PRECISION) / temperature
-  itself = jnp.eye(batch * views, dtype=bool)
-  denominator = logsumexp(jnp.where(itself, -jnp.inf, logits), axis=1)
+  rows, itself = z.reshape(batch * views, dim), pairwise.numbers(batch * views)
+  denominator = tiled.compare_among(rows, 1 / temperature, itself).denominator
   others = z.sum(1, keepdims=True) - z
   positive = (z * others).sum(-1) / ((views - 1) * temperature)
   return denominator.mean() - positive.mean()
@@ -66,11 +63,9 @@ def dcl(z: jax.Array, temperature: float, sigma: float = 0.0) -> jax.Array:
   """
   batch, views, dim = z.shape
   z = unit(z)
-  rows = z.reshape(batch * views, dim)
-  logits = jnp.matmul(rows, rows.T, precision=PRECISION) / temperature
-  logits = logits.reshape(batch, views, batch, views)
-  same_picture = jnp.eye(batch, dtype=bool)[:, None, :, None]
-  denominator = logsumexp(jnp.where(same_picture, -jnp.inf, logits), axis=(2, 3))
+  rows, itself = z.reshape(batch * views, dim), pairwise.numbers(batch * views)
+  picture = tuple(number // views for number in itself)
+  denominator = tiled.compare_among(rows, 1 / temperature, picture).denominator
   positive = (z[:, 0] * z[:, 1]).sum(1)
   if sigma:
     share = jax.nn.softmax(jax.lax.stop_gradient(positive) / sigma)
@@ -91,13 +86,12 @@ def nt_xent_queue(
   batch, views, dim = query.shape
   query, key = unit(query), unit(key)
   rows, keys = query.reshape(batch * views, dim), key.reshape(batch * views, dim)
-  logits = jnp.matmul(rows, keys.T, precision=PRECISION) / temperature
-  itself = jnp.eye(batch * views, dtype=bool)
-  past = jnp.matmul(rows, queue.T, precision=PRECISION) / temperature
-  logits = jnp.concatenate([jnp.where(itself, -jnp.inf, logits), past], 1)
+  itself = pairwise.numbers(batch * views)
+  now = tiled.denominators(rows, keys, 1 / temperature, ids=itself)
+  past = tiled.denominators(rows, queue, 1 / temperature)
   others = key.sum(1, keepdims=True) - key
   positive = (query * others).sum(-1) / ((views - 1) * temperature)
-  return logsumexp(logits, axis=1).mean() - positive.mean()
+  return jnp.logaddexp(now, past).mean() - positive.mean()
 
 
 def info_nce(
@@ -109,8 +103,8 @@ def info_nce(
   """
   query, key = unit(query), unit(key)
   positive = (query * key).sum(1) / temperature
-  negative = jnp.matmul(query, queue.T, precision=PRECISION) / temperature
-  return (jnp.logaddexp(positive, logsumexp(negative, axis=1)) - positive).mean()
+  negative = tiled.denominators(query, queue, 1 / temperature)
+  return (jnp.logaddexp(positive, negative) - positive).mean()
 
 
 def info_nce_in_batch(
@@ -122,9 +116,9 @@ def info_nce_in_batch(
   official code take it times 2 tau.
   """
   query, key = unit(query), unit(key)
-  logits = jnp.matmul(query, key.T, precision=PRECISION) / temperature
+  denominator = tiled.denominators(query, key, 1 / temperature)
   positive = (query * key).sum(1) / temperature
-  return (logsumexp(logits, axis=1) - positive).mean()
+  return (denominator - positive).mean()
 
 
 def instance_softmax(
@@ -140,11 +134,10 @@ def instance_softmax(
   batch; the official value. Rows of the bank from `num_examples` on are padding.
   """
   embedding = unit(embedding)
-  logits = jnp.matmul(embedding, bank.T, precision=PRECISION) / temperature
-  padding = jnp.arange(bank.shape[0]) >= num_examples
-  logits = jnp.where(padding[None], -jnp.inf, logits)
+  padding = jnp.where(jnp.arange(len(bank)) < num_examples, 0.0, -jnp.inf)
+  among_all = tiled.compare(embedding, bank, 1 / temperature, bias=padding, dealt=True)
   positive = (embedding * bank[index]).sum(1) / temperature
-  return (logsumexp(logits, axis=1) - positive).mean()
+  return (among_all.denominator - positive).mean()
 
 
 def sampled_softmax(

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 from jax.nn import logsumexp
 
-from ssljax.losses.contrastive import PRECISION
+from ssljax.losses import tiled
+from ssljax.losses.pairwise import PRECISION
 
 
 def cpc(
@@ -20,8 +21,7 @@ def cpc(
   with numbers `negatives` i32 [B,M] in the batch laid flat, [B*N*...]; where one is the
   positive itself it does not count. Chance is log(B*N*...), or about log(1 + M).
 
-  With all latents a step holds [B*N*..., B*N*...] scores, once: each is computed again
-  for the gradient. ValueError unless K < N.
+  A step's scores are computed again for the gradient. ValueError unless K < N.
   """
   steps, dim = predictions.shape[-2:]
   batch, length = latents.shape[:2]
@@ -41,14 +41,14 @@ def cpc(
     """[B,P,D], [B,P,D], [B,P], [B*N*...,D], [B,M,D] -> f32[]."""
     positive_score = (prediction * positive).sum(-1)
     if negative_latents is None:
-      scores = jnp.einsum("bpd,md->bpm", prediction, pool, precision=PRECISION)
-    else:
-      scores = jnp.einsum(
-        "bpd,bmd->bpm", prediction, negative_latents, precision=PRECISION
-      )
-      itself = number[:, :, None] == negatives[:, None]
-      scores = jnp.where(itself, -jnp.inf, scores)
-      scores = jnp.concatenate([positive_score[:, :, None], scores], axis=2)
+      rows = prediction.reshape(-1, dim)
+      return tiled.denominators(rows, pool, 1.0).mean() - positive_score.mean()
+    scores = jnp.einsum(
+      "bpd,bmd->bpm", prediction, negative_latents, precision=PRECISION
+    )
+    itself = number[:, :, None] == negatives[:, None]
+    scores = jnp.where(itself, -jnp.inf, scores)
+    scores = jnp.concatenate([positive_score[:, :, None], scores], axis=2)
     return (logsumexp(scores, axis=2) - positive_score).mean()
 
   losses = []

@@ -56,14 +56,13 @@ class CLIP(Method):
     """Computes the loss over the projections [B,2,D] of pictures and captions."""
     image, text = rows["projection"][:, 0], rows["projection"][:, 1]
     scale = jnp.exp(params["logit_scale"])
-    similar = paired.cosines(image, text)
-    metrics = {"logit_scale": scale, "pair_accuracy": paired.matched(similar)}
+    metrics = {"logit_scale": scale}
     if self.loss == "softmax":
-      loss = paired.clip(similar, scale)
+      loss, matched = paired.clip(image, text, scale)
     else:
-      metrics["logit_bias"] = params["logit_bias"]
-      loss = paired.siglip(similar, scale, params["logit_bias"])
-    return loss, Aux(metrics=metrics)
+      bias = metrics["logit_bias"] = params["logit_bias"]
+      loss, matched = paired.siglip(image, text, scale, bias)
+    return loss, Aux(metrics={**metrics, "pair_accuracy": matched})
 
   def after_update(self, params, state, carry):
     """Projects the scale back into its bounds."""

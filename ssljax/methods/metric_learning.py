@@ -5,8 +5,8 @@ from typing import Annotated, ClassVar
 
 from ssljax.core import Aux, Method
 from ssljax.fields.ranges import NotNegative, OneOf, Positive
-from ssljax.losses import metric
-from ssljax.methods.supcon import positives
+from ssljax.losses import metric, supervised
+from ssljax.methods.supcon import known
 
 LOSSES = {
   "margin": lambda m, x, positive: metric.margin(x, positive, m.margin),
@@ -44,5 +44,6 @@ class MetricLearning(Method):
     """Computes the loss over projections [B,V,D] of all views and labels [B]."""
     z = rows["projection"]
     b, v, dim = z.shape
-    positive = metric.of_views(positives(batch["label"], v, self.labels), v)
+    group = supervised.groups(known(batch["label"], v, self.labels))
+    positive = metric.of_views(group[:, None] == group[None], v)
     return LOSSES[self.loss](self, z.reshape(b * v, dim), positive), Aux()

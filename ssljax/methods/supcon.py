@@ -37,14 +37,9 @@ class SupCon(Method):
   def objective(self, params, rows, state, batch, rng):
     """Computes L_out over projections [B,V,D] of all views and batch["label"] [B]."""
     z = rows["projection"]
-    loss = supervised.sup_con(
-      z,
-      positives(batch["label"], z.shape[1], self.labels),
-      self.temperature,
-      self.base_temperature,
-      self.contrast_mode,
-    )
-    return loss, Aux()
+    label = known(batch["label"], z.shape[1], self.labels)
+    numbers = self.temperature, self.base_temperature, self.contrast_mode
+    return supervised.sup_con(z, label, *numbers), Aux()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,18 +67,17 @@ class SupConMoCo(MoCo):
   def objective(self, params, rows, state, batch, rng):
     """Computes L_out of queries of view 0 against keys of view 1 and the queue."""
     query, key = rows["projection"][:, 0], rows["projection"][:, 1]
-    label, queue = batch["label"], state.target["queue"]
-    positive = supervised.same_label(label, state.target["queue_label"])
-    loss = supervised.sup_con_queue(
+    label, target = batch["label"], state.target
+    loss, found = supervised.sup_con_queue(
       query,
       key,
-      queue,
-      positive,
+      target["queue"],
+      label,
+      target["queue_label"],
       self.temperature,
       self.base_temperature,
     )
-    metrics = {"positives": positive.sum(1).astype(jnp.float32).mean()}
-    return loss, Aux({"keys": key, "labels": label}, metrics)
+    return loss, Aux({"keys": key, "labels": label}, {"positives": found.mean()})
 
   def after_update(self, params, state, carry):
     """Queues the batch's keys and, in the same rows, their labels."""
@@ -94,10 +88,9 @@ class SupConMoCo(MoCo):
     return params, {**target, "queue_label": queue_label}
 
 
-def positives(label: jax.Array, views: int, labels: bool) -> jax.Array:
-  """Marks which pictures belong together, bool [B,B], by label i32 [B].
+def known(label: jax.Array, views: int, labels: bool) -> jax.Array:
+  """Returns labels i32 [B] or, without `labels`, -1: views alone are positives.
 
-  A picture and itself, that is its `views`, and with `labels` pictures of one label.
   ConfigError if that leaves none.
   """
   if views == 1 and not labels:
@@ -105,5 +98,4 @@ def positives(label: jax.Array, views: int, labels: bool) -> jax.Array:
       "method.labels=False takes other views of a picture as positives, and there is "
       "one view; set method.labels=True or an augment.recipe of two views"
     )
-  itself = jnp.eye(label.shape[0], dtype=bool)
-  return itself | supervised.same_label(label, label) if labels else itself
+  return label if labels else jnp.full_like(label, -1)

@@ -7,7 +7,11 @@ from numpy.testing import assert_allclose
 
 from ssljax.losses import sequence
 
-cpc = jax.jit(sequence.cpc)
+pytestmark = pytest.mark.usefixtures("both_forms")
+
+
+def cpc(*args):
+  return jax.jit(sequence.cpc)(*args)
 
 
 def arrays(*shape, steps, dim=5, seed=0):

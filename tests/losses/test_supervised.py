@@ -7,6 +7,8 @@ from oracle_file import oracle
 
 from ssljax.losses import contrastive, supervised
 
+pytestmark = pytest.mark.usefixtures("both_forms")
+
 
 def unit(x):
   return x / np.linalg.norm(x, axis=-1, keepdims=True)
@@ -37,10 +39,10 @@ def equation(anchors, others, positives, temperature):
 LABEL = np.array([2, 0, 2, -1, 1, -1, 2])
 
 
-def test_labels_are_equal_but_the_unknown_one_equals_nothing():
-  same = supervised.same_label(jnp.asarray([1, -1, 2]), jnp.asarray([2, -1, 1, 1]))
-  expected = [[0, 0, 1, 1], [0, 0, 0, 0], [1, 0, 0, 0]]
-  assert_array_equal(same, np.array(expected, bool))
+def test_labels_make_groups_and_the_unknown_one_makes_none():
+  group = supervised.groups(jnp.asarray(LABEL))
+  same = np.equal.outer(LABEL, LABEL) & (LABEL >= 0) | np.eye(len(LABEL), dtype=bool)
+  assert_array_equal(group[:, None] == group[None], same)
 
 
 @pytest.mark.parametrize("mode", ["all", "one"])
@@ -60,17 +62,15 @@ def test_sup_con_is_the_papers_equation(mode, views):
     [[w[q] for q in rows if q != r and together(r[0], q[0])] for r in anchors],
     0.3,
   )
-  positive = supervised.same_label(label, label) | np.eye(len(label), dtype=bool)
-  loss = supervised.sup_con(jnp.asarray(z), positive, 0.3, 0.1, mode)
+  loss = supervised.sup_con(jnp.asarray(z), label, 0.3, 0.1, mode)
   assert_allclose(loss, 3 * expected, rtol=1e-5)
 
 
 def test_sup_con_of_two_classes_at_right_angles_is_log_of_two_plus_two_exp_minus_one():
   z = jnp.asarray([[[2.0, 0.0]], [[1.0, 0.0]], [[0.0, 1.0]], [[0.0, 3.0]]])
   label = jnp.asarray([0, 0, 1, 1])
-  positive = supervised.same_label(label, label)
   expected = np.log(1 + 2 * np.exp(-1))  # one positive at 1, two negatives at 0
-  assert_allclose(supervised.sup_con(z, positive, 1.0, 1.0), expected, rtol=1e-6)
+  assert_allclose(supervised.sup_con(z, label, 1.0, 1.0), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -78,21 +78,17 @@ def test_sup_con_of_two_classes_at_right_angles_is_log_of_two_plus_two_exp_minus
   [
     "01_simclr_supcon_unsup_0",
     "02_supcon_labels_0",
-    "02_supcon_mask_0",
     "02_supcon_singletons_0",
   ],
 )
 def test_sup_con_gives_the_official_loss_and_gradient(file):
   o = oracle(file)
   z = o["in_features"]
-  positive = np.eye(len(z), dtype=bool)
+  label = np.full(len(z), -1, np.int32)
   if "in_labels" in o:
     label = o["in_labels"].astype(np.int32)
-    positive = supervised.same_label(label, label)
-  if "in_mask" in o:
-    positive = o["in_mask"] > 0
   scales = float(o["hp_temperature"]), float(o["hp_base_temperature"])
-  loss, grad = jax.value_and_grad(supervised.sup_con)(jnp.asarray(z), positive, *scales)
+  loss, grad = jax.value_and_grad(supervised.sup_con)(jnp.asarray(z), label, *scales)
   assert_allclose(loss, o["out_loss"], rtol=1e-6)
   free = o["out_grad_features"]  # theirs does not normalise: along the sphere alone
   close(grad, free - (free * z).sum(-1, keepdims=True) * z)
@@ -101,7 +97,7 @@ def test_sup_con_gives_the_official_loss_and_gradient(file):
 def test_sup_con_without_labels_is_half_of_simclrs_official_loss():
   o = oracle("01_simclr_ntxent_tf_0")
   z, t = jnp.stack(jnp.split(jnp.asarray(o["in_hidden"]), 2), 1), 0.5
-  alone = np.eye(len(z), dtype=bool)
+  alone = np.full(len(z), -1)
   loss, grad = jax.value_and_grad(supervised.sup_con)(z, alone, t, t)
   assert_allclose(2 * loss, o["out_loss"], rtol=1e-6)
   close(2 * np.concatenate([grad[:, 0], grad[:, 1]]), o["out_grad_hidden"])
@@ -117,16 +113,18 @@ def test_sup_con_queue_is_the_papers_equation_over_the_own_key_and_the_queue():
     [[k[0], queue[1], queue[3]], [k[1], queue[0]], [k[2]]],
     0.2,
   )
-  positive = supervised.same_label(label, queue_label)
-  loss = supervised.sup_con_queue(query, key, queue, positive, 0.2, 0.1)
+  loss, found = supervised.sup_con_queue(
+    query, key, queue, label, queue_label, 0.2, 0.1
+  )
+  assert_array_equal(found, [2, 1, 0])
   assert_allclose(loss, 2 * expected, rtol=1e-5)
 
 
 def test_sup_con_queue_without_labels_is_mocos_info_nce_and_so_is_its_gradient():
   query, key, queue = normal(0, 3, 4), normal(1, 3, 4), unit(normal(2, 5, 4))
-  none = np.zeros((3, 5), bool)
-  loss, grad = jax.value_and_grad(supervised.sup_con_queue)(
-    query, key, queue, none, 0.2, 0.2
+  labels = np.array([-1, 0, 1]), np.full(5, -1)
+  (loss, _), grad = jax.value_and_grad(supervised.sup_con_queue, has_aux=True)(
+    query, key, queue, *labels, 0.2, 0.2
   )
   expected, expected_grad = jax.value_and_grad(contrastive.info_nce)(
     query, key, queue, 0.2
@@ -137,5 +135,5 @@ def test_sup_con_queue_without_labels_is_mocos_info_nce_and_so_is_its_gradient()
 
 def test_a_dead_embedding_has_a_finite_gradient():
   z = jnp.asarray(normal(3, 4, 2, 8)).at[1, 0].set(0.0)
-  grad = jax.grad(supervised.sup_con)(z, np.eye(4, dtype=bool), 0.1, 0.07)
+  grad = jax.grad(supervised.sup_con)(z, np.arange(4), 0.1, 0.07)
   assert np.isfinite(grad).all()
