@@ -20,7 +20,8 @@ class Decoder(Module):
   """MAE's light transformer (He et al. 2022, section 3).
 
   A learned token stands for every patch that was not seen; positions are fixed, their
-  columns first, and kernels Xavier's.
+  columns first, and kernels Xavier's. The residual stream is float32 whatever `dtype`
+  is.
   """
 
   width: Count = 512
@@ -48,16 +49,16 @@ class Decoder(Module):
     xavier = nn.initializers.xavier_uniform()
     dense = partial(nn.Dense, kernel_init=xavier, dtype=self.dtype)
     hidden = self.param("mask", nn.initializers.normal(0.02), (1, 1, self.width))
-    x = dense(self.width, name="embed")(tokens)
+    x = dense(self.width, name="embed")(tokens).astype(jnp.float32)
     if keep is not None:
       shape = (len(x), grid[0] * grid[1], self.width)
-      patches = jnp.broadcast_to(hidden.astype(x.dtype), shape)
+      patches = jnp.broadcast_to(hidden, shape)
       patches = jax.vmap(lambda all, i, seen: all.at[i].set(seen))(
         patches, keep, x[:, 1:]
       )
       x = jnp.concatenate([x[:, :1], patches], axis=1)
     table = positions.sincos(*grid, self.width, column_first=True)
-    x = x + jnp.pad(table, ((1, 0), (0, 0)))[None].astype(x.dtype)
+    x = x + jnp.pad(table, ((1, 0), (0, 0)))[None]
     for i in range(self.depth):
       x, _ = Block(
         self.heads,

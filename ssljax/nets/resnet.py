@@ -116,7 +116,8 @@ class ResNet(Encoder):
   shortcuts stride by a mean (ResNet-D, He et al. 2019).
   Kernels start by `start`, one of `inits.KERNELS`, the stem's by `stem_start` if given.
   norm="layer" replaces BatchNorm, whose are `bn_group_size` and `bn_strided`, by
-  LayerNorm. Parameters are float32; `dtype` is the compute type.
+  LayerNorm. Parameters are float32; `dtype` is the compute type. With `remat` a block
+  keeps its input alone and is computed once more for the gradient.
   """
 
   stage_sizes: Sequence[Count]
@@ -132,6 +133,7 @@ class ResNet(Encoder):
   norm: Annotated[str, OneOf(NORMS)] = "batch"
   bn_group_size: Number = 0
   bn_strided: bool = False
+  remat: bool = False
   dtype: Any = jnp.float32
 
   @property
@@ -170,9 +172,10 @@ class ResNet(Encoder):
       x = relu(x)
     if self.stem == "imagenet":
       x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+    kind = nn.remat(self.block, static_argnums=(2,)) if self.remat else self.block
     for i, size in enumerate(self.stage_sizes):
       for j in range(size):
-        block = self.block(
+        block = kind(
           width=self.width * 2**i,
           stride=2 if i > 0 and j == 0 else 1,
           conv=conv,

@@ -49,7 +49,8 @@ class TextTransformer(Module):
   That is the last one that is not padding, which the tokenizer makes the end of text;
   what stands behind it changes nothing. The activation is that of the official code,
   x sigmoid(1.702 x), and so are the normal starts; biases start at 0. Positions are
-  learned for the length of text that it is initialised with.
+  learned for the length of text that it is initialised with. The residual stream is
+  float32 whatever `dtype` is.
   """
 
   vocabulary: Annotated[int, Range(2)]  # ids, 0 included
@@ -65,15 +66,11 @@ class TextTransformer(Module):
     """Encodes ids [B,T] i32 -> [B,out] in `dtype`."""
     normal = nn.initializers.normal
     embed = nn.Embed(
-      self.vocabulary,
-      self.width,
-      embedding_init=normal(0.02),
-      dtype=self.dtype,
-      name="embed",
+      self.vocabulary, self.width, embedding_init=normal(0.02), name="embed"
     )
     shape = (1, text.shape[1], self.width)
     position = self.param("position", normal(0.01), shape)
-    x = embed(text) + position.astype(self.dtype)
+    x = embed(text) + position
     scale = self.width**-0.5
     for i in range(self.depth):
       x, _ = Block(

@@ -34,7 +34,11 @@ class ViT(Encoder):
   `stop_grad_patch` the patch projection stays at its random start (MoCo v3, section
   4.2). `drop_path` grows linearly over the blocks to its value and needs "keys" among
   the inputs. pool="raw_mean" is the mean of patches that no final norm has seen: MAE's
-  fine-tuning, whose classifier brings one. Parameters are float32.
+  fine-tuning, whose classifier brings one.
+
+  Parameters are float32, and so is the residual stream whatever `dtype` is, as in the
+  papers' codes: their autocast adds to float32 positions. With `remat` a block keeps
+  its input alone and is computed once more for the gradient.
 
   Tokens are the class token, `registers` (Darcet et al. 2024) and the patches in the
   rows of their grid. With `mask_token` hidden patches are replaced by a learned one
@@ -59,6 +63,7 @@ class ViT(Encoder):
   drop_path: Annotated[float, Range(0, below=1)] = 0.0
   stop_grad_patch: bool = False
   attention: Annotated[str, OneOf(IMPLEMENTATIONS)] = "auto"
+  remat: bool = False
   dtype: Any = jnp.float32
 
   @property
@@ -92,7 +97,7 @@ class ViT(Encoder):
     if self.stop_grad_patch:
       patches = jax.lax.stop_gradient(patches)
     batch, height, width, _ = patches.shape
-    patches = patches.reshape(batch, height * width, self.width)
+    patches = patches.reshape(batch, height * width, self.width).astype(jnp.float32)
     if "mask" in x and not self.mask_token:
       raise ConfigError(
         "encoder.mask_token must be True: the method hides patches by it"
@@ -100,28 +105,28 @@ class ViT(Encoder):
     if self.mask_token:
       token = self.param("mask", nn.initializers.normal(0.02), (1, 1, self.width))
       if "mask" in x:
-        hidden = x["mask"][:, :, None]
-        patches = jnp.where(hidden, token.astype(patches.dtype), patches)
+        patches = jnp.where(x["mask"][:, :, None], token, patches)
     cls_init = nn.initializers.normal(1e-6 if self.position == "sincos" else 0.02)
     cls = self.param("cls", cls_init, (1, 1, self.width))
     table = self._position(height, width)
-    patches = patches + table[:, 1:].astype(patches.dtype)
+    patches = patches + table[:, 1:]
     if "keep" in x:
       patches = jnp.take_along_axis(patches, x["keep"][..., None], axis=1)
-    first = [(cls.astype(patches.dtype) + table[:, :1].astype(patches.dtype))]
+    first = [cls + table[:, :1]]
     if self.registers:
       shape = (1, self.registers, self.width)
       first.append(self.param("registers", nn.initializers.normal(1e-6), shape))
-    first = jnp.concatenate([t.astype(patches.dtype) for t in first], axis=1)
+    first = jnp.concatenate(first, axis=1)
     first = jnp.broadcast_to(first, (batch, *first.shape[1:]))
     x = jnp.concatenate([first, patches], axis=1)
     norm = ChannelNorm(name="norm")
     asked = self.is_mutable_collection("intermediates")
+    block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
     for i in range(self.depth):
       block_keys = None
       if keys is not None:
         block_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, i)
-      x, maps = Block(
+      x, maps = block(
         self.heads,
         self.mlp_ratio,
         qkv_init,
@@ -133,8 +138,7 @@ class ViT(Encoder):
         name=f"block{i}",
       )(x, train, block_keys)
       if asked or i + 1 == self.depth:
-        tokens = x.astype(jnp.float32) if self.pool == "raw_mean" else norm(x)
-        tokens = self._named(tokens)
+        tokens = self._named(x if self.pool == "raw_mean" else norm(x))
         self.sow("intermediates", "tokens", tokens)
         self.sow("intermediates", "attention", maps)
     pooled = tokens["cls"] if self.pool == "cls" else tokens["patches"].mean(axis=1)

@@ -5,11 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch_names
+from flax import linen as nn
 from numpy.testing import assert_allclose, assert_array_equal
 from oracle_file import oracle
 
 from ssljax.nets import positions, transformer
 from ssljax.nets.vit import ViT
+from ssljax.train import flops
 
 SMALL = {"width": 24, "depth": 2, "heads": 3, "patch_size": 4}
 
@@ -153,6 +155,29 @@ def test_bfloat16_keeps_parameters_and_features_in_float32():
   )
   found = jax.tree.leaves((outputs, variables))
   assert {x.dtype for x in found} == {jnp.dtype("float32")}
+
+
+def test_the_residual_stream_of_bfloat16_is_float32():
+  """What blocks take and give, and what they multiply."""
+  net = ViT(**SMALL, dtype=jnp.bfloat16)
+  x = {"image": jnp.ones((2, 8, 8, 3))}
+  streams = []
+
+  def look(call, args, kwargs, context):
+    outputs = call(*args, **kwargs)
+    is_block = isinstance(context.module, transformer.Block)
+    if is_block and context.method_name == "__call__":
+      streams.extend([args[0].dtype.name, outputs[0].dtype.name])
+    return outputs
+
+  def features(params):
+    with nn.intercept_methods(look):
+      return net.apply(params, x, True)["features"].sum()
+
+  params = jax.eval_shape(lambda: net.init(jax.random.key(0), x, False))
+  counted = flops.count(jax.make_jaxpr(jax.grad(features))(params))
+  assert set(streams) == {"float32"}
+  assert set(counted) == {"bfloat16"}
 
 
 @pytest.mark.parametrize(
