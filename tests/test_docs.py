@@ -109,7 +109,7 @@ def test_every_protocol_s_command_can_be_typed():
   assert {name for name, *_ in rows} >= set(PROTOCOLS)
   for name, variant, flags in rows:
     line = ["--config", f"configs/eval/{name}.py{variant}", *shlex.split(flags)]
-    if name != "compare":  # which has runs
+    if name not in ("compare", "prepare"):  # of runs, of none
       assert not unknown_fields([*line, "--config.checkpoint=runs/a"]), line
 
 

@@ -27,7 +27,7 @@ FREE = {  # numbers of which any is possible
 
 def load(name):
   config = importlib.import_module(f"configs.{name}").get_config()
-  if name.startswith("eval."):
+  if "checkpoint" in config and name.startswith("eval."):
     config.checkpoint = "runs/one"
   return config
 

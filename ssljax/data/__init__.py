@@ -15,6 +15,7 @@ from ssljax.data import (
   deep,
   digits,
   folder,
+  prepared,
   subset,
   text,
   tfds,
@@ -78,10 +79,10 @@ SOURCES = {  # other names are TFDS's
 }
 
 
-def declare(data) -> fields.Group:
-  """Lists the fields of the group `data` of a config."""
-  source = SOURCES.get(data.name) or functools.partial(tfds.splits, data.name)
-  declared = fields.declared(Reading, source, captions.add, subset.take)
+def declare(data, plain: bool = False) -> fields.Group:
+  """Lists the fields of the group `data` of a config; `plain`: of `as_they_are`."""
+  more = () if plain else (captions.add, subset.take, prepared.add)
+  declared = fields.declared(Reading, _source(data), *more)
   return fields.Group("data", f"data.name={data.name!r}", declared, blank=(None, ""))
 
 
@@ -90,28 +91,46 @@ def build(data, run: pathlib.Path | None = None) -> Splits:
 
   `name`: one in SOURCES, or a data set of the TFDS catalogue. The fields of a source
   are the keywords of its function and, where there is text, those of `captions.add`;
-  all have those of `subset.take`. None and "" stand for the default of each. `run` is
-  the folder of a run that goes on or is judged: what `Source.save` left there is taken
-  up. Raises ValueError in one sentence.
+  all have those of `prepared.add` and `subset.take`. None and "" stand for the default
+  of each. `run` is the folder of a run that goes on or is judged: what `Source.save`
+  left there is taken up. Raises ValueError in one sentence.
   """
   group = declare(data)
   fields.check(group, data)
   values = fields.given(group, data)
-  source = SOURCES.get(data.name) or functools.partial(tfds.splits, data.name)
-  source_fields, caption_fields = fields.keywords(source), fields.keywords(captions.add)
-  subset_fields = fields.keywords(subset.take)
+  sources = as_they_are(data)
+  sources = prepared.add(sources, data.size, **_of(prepared.add, values))
+  if values.get("captions") or hasattr(sources.train, "captions"):
+    sources = captions.add(sources, run, **_of(captions.add, values))
+  return subset.take(sources, **_of(subset.take, values))
+
+
+def as_they_are(data) -> Splits:
+  """Opens the sources that `data` names: whole, without captions, to be decoded.
+
+  Raises ValueError in one sentence.
+  """
+  values, source = fields.given(declare(data, plain=True), data), _source(data)
   try:
-    sources = source(**{k: v for k, v in values.items() if k in source_fields})
+    sources = source(**_of(source, values))
   except OSError as error:  # a disk that fails, a folder that nobody may list
     raise ConfigError(
       f"data.dir={values.get('dir', '')!r} cannot be read: {error.strerror or error}: "
       f"{str(error.filename)!r}"
     ) from error
   _measure(sources)
-  if values.get("captions") or hasattr(sources.train, "captions"):
-    words = {k: v for k, v in values.items() if k in caption_fields}
-    sources = captions.add(sources, run, **words)
-  return subset.take(sources, **{k: v for k, v in values.items() if k in subset_fields})
+  return sources
+
+
+def _source(data):
+  """Returns the function that opens what `data` names."""
+  return SOURCES.get(data.name) or functools.partial(tfds.splits, data.name)
+
+
+def _of(function, values):
+  """Picks the values that are a function's keywords."""
+  keywords = fields.keywords(function)
+  return {k: v for k, v in values.items() if k in keywords}
 
 
 def _measure(sources: Splits) -> None:

@@ -86,6 +86,11 @@ class Captioned(Source):
     self.name, self.class_names = source.name, source.class_names
     self.root = source.root
 
+  @property
+  def origin(self):
+    """The same examples of the source's origin, with the same captions."""
+    return Captioned(self.source.origin, self.templates, self.tokenizer)
+
   def known_labels(self):
     """Returns the labels [N] of the source, as far as it knows them unopened."""
     return self.source.known_labels()

@@ -15,6 +15,7 @@ from ssljax.data import deep, jpeg
 from ssljax.data.codec import Codec, UnreadableError
 from ssljax.data.places import printable
 
+CANVAS = 1  # what is on a canvas: raise it where `decode` gives other numbers
 Picture = bytes | pathlib.Path | np.ndarray  # encoded, a file, or uint8 [H,W,3]
 ORIENTATION_TAG = 0x0112
 HELD = ("exif", "xmp", "XML:com.adobe.xmp")  # of Pillow's info, where it may stand
@@ -102,6 +103,18 @@ def _stored(
     orientation = _orientation(f)
     f.draft("RGB", (2 * size, 2 * size))
     return _fit(to_rgb(f, open_it, ranges), size), width, height, orientation
+
+
+def as_stored(picture: Picture, size: int) -> bytes | None:
+  """Returns a JPEG's bytes where `decode` gives its pixels, not scaled, not turned."""
+  if isinstance(picture, np.ndarray):
+    return None
+  stored = picture if isinstance(picture, bytes) else picture.read_bytes()
+  if not stored.startswith(jpeg.START):
+    return None
+  with deep.open_picture(stored) as f:
+    turned = _orientation(f) in UPRIGHT
+    return stored if f.format == "JPEG" and max(f.size) <= size and not turned else None
 
 
 def _orientation(image: Image.Image) -> int:

@@ -37,6 +37,7 @@ def identify(source: Source) -> Identity:
 
   Equal for moved data; `differences` compares two.
   """
+  source = source.origin  # prepared or not, it is the same data
   facts = {"classes": source.class_names, **source.facts()}
   identity = {k: v if isinstance(v, str) else digest(v) for k, v in facts.items()}
   if "contents" not in identity:

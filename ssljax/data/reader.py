@@ -54,12 +54,13 @@ class Reader:
   def fill(self, batch: Batch, start: int, indices: np.ndarray) -> None:
     """Writes examples `indices` [n] into rows start to start + n of the batch."""
     indices = indices.tolist()
-    examples = self._examples(indices)
+    examples = self.examples(indices)
     for row, (index, example) in enumerate(zip(indices, examples, strict=True), start):
       for name, value in self._readable(index, example).items():
         batch[name][row] = value
 
-  def _examples(self, indices: list[int]) -> Sequence[Example | None]:
+  def examples(self, indices: list[int]) -> Sequence[Example | None]:
+    """Reads examples, undecoded; None for all of them where one cannot be read."""
     try:
       return self.source.__getitems__(indices)
     except UnreadableError:  # one of them; which, each alone will tell
@@ -80,7 +81,7 @@ class Reader:
           decoded |= codec.decode(example)
         return decoded
       except UnreadableError as error:
-        self._check_there(error)
+        self.check_there(error)
         if index not in self.unreadable:
           self.unreadable[index] = str(error)
           self._warn(index, error)
@@ -91,7 +92,7 @@ class Reader:
       f"one because of {reason}; check the data"
     )
 
-  def _check_there(self, error: UnreadableError) -> None:
+  def check_there(self, error: UnreadableError) -> None:
     """Raises DataGoneError where what the examples lie in can no longer be read."""
     if gone := self.source.root and _gone(self.source.root):
       raise DataGoneError(f"{str(self.source.root)!r} {gone}") from error

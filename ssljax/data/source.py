@@ -35,6 +35,11 @@ class Source(abc.ABC):
     """The number of classes; 0 when unlabelled."""
     return len(self.class_names)
 
+  @property
+  def origin(self) -> "Source":
+    """The same examples as their publisher stores them, where these were prepared."""
+    return self
+
   def codecs(self, size: int) -> tuple[Codec, ...]:
     """Returns what decodes the examples, at `data.size`; all but their labels."""
     return (Pictures(size, self.depths),)
@@ -90,6 +95,11 @@ class Subset(Source):
     self.source, self.numbers = source, [int(i) for i in numbers]
     self.name, self.class_names = source.name, source.class_names
     self.root = source.root
+
+  @property
+  def origin(self):
+    """The same examples of the origin of the whole source."""
+    return Subset(self.source.origin, self.numbers)
 
   def codecs(self, size: int) -> tuple[Codec, ...]:
     """Returns the codecs of the whole source, at `data.size`."""

@@ -22,7 +22,8 @@ from ssljax.protocols import embed
 from ssljax.train import dispatch
 
 TRAINED_ON = ("held_out", "per_class")  # of the data of a protocol that trains
-NO_MATTER = ("dir", "in_memory", "workers")  # of data: where it lies and how it is read
+PLACE = {"name", "dir", "train_split", "eval_split"}  # of data: what is read
+NO_MATTER = ("dir", "prepared", "in_memory", "workers")  # where it lies, how it is read
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,11 +58,14 @@ class Case:
 
   @property
   def own_data(self) -> dict[str, Any]:
-    """The case's fields of data; another data set leaves the run's folder, splits."""
+    """The case's fields of data; another data set leaves the run's folder, splits.
+
+    Wherever the case says what to read, it is not what the run's were prepared to.
+    """
     changed = {k: v for k, v in self.config.data.items() if v}
-    if "name" in changed:
-      return {"dir": "", "train_split": "", "eval_split": "", **changed}
-    return changed
+    left = ("dir", "train_split", "eval_split") if "name" in changed else ()
+    left += ("prepared",) if changed.keys() & PLACE else ()
+    return {**dict.fromkeys(left, ""), **changed}
 
   def data(self) -> ConfigDict:
     """Returns the group `data` to judge on: the run's, with the case's own fields."""

@@ -31,10 +31,11 @@ from ssljax.evals import classifier, geometry
 from ssljax.fields import ConfigError, Group
 from ssljax.fields.ranges import Count, Number, OneOf, Range
 from ssljax.judge import compare, pictures
-from ssljax.protocols import embed, side_by_side, transfer
+from ssljax.protocols import embed, prepare, side_by_side, transfer
 from ssljax.protocols.case import Case
 
 SOURCE = "ssljax/protocols/evaluate.py"
+APART = {"compare": side_by_side, "prepare": prepare}  # of no single checkpoint
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,6 +56,8 @@ class Data:
   dir: str = ""
   train_split: str = ""
   eval_split: str = ""
+  prepared: str = ""
+  lossy: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,10 +76,11 @@ def evaluate(config: ConfigDict, folder: str | pathlib.Path | None = None) -> di
   names the result, default: as the evaluator. It is written, with all that it depends
   on, to `folder`/<protocol>.json, where an earlier step or other data stand in the
   name as well; default: `checkpoint`/evals. Two evaluators write files and give no
-  result: "embed" and "pictures". "compare" lays runs side by side.
+  result: "embed" and "pictures". "compare" lays runs side by side, "prepare" decodes
+  pictures once.
   """
-  if config.evaluator == "compare":
-    return side_by_side.evaluate(config, folder)
+  if config.evaluator in APART:
+    return APART[config.evaluator].evaluate(config, folder)
   sharding.start_processes()
   check(config)
   run = fields.as_path(config.checkpoint)
@@ -116,7 +120,7 @@ def check(config: ConfigDict) -> None:
   """Raises ConfigError on fields that a protocol lacks, and without a checkpoint."""
   for group in declare(config):
     fields.check(group, fields.at(config, group.path))
-  if not config.checkpoint:
+  if config.evaluator not in APART and not config.checkpoint:
     raise ConfigError(
       "config.checkpoint is empty; name a run's folder: --config.checkpoint=runs/..."
     )
@@ -125,8 +129,8 @@ def check(config: ConfigDict) -> None:
 def declare(config: ConfigDict) -> list[Group]:
   """Lists every group of a protocol's config with the fields that may stand there."""
   name = config.get("evaluator")
-  if name == "compare":
-    return [side_by_side.DECLARED]
+  if name in APART:
+    return APART[name].declare(config)
   fields.check_choice("evaluator", name, PROTOCOLS)
   ungrouped = Group("", "the config", fields.declared(Protocol))
   groups = [

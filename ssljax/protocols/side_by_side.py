@@ -32,6 +32,11 @@ class Comparison:
 DECLARED = fields.Group("", "the config", fields.declared(Comparison))
 
 
+def declare(_: ConfigDict) -> list[fields.Group]:
+  """Lists the groups of a comparison's config, which is one."""
+  return [DECLARED]
+
+
 class Reached(NamedTuple):
   """What runs reached under one protocol, with the same numbers on the same data."""
 

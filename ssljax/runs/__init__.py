@@ -22,6 +22,7 @@ FREE = (
   "log_every",
   "microbatch",  # to rounding
   "data.dir",
+  "data.prepared",
   "data.in_memory",
   "data.on_device",
   "data.workers",
