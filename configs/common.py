@@ -16,6 +16,7 @@ def base() -> ConfigDict:
   c.steps = config_dict.placeholder(int)  # optimizer steps; when set, wins over epochs
   c.dtype = "float32"  # of compute; parameters, and all of it on CPUs, are float32
   c.microbatch = 0  # examples that pass the networks at once; 0: the whole batch
+  c.split_state = 0  # numbers from which an array is split over devices; 0: none
   c.steps_per_dispatch = 1  # >1: small models on GPU or TPU; CPUs loop slowly
   c.log_every = 50  # steps
 

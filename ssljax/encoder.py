@@ -69,12 +69,15 @@ class Trained(NamedTuple):
     return self.state.replace(**self.parts.method.weights(self.state))
 
 
-def restore(workdir: str | pathlib.Path, mesh: Mesh, step: int = 0) -> Trained:
+def restore(
+  workdir: str | pathlib.Path, mesh: Mesh, step: int = 0, split_state: int = 0
+) -> Trained:
   """Restores a run's checkpoint of `step`, 0 for the newest, its state on `mesh`.
 
-  The mesh may be of other devices than wrote it. A damaged newest one is named and the
-  one before taken. ConfigError where there is none, or what is there is no whole
-  checkpoint of this program.
+  The mesh may be of other devices than wrote it, and the state be split over them as
+  a run's field `split_state` says, whatever it was there. A damaged newest one is named
+  and the one before taken. ConfigError where there is none, or what is there is no
+  whole checkpoint of this program.
   """
   workdir = as_path(workdir)
   folder = workdir / "checkpoints"
@@ -100,7 +103,8 @@ def restore(workdir: str | pathlib.Path, mesh: Mesh, step: int = 0) -> Trained:
       ) from error
     parts = recipe.build(config, plan)
     shapes = recipe.shapes(parts, data.zeros(spec, config.batch_size))
-    layout = sharding.state_sharding(shapes, mesh, parts.method.by_row)
+    by_row = parts.method.by_row
+    layout = sharding.state_sharding(shapes, mesh, by_row, split_state)
     state = checkpoints.restore(shapes, layout, step)
     learned = meta.get("identity", {})
     name = checkpoints.identity(step)

@@ -31,6 +31,7 @@ class Parts(NamedTuple):
   seed: int
   probe: core.Probe | None = None
   microbatch: int = 0  # examples that pass the networks at once; 0: the whole batch
+  split_state: int = 0  # numbers from which an array is split over devices; 0: none
 
   def init(self, batch: core.Batch) -> TrainState:
     """Builds the state at step 0, shaped by one batch as the host gives it."""
@@ -38,7 +39,9 @@ class Parts(NamedTuple):
       self.method, self.tx, self.views, self.seed, batch, self.probe
     )
 
-  def step(self, state: TrainState, batch: core.Batch):
+  def step(
+    self, state: TrainState, batch: core.Batch, layout: core.Layout = core.IN_PLACE
+  ):
     """Runs `core.train_step` on a host batch, and logs the learning rate and decay."""
     rates = self.rates(state.step)
     state, metrics = core.train_step(
@@ -51,6 +54,7 @@ class Parts(NamedTuple):
       self.watch,
       self.probe,
       self.microbatch,
+      layout,
     )
     return state, {**metrics, **rates}
 

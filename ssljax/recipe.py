@@ -58,6 +58,7 @@ class Run:
   dtype: Annotated[str, OneOf(DTYPES)]  # of compute
   steps_per_dispatch: Count
   microbatch: Number = 0  # examples that pass the networks at once; 0: the batch
+  split_state: Number = 0  # numbers from which an array is split over devices; 0: none
   log_every: Count  # steps
   watch: tuple[str, ...]  # paths of parameters whose gradient's norm is logged
 
@@ -221,7 +222,8 @@ def build(config: ConfigDict, plan: schedules.Plan) -> Parts:
       f"microbatch={part}: method {config.method.name!r} cannot be encoded in parts: "
       f"{method.undivided}, or set microbatch=0"
     )
-  return Parts(method, tx, views, eval_views, rates, watch, seed, probe, part)
+  split = config.get("split_state", 0)
+  return Parts(method, tx, views, eval_views, rates, watch, seed, probe, part, split)
 
 
 def _check_views(config: ConfigDict, method: Method) -> None:

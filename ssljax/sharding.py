@@ -1,7 +1,8 @@
 """Where arrays live. The only file that names a mesh axis.
 
-The batch is split over every device of every process; the state is replicated,
-except what a method says is to be split by rows. The mathematics never changes with it.
+The batch is split over every device of every process; the state is replicated, except
+what a method says is to be split by rows, and the large arrays of a run that asks for
+it. The mathematics never changes with it.
 """
 
 import os
@@ -62,19 +63,33 @@ def by_steps(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, P(None, AXIS))
 
 
-def state_sharding(state, mesh: Mesh, by_row: Iterable[str] = ()):
+def state_sharding(state, mesh: Mesh, by_row: Iterable[str] = (), least: int = 0):
   """Makes a tree of shardings like `state`, a tree of arrays or shapes.
 
-  Entries named in `by_row` are split by rows where the devices divide them.
+  Entries named in `by_row` are split by rows where the devices divide them. So are,
+  along their largest axis that the devices divide, all arrays of `least` numbers and
+  more; 0: none.
   """
 
   def place(path, leaf):
-    split = any(getattr(k, "key", None) in by_row for k in path)
-    if split and leaf.ndim and leaf.shape[0] % mesh.size == 0:
-      return by_rows(mesh)
-    return replicated(mesh)
+    axes = [axis for axis, n in enumerate(leaf.shape) if n % mesh.size == 0]
+    if any(getattr(k, "key", None) in by_row for k in path):
+      return by_rows(mesh) if 0 in axes else replicated(mesh)
+    if not axes or not least or leaf.size < least:
+      return replicated(mesh)
+    largest = max(axes, key=lambda axis: (leaf.shape[axis], axis))
+    return NamedSharding(mesh, P(*[None] * largest, AXIS))
 
   return jax.tree_util.tree_map_with_path(place, state)
+
+
+# Inside a program: says where the arrays of a tree lie, by a tree of shardings.
+pin = jax.lax.with_sharding_constraint
+
+
+def lay(tree, layout):
+  """Lays a tree of global arrays out anew, by a tree of shardings of the same mesh."""
+  return jax.jit(lambda x: x, out_shardings=layout)(tree)
 
 
 def put_batch(batch, sharding: NamedSharding):

@@ -15,12 +15,14 @@ import optax
 from ssljax import diagnostics
 from ssljax.core import microbatch
 from ssljax.core.method import Method, draws, keys
-from ssljax.core.state import Aux, Batch, Encoded, Metrics, TrainState
+from ssljax.core.state import IN_PLACE, Aux, Batch, Encoded, Layout, Metrics, TrainState
 
 __all__ = [
+  "IN_PLACE",
   "Aux",
   "Batch",
   "Encoded",
+  "Layout",
   "Method",
   "Metrics",
   "TrainState",
@@ -138,13 +140,17 @@ def train_step(
   watch: Watch = lambda grads: {},
   probe: Probe | None = None,
   part: int = 0,
+  layout: Layout = IN_PLACE,
 ) -> tuple[TrainState, Metrics]:
   """Takes one optimizer step on a host batch -> the new state, metrics f32[] by name.
 
   `batch` as it left the host: "image" [B,H,W,C] uint8, "label" [B], "index" [B].
+  `layout` says where a state lies that is split over devices.
   ValueError where the method's metrics take a name of the step's own.
   """
-  (_, aux), grads = gradients(method, views, seed, state, batch, probe, part)
+  shown = layout.whole(state)
+  (_, aux), grads = gradients(method, views, seed, shown, batch, probe, part)
+  grads = layout.split(grads)
   updates, opt_state = tx.update(grads, state.opt_state, state.params, step=state.step)
   params = optax.apply_updates(state.params, updates)
   net_params, target = method.after_update(without_probe(params), state, aux.carry)

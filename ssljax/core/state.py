@@ -1,5 +1,6 @@
 """What changes while a run trains, and what passes through a network."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax
@@ -20,6 +21,20 @@ class TrainState:
   batch_stats: Any  # running statistics of the online network
   target: Any  # what the method remembers: EMA network, queue, bank, centre
   opt_state: Any
+
+
+class Layout(NamedTuple):
+  """Where the arrays of a state lie within a step; by default where they are.
+
+  Of a state that is split over devices networks see whole arrays, the optimizer pieces.
+  Unless that is said, XLA may move activations in place of parameters.
+  """
+
+  whole: Callable[[TrainState], TrainState] = lambda state: state  # for the networks
+  split: Callable[[Any], Any] = lambda grads: grads  # for the optimizer
+
+
+IN_PLACE = Layout()
 
 
 def _empty() -> Any:

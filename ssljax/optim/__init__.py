@@ -152,7 +152,7 @@ def _schedules(shared: Shared, plan: Plan) -> tuple[Schedule, Schedule]:
 def _clip_each(limit: float):
   # optax.clip_by_block_rms bounds the root mean square; DINO bounds the norm.
   def clip(g):
-    return g * jnp.minimum(1.0, limit / (jnp.linalg.norm(g.ravel()) + 1e-6))
+    return g * jnp.minimum(1.0, limit / (rules.norm(g) + 1e-6))
 
   return rules.stateless(lambda updates, params, step: jax.tree.map(clip, updates))
 

@@ -96,7 +96,7 @@ def larc(
     def one(path, g, w):
       if not adapted(path, w):
         return g
-      norm_w, norm_g = jnp.linalg.norm(w.ravel()), jnp.linalg.norm(g.ravel())
+      norm_w, norm_g = norm(w), norm(g)
       trust = trust_coefficient * norm_w / (norm_g + decay * norm_w + 1e-8)
       if clip:  # as a factor of the rate, which comes after the momentum
         trust = jnp.where(trust < rate, trust / rate, 1.0)
@@ -105,6 +105,14 @@ def larc(
     return jax.tree_util.tree_map_with_path(one, updates, params)
 
   return optax.chain(stateless(adapt), optax.trace(momentum), _descend(learning_rate))
+
+
+def norm(x: jax.Array) -> jax.Array:
+  """Computes the Euclidean norm f32[] of all of x; in place, were it split by any axis.
+
+  `jnp.linalg.norm` of a matrix takes its rows as one vector: devices would gather it.
+  """
+  return jnp.sqrt(jnp.square(x).sum())
 
 
 RULES = {"sgd": sgd, "lars": lars, "larc": larc, "adamw": adamw}

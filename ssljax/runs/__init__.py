@@ -21,6 +21,7 @@ from ssljax.schedules import Plan
 FREE = (
   "log_every",
   "microbatch",  # to rounding
+  "split_state",  # likewise
   "data.dir",
   "data.prepared",
   "data.in_memory",

@@ -63,7 +63,8 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict:
       table, note = feed.place(config.data.get("on_device", "auto"), loader, mesh)
       if note:
         writer.say(note)
-      init = dispatch.compile_init(traced.init, blank, mesh, parts.method.by_row)
+      split = parts.method.by_row, parts.split_state
+      init = dispatch.compile_init(traced.init, blank, mesh, *split)
       first = lambda: pretrained.start(config, init(), mesh)  # noqa: E731
       run = Run(
         *(config, parts, plan, mesh, judge, loader, identity),
@@ -77,8 +78,9 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict:
         writer.say(f"Stopped at step {state.step} and saved; the same line continues.")
         return {}
       try:
+        states = (dispatch.whole(parts, s, mesh) for s in (init(), state))
         return report.finish(
-          config, judge, init(), state, writer, workdir, identity, past.lengths
+          config, judge, *states, writer, workdir, identity, past.lengths
         )
       except stop.StoppedError:
         writer.say(

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from ssljax import sharding
+from ssljax import core, sharding
 from ssljax.core import Batch, Metrics, TrainState
+from ssljax.parts import Parts, Traced
 
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
@@ -20,17 +21,48 @@ def compile_init(
   batch: Batch,
   mesh: Mesh,
   by_row: Iterable[str] = (),
+  least: int = 0,
 ) -> Callable[[], TrainState]:
   """Compiles init() -> the state at step 0, laid over the mesh; it compiles once.
 
-  `by_row` names the entries that are split by rows.
+  `by_row` and `least` say what is split: `sharding.state_sharding`.
   """
-  layout = sharding.state_sharding(jax.eval_shape(init, batch), mesh, by_row)
+  layout = sharding.state_sharding(jax.eval_shape(init, batch), mesh, by_row, least)
   # A hundred small programs, of drawing: LLVM's loops would take ten seconds for them.
   quick = {"xla_backend_optimization_level": 1}
   options = quick if jax.default_backend() == "cpu" else None
   compiled = jax.jit(init, out_shardings=layout, compiler_options=options)
   return functools.partial(compiled, batch)
+
+
+def layout(parts: Parts, shapes: TrainState, mesh: Mesh) -> TrainState:
+  """Makes a tree of shardings like `shapes`: where a run's state lies between steps."""
+  by_row, least = parts.method.by_row, parts.split_state
+  return sharding.state_sharding(shapes, mesh, by_row, least)
+
+
+def step(parts: Parts, traced: Traced, mesh: Mesh) -> Step:
+  """Returns the step of a run, told where what is split over devices is seen whole."""
+  if not parts.split_state or mesh.size == 1:
+    return traced.step
+  shown = sharding.state_sharding(traced.state, mesh, parts.method.by_row)
+  pieces = layout(parts, traced.state, mesh).params
+
+  def whole(state):
+    state = state.replace(opt_state=None)
+    return sharding.pin(state, shown.replace(opt_state=None))
+
+  placed = core.Layout(whole, lambda grads: sharding.pin(grads, pieces))
+  return functools.partial(parts.step, layout=placed)
+
+
+def whole(parts: Parts, state: TrainState, mesh: Mesh) -> TrainState:
+  """Lays a state out for its judge: every network whole, without its optimizer."""
+  state = state.replace(opt_state=None)
+  if not parts.split_state:
+    return state
+  by_row = parts.method.by_row
+  return sharding.lay(state, sharding.state_sharding(state, mesh, by_row))
 
 
 def compile_steps(step: Step, layout: TrainState, mesh: Mesh, k: int) -> Callable:

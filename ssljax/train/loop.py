@@ -10,7 +10,7 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from ssljax import data, diagnostics, provenance, runs, sharding
+from ssljax import data, diagnostics, provenance, runs
 from ssljax.checkpoint import Checkpoints
 from ssljax.core import Batch, Metrics, TrainState
 from ssljax.evals import geometry
@@ -63,9 +63,8 @@ class Run:
 
   def restored(self, step: int) -> TrainState:
     """Restores the state of a whole checkpoint, laid over the mesh."""
-    shapes = self.traced.state
-    layout = sharding.state_sharding(shapes, self.mesh, self.parts.method.by_row)
-    return self.checkpoints.restore(shapes, layout, step)
+    layout = dispatch.layout(self.parts, self.traced.state, self.mesh)
+    return self.checkpoints.restore(self.traced.state, layout, step)
 
   def begin(self) -> TrainState:
     """Returns the state from which the run goes on: the first, or a checkpoint's."""
@@ -80,7 +79,8 @@ class Run:
     """Runs `loop`; where a number is not finite, the error says what came first."""
     layout = jax.tree.map(lambda x: x.sharding, state)
     k = self.config.steps_per_dispatch
-    self.steps = dispatch.compile_steps(self.traced.step, layout, self.mesh, k)
+    step = dispatch.step(self.parts, self.traced, self.mesh)
+    self.steps = dispatch.compile_steps(step, layout, self.mesh, k)
     try:
       return self.loop(state)
     except blame.NotANumberError as error:
@@ -198,7 +198,8 @@ class Run:
     It does not where it is asked to end meanwhile, or where the data is `lost`.
     """
     try:
-      features = self.judge.features(state)
+      whole = dispatch.whole(self.parts, state, self.mesh)
+      features = self.judge.features(whole)
     except stop.StoppedError:
       return False
     except data.DataGoneError as error:

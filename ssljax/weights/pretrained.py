@@ -35,7 +35,8 @@ def start(config: ConfigDict, state: TrainState, mesh: Mesh) -> TrainState:
       f"pretrained.into={entry!r}, but method {config.method.name!r} has none; use "
       "'params'"
     )
-  source = encoder.restore(group.checkpoint, mesh, group.step)
+  split = config.get("split_state", 0)
+  source = encoder.restore(group.checkpoint, mesh, group.step, split)
   if entry:
     source_weights = {
       k: getattr(source.state, k) for k in ("params", "batch_stats", "target")
