@@ -21,6 +21,7 @@ import sys
 import time
 
 import jax
+import numpy as np
 
 sys.path.append(str(pathlib.Path(__file__).parent.parent))  # where configs/ is
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # else PyTorch's idle threads spin
@@ -62,6 +63,18 @@ def config(name, variant="", quick=False):
   if smallest.encoder.name.startswith("resnet"):
     smallest.encoder.stage_sizes = (1, 1, 1, 1)
   return smallest
+
+
+def noise(blank, seed=0):
+  """A batch like `blank`, zeros shaped as the loader's, of whole pictures of noise."""
+  rng, batch = np.random.default_rng(seed), dict(blank)
+  if "image" in batch:
+    count, *size = batch["image"].shape[:3]
+    batch["image"] = rng.integers(0, 256, batch["image"].shape, np.uint8)
+    batch["extent"] = np.tile(np.int32(size), (count, 1))
+    batch["aspect"] = np.ones(count, np.float32)
+  batch["index"] = rng.permutation(len(batch["index"])).astype(np.int32)
+  return batch
 
 
 def peer(name):

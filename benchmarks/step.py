@@ -41,8 +41,8 @@ def stepper(parts, batch):
 def measure(batch_size, width, repeats, quick):
   config, parts = build(batch_size, width, quick)
   rng = np.random.default_rng(0)
-  batch = data.zeros(data.spec(data.Pictures(config.data.size)), batch_size)
-  batch["image"] = rng.integers(0, 256, batch["image"].shape, np.uint8)
+  blank = data.zeros(data.spec(data.Pictures(config.data.size)), batch_size)
+  batch = common.noise(blank)
   views = rng.normal(size=(batch_size, 2, 32, 32, 3)).astype(np.float32)
   ready = parts._replace(views=lambda rng, batch: batch)
   ready = stepper(ready, batch | {"image": views})
