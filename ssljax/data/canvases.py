@@ -15,8 +15,9 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from ssljax.data import jpeg
 from ssljax.data.codec import Codec, Example, Spec, UnreadableError
-from ssljax.data.decode import decode
+from ssljax.data.decode import decode, lay
 from ssljax.data.npz import BROKEN
 from ssljax.fields import ConfigError
 
@@ -57,6 +58,25 @@ class Row(NamedTuple):
   reason: str = ""  # why it is unreadable
 
 
+class Stored(NamedTuple):
+  """Where a canvas lies: bytes `start` to `start` + `length` of a file."""
+
+  file: str
+  start: int
+  length: int
+
+  def read_into(self, buffer: memoryview) -> None:
+    """Reads the bytes into a buffer of as many. Raises UnreadableError."""
+    try:
+      with open(self.file, "rb", buffering=0) as file:
+        file.seek(self.start)
+        count = file.readinto(buffer)
+    except OSError as error:
+      raise UnreadableError(f"{self.file}: {error.strerror}") from error
+    if count < self.length:
+      raise UnreadableError(f"{self.file} ends {self.length - count} bytes too soon")
+
+
 class Canvas(Codec):
   """Gives an example's canvas as it was stored, and what was stored with it."""
 
@@ -69,17 +89,25 @@ class Canvas(Codec):
     return self._spec
 
   def decode(self, example):
-    """Decodes "image": raw bytes, or a JPEG laid in the corner of its canvas."""
-    shape, dtype = self._spec["image"]
+    """Decodes "image", which is `Stored`; the rest is as it is."""
+    spec = self._spec.items()
+    batch = {name: np.empty((1, *shape), dtype) for name, (shape, dtype) in spec}
+    self.fill(example, batch, 0)
+    return {name: x[0] for name, x in batch.items()}
+
+  def fill(self, example, batch, row):
+    """Reads raw bytes straight into a row, or lays a JPEG in its corner."""
+    canvas, stored = batch["image"][row], example["image"]
     if self.form == "raw":
-      image = np.frombuffer(example["image"], dtype).reshape(shape)
+      stored.read_into(memoryview(canvas).cast("B"))
     else:
-      image, _ = decode(example["image"], shape[0])
-      if image.shape != shape:
-        canvas = np.zeros(shape, dtype)
-        canvas[: image.shape[0], : image.shape[1]] = image
-        image = canvas
-    return {**{name: example[name] for name in self._spec}, "image": image}
+      file = bytearray(stored.length)
+      stored.read_into(memoryview(file))
+      file = bytes(file)
+      if not jpeg.decode_into(file, canvas):
+        lay(decode(file, len(canvas))[0], canvas)
+    for name in _entries(self._spec):
+      batch[name][row] = example[name]
 
 
 class Canvases:
@@ -91,6 +119,8 @@ class Canvases:
   def __init__(self, folder: pathlib.Path, layout: Layout):
     """Opens a finished folder; ConfigError names the file that is missing or cut."""
     self.folder, self.layout = folder, layout
+    shards = range(len(layout.shards))
+    self.files = [str(data_file(folder, layout, number)) for number in shards]
     indices = []
     for number, numbers in enumerate(layout.shards):
       index, problem = read_index(folder, layout, number)
@@ -116,16 +146,10 @@ class Canvases:
     start, length = (int(self.columns[name][index]) for name in ("start", "length"))
     if not length:
       raise UnreadableError(self.reasons[index])
-    path = data_file(self.folder, self.layout, index // self.layout.rows)
-    try:
-      with open(path, "rb", buffering=0) as file:
-        stored = os.pread(file.fileno(), length, start)
-    except OSError as error:
-      raise UnreadableError(f"{path}: {error.strerror}") from error
-    if len(stored) < length:
-      raise UnreadableError(f"{path} ends within the canvas of example {index}")
+    file = self.files[index // self.layout.rows]
     entries = {k: x[index] for k, x in self.columns.items() if k not in OWN}
-    return {"image": stored, "label": int(self.columns["label"][index]), **entries}
+    label = int(self.columns["label"][index])
+    return {"image": Stored(file, start, length), "label": label, **entries}
 
 
 def data_file(folder: pathlib.Path, layout: Layout, number: int) -> pathlib.Path:

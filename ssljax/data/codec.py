@@ -1,6 +1,7 @@
 """How what an example holds becomes arrays of a batch."""
 
 import abc
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -30,3 +31,8 @@ class Codec(abc.ABC):
   @abc.abstractmethod
   def decode(self, example: Example) -> dict[str, np.ndarray | float]:
     """Decodes an example to the arrays that `spec` names. Raises UnreadableError."""
+
+  def fill(self, example: Example, batch: Mapping[str, np.ndarray], row: int) -> None:
+    """Decodes an example into a row of a batch's arrays. Raises UnreadableError."""
+    for name, value in self.decode(example).items():
+      batch[name][row] = value

@@ -49,11 +49,25 @@ class Pictures(Codec):
 
   def decode(self, example):
     """Decodes to "image" uint8 [size,size,3], "extent" (rows, columns), "aspect"."""
+    spec = self.spec.items()
+    batch = {name: np.empty((1, *shape), dtype) for name, (shape, dtype) in spec}
+    self.fill(example, batch, 0)
+    return {name: x[0] for name, x in batch.items()}
+
+  def fill(self, example, batch, row):
+    """Decodes an example into a row of a batch's arrays."""
     picture, aspect = decode(example["image"], self.size, self.ranges)
     height, width = picture.shape[:2]
-    canvas = np.zeros((self.size, self.size, 3), np.uint8)
-    canvas[:height, :width] = picture
-    return {"image": canvas, "extent": (height, width), "aspect": aspect}
+    lay(picture, batch["image"][row])
+    batch["extent"][row], batch["aspect"][row] = (height, width), aspect
+
+
+def lay(picture: np.ndarray, canvas: np.ndarray) -> None:
+  """Lays a picture [H,W,3] in the corner of a canvas [S,S,3], the rest of it 0."""
+  height, width = picture.shape[:2]
+  canvas[:height, :width] = picture
+  canvas[:height, width:] = 0
+  canvas[height:] = 0
 
 
 def decode(

@@ -52,6 +52,20 @@ def decode(stored: bytes, least: int) -> Decoded | None:
   return Decoded(pixels, width, height) if pixels.shape[:2] == shape else None
 
 
+def decode_into(stored: bytes, canvas: np.ndarray) -> bool:
+  """Decodes a JPEG of just the size of u8 [H,W,3] there, if it can; whether it did."""
+  if simplejpeg is None or not stored.startswith(START):
+    return False
+  try:
+    height, width, colours, _ = simplejpeg.decode_jpeg_header(stored)
+    if colours not in COLOURS or (height, width) != canvas.shape[:2]:
+      return False
+    simplejpeg.decode_jpeg(stored, buffer=canvas)
+  except ValueError:
+    return False
+  return True
+
+
 def may_be_turned(stored: bytes) -> bool:
   """Whether a JPEG may hold how the camera was held: EXIF or XMP, which are APP1."""
   at = len(START) - 1

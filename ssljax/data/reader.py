@@ -12,7 +12,6 @@ import os
 import pathlib
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 from absl import logging
@@ -56,8 +55,7 @@ class Reader:
     indices = indices.tolist()
     examples = self.examples(indices)
     for row, (index, example) in enumerate(zip(indices, examples, strict=True), start):
-      for name, value in self._readable(index, example).items():
-        batch[name][row] = value
+      self._fill(batch, row, index, example)
 
   def examples(self, indices: list[int]) -> Sequence[Example | None]:
     """Reads examples, undecoded; None for all of them where one cannot be read."""
@@ -72,14 +70,14 @@ class Reader:
     if len(self.unreadable) == NAMED:
       logging.warning("Others of %s that are unreadable are counted", self.source.name)
 
-  def _readable(self, index: int, example: Example | None) -> dict[str, Any]:
+  def _fill(self, batch: Batch, row: int, index: int, example: Example | None) -> None:
     for _ in range(GIVE_UP):
       try:
         example = example or self.source[index]
-        decoded = {"label": example["label"], "index": index}
         for codec in self.codecs:
-          decoded |= codec.decode(example)
-        return decoded
+          codec.fill(example, batch, row)
+        batch["label"][row], batch["index"][row] = example["label"], index
+        return
       except UnreadableError as error:
         self.check_there(error)
         if index not in self.unreadable:

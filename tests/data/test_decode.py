@@ -38,10 +38,22 @@ def test_a_picture_lies_in_the_corner_of_its_canvas():
   assert {k: np.shape(v) for k, v in example.items()} == {
     name: shape for name, (shape, _) in Pictures(16).spec.items()
   }
-  assert (example["extent"], example["aspect"]) == ((7, 9), 9 / 7)
+  assert tuple(example["extent"]) == (7, 9)
+  assert example["aspect"] == np.float32(9 / 7)
   np.testing.assert_array_equal(example["image"][:7, :9], picture)
   assert not example["image"][7:].any()
   assert not example["image"][:, 9:].any()
+
+
+def test_a_row_of_a_batch_keeps_nothing_of_what_was_there():
+  codec, example = Pictures(16), {"image": encode(smooth(9, 7))}
+  batch = {
+    name: np.ones((2, *shape), dtype) for name, (shape, dtype) in codec.spec.items()
+  }
+  codec.fill(example, batch, 1)
+  for name, value in codec.decode(example).items():
+    np.testing.assert_array_equal(batch[name][1], value)
+    assert (batch[name][0] == 1).all()
 
 
 def test_a_large_jpeg_scaled_by_its_decoder_looks_the_same():

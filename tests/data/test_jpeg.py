@@ -65,6 +65,18 @@ def test_it_is_simplejpeg_that_decodes(monkeypatch, tmp_path):
 
 
 @needs_simplejpeg
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_straight_onto_a_canvas_of_its_size_it_has_the_same_pixels(mode):
+  stored = encode(picture().convert(mode), "JPEG")
+  canvas = np.zeros((2, 75, 101, 3), np.uint8)
+  assert jpeg.decode_into(stored, canvas[1])
+  np.testing.assert_array_equal(canvas[1], decode(stored, 128)[0])
+  assert not canvas[0].any()
+  assert not jpeg.decode_into(stored, np.zeros((75, 100, 3), np.uint8))
+  assert not jpeg.decode_into(stored[:-9], canvas[0])  # Pillow is to refuse it
+
+
+@needs_simplejpeg
 def test_what_is_damaged_is_decoded_or_refused_as_by_pillow(monkeypatch):
   stored = encode(picture(), "JPEG", quality=90)
   for kept in (3, 20, 300, len(stored) // 2, len(stored) - 2):
