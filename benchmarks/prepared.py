@@ -27,10 +27,11 @@ FORMS = ("raw", "jpeg")
 
 
 def make(folder, n):
+  photos = [loader.photo(500, 375, seed) for seed in range(16)]
   for i in range(n):
     path = folder / "photos" / "ab"[i % 2] / f"{i:05d}.jpg"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(loader.photo(500, 375, i % 64))
+    path.write_bytes(photos[i % 16])
 
 
 def open_all(folder, size):
