@@ -9,6 +9,7 @@ batch that is on the device already, and is waited for once at the end.
 import contextlib
 import io
 import tempfile
+import time
 
 import common
 import jax
@@ -20,7 +21,9 @@ from ssljax.judge import Judge
 from ssljax.runs import stop
 from ssljax.runs.writer import Writer
 from ssljax.train import dispatch
+from ssljax.train.feed import Feed
 from ssljax.train.loop import Run
+from ssljax.train.pace import Pace
 
 
 class Noise(data.Source):
@@ -84,10 +87,11 @@ class Setting:
       Clock(folder, self.config, self.plan) as writer,
       contextlib.redirect_stdout(io.StringIO()),
     ):
-      parts = self.config, self.parts, self.plan, self.mesh, self.judge, self.loader
+      parts = self.config, self.parts, self.plan, self.mesh, self.judge
+      pace = Pace(self.config.batch_size, self.loader.cure, time.monotonic())
       past = runs.History(0, ((0, self.plan.total_steps),))
-      about = checkpoints, writer, stopping, past, self.traced, self.init, {}
-      run = Run(*parts, {}, *about)
+      about = checkpoints, writer, stopping, past, self.traced, self.init
+      run = Run(*parts, {}, *about, Feed(self.loader, {}, self.mesh), pace)
       run.train(state.replace(step=before))
     return common.between(
       writer.at[self.config.log_every], writer.at[self.config.steps], self.steps

@@ -17,8 +17,9 @@ def base() -> ConfigDict:
   c.dtype = "float32"  # of compute; parameters, and all of it on CPUs, are float32
   c.microbatch = 0  # examples that pass the networks at once; 0: the whole batch
   c.split_state = 0  # numbers from which an array is split over devices; 0: none
-  c.steps_per_dispatch = 1  # >1: small models on GPU or TPU; CPUs loop slowly
+  c.steps_per_dispatch = 0  # 0: as measured, by accelerators; CPUs loop slowly
   c.log_every = 50  # steps
+  c.profile = None  # (100, 5): a trace of the five steps after the 100th
 
   c.data = ConfigDict()
   c.data.name = ""  # digits | folder | any TFDS name

@@ -56,10 +56,11 @@ class Run:
   epochs: Positive
   steps: Annotated[int, Range(1, MOST_STEPS)] | None  # when set, wins over epochs
   dtype: Annotated[str, OneOf(DTYPES)]  # of compute
-  steps_per_dispatch: Count
+  steps_per_dispatch: Number  # 0: as many as make short steps worth it, as measured
   microbatch: Number = 0  # examples that pass the networks at once; 0: the batch
   split_state: Number = 0  # numbers from which an array is split over devices; 0: none
   log_every: Count  # steps
+  profile: tuple[Number, Count] | None = None  # (after which step, how many) are traced
   watch: tuple[str, ...]  # paths of parameters whose gradient's norm is logged
 
 
@@ -171,6 +172,11 @@ def make_plan(
     raise ConfigError(
       f"epochs={config.epochs:g} are {total:,} steps, and a run has at most "
       f"{MOST_STEPS:,}; set fewer"
+    )
+  if config.get("profile") and sum(config.profile) > total:
+    raise ConfigError(
+      f"profile={tuple(config.profile)} ends after the run's {total} steps; try "
+      f"{(max(total - config.profile[1], 0), min(config.profile[1], total))}"
     )
   return schedules.Plan(
     config.batch_size, num_examples, steps_per_epoch, total, num_classes

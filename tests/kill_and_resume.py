@@ -32,7 +32,7 @@ def compare(one: pathlib.Path, other: pathlib.Path) -> None:
 
 
 def metrics(folder: pathlib.Path) -> list[dict]:
-  """The rows of metrics.jsonl without the one number that may differ."""
+  """The rows of metrics.jsonl without the one number of a CPU that may differ."""
   rows = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
   return [{k: v for k, v in r.items() if k != "images_per_second"} for r in rows]
 

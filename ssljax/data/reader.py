@@ -107,15 +107,20 @@ def _gone(folder: pathlib.Path) -> str:
     return f"cannot be read any more: {error.strerror}"
 
 
+def _memory(reader: Reader) -> tuple[int, int]:
+  """Counts the bytes that all examples need decoded, and those of this machine."""
+  sizes = ((math.prod(s), np.dtype(d)) for s, d in reader.spec.values())
+  need = len(reader.source) * sum(count * dtype.itemsize for count, dtype in sizes)
+  return need, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 class InMemory:
   """Holds the whole source, an array an entry; a batch is one gather."""
 
   def __init__(self, reader: Reader, workers: int):
     self.unreadable, self.spec = reader.unreadable, reader.spec
     n = len(reader.source)
-    sizes = ((math.prod(s), np.dtype(d)) for s, d in reader.spec.values())
-    need = n * sum(count * dtype.itemsize for count, dtype in sizes)
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    need, machine = _memory(reader)
     if need > machine:
       raise ConfigError(
         f"data.in_memory=True needs {need / 2**30:.0f} GiB for {n} examples, more than "
@@ -127,6 +132,10 @@ class InMemory:
       done = pool.map(lambda chunk: reader.fill(self.arrays, chunk[0], chunk), chunks)
       for _ in tqdm(done, f"decoding {reader.source.name}", len(chunks), delay=2):
         pass
+
+  def cure(self, factor: float) -> str:
+    """Says what lets batches be gathered faster."""
+    return "they are in memory: data.on_device='yes' spares their way to the devices"
 
   def batches(self, rows: Rows, start: int, stop: int) -> Iterator[Batch]:
     """Yields the batches of steps `start` to `stop`, gathered from memory."""
@@ -147,6 +156,16 @@ class Streaming:
   def __init__(self, reader: Reader, workers: int):
     self.reader, self.workers = reader, workers
     self.unreadable, self.spec = reader.unreadable, reader.spec
+
+  def cure(self, factor: float) -> str:
+    """Says what lets examples be decoded `factor` times as fast, or once."""
+    need, machine = _memory(self.reader)
+    if need <= machine / 2:
+      return f"set data.in_memory=True, which takes {need / 2**30:.1f} GiB"
+    cores, wanted = os.cpu_count(), math.ceil(factor * self.workers)
+    if self.workers < cores:
+      return f"set data.workers={min(wanted, cores)}"
+    return f"all {cores} cores read: it takes {wanted}, or a smaller data.size"
 
   def batches(self, rows: Rows, start: int, stop: int) -> Iterator[Batch]:
     """Yields the batches of steps `start` to `stop`; decodes nothing before `start`."""

@@ -4,7 +4,7 @@ import datetime
 import json
 import pathlib
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -92,10 +92,12 @@ def finish(
   workdir: pathlib.Path,
   identity: Identities,
   lengths: Sequence[tuple[int, int]],
+  computed: Mapping[str, Any],
 ) -> dict[str, Scores]:
   """Judges the last state beside the first; writes table, results.json and report.
 
-  `lengths`: (from which step on, how many steps in all) that the run was to have.
+  `lengths`: (from which step on, how many steps in all) that the run was to have;
+  `computed`: what was decided while it ran.
   -> {row: {name: value}}; {} where there are no labels, or `evals.at_end` is empty.
   """
   rows: dict[str, Scores] = {}
@@ -114,7 +116,7 @@ def finish(
   if jax.process_index() == 0:
     if rows:
       runs.write(workdir / "results.json", json.dumps(rows, indent=2) + "\n")
-    facts = {**about(judge, last, lengths), "identity": identity}
+    facts = {**about(judge, last, lengths, computed), "identity": identity}
     text = json.dumps(facts, indent=2)
     runs.write(workdir / "about.json", text + "\n")
     html.write(workdir)
@@ -125,7 +127,10 @@ def finish(
 
 
 def about(
-  judge: Judge, state: TrainState, lengths: Sequence[tuple[int, int]]
+  judge: Judge,
+  state: TrainState,
+  lengths: Sequence[tuple[int, int]],
+  computed: Mapping[str, Any],
 ) -> dict[str, Any]:
   """Collects what a reader of the report asks, and no config says."""
   devices = judge.mesh.devices
@@ -137,6 +142,7 @@ def about(
     "computed": {  # what the machine decided, whatever the config says
       "dtype": jnp.dtype(judge.method.net.encoder.dtype).name,
       "convolution_gradients": "matrix products" if conv.as_products() else "XLA's",
+      **computed,
     },
     "versions": {
       "python": platform.python_version(),

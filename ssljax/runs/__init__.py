@@ -20,8 +20,10 @@ from ssljax.schedules import Plan
 # neither the state nor the order of the data.
 FREE = (
   "log_every",
+  "profile",
   "microbatch",  # to rounding
   "split_state",  # likewise
+  "steps_per_dispatch",  # likewise
   "data.dir",
   "data.prepared",
   "data.in_memory",

@@ -31,7 +31,7 @@ class Writer:
 
   Floats are printed so that equal ones give equal lines; those that are not finite as
   the strings "nan", "inf" and "-inf", which `float` reads. "images_per_second" alone
-  may differ between equal runs.
+  may differ between equal runs, and "peak_share", where the devices' peak is known.
   """
 
   def __init__(self, workdir: str | os.PathLike, config: ConfigDict, plan: Plan):
@@ -44,14 +44,23 @@ class Writer:
       self.workdir.mkdir(parents=True, exist_ok=True)
       runs.write(self.workdir / "config.json", config.to_json(indent=2) + "\n")
 
-  def start(self, step: int, ended: bool = False, log_every: int = 1) -> None:
+  def start(
+    self,
+    step: int,
+    ended: bool = False,
+    log_every: int = 1,
+    flops: float = 0.0,
+    peak: float = 0.0,
+  ) -> None:
     """Goes on after the checkpoint of `step`; 0 starts new files.
 
     Lines of later steps, which will be written anew, and a half-written last line are
     dropped: metrics.jsonl ends as if the run had never been cut. Of a run that `ended`
     at `step`, and is longer now, those go too that it wrote as it ended: what is not
-    due there by `log_every`, and its last scores.
+    due there by `log_every`, and its last scores. `flops` are those of an image, `peak`
+    the devices' FLOP/s, 0 where they are not known: progress tells them too.
     """
+    self.flops, self.peak = flops, peak
     if not self.active:
       return
     first_step = step + 1 if step else 0  # of the lines yet to come
@@ -106,8 +115,8 @@ class Writer:
     self.tensorboard.flush()
 
   def say(self, text: str) -> None:
-    """Prints a line for whoever watches: what begins, what was found."""
-    if self.active:
+    """Prints a line for whoever watches: what begins, what was found; "": nothing."""
+    if self.active and text:
       with contextlib.suppress(OSError):  # whoever watched has left: a closed pipe
         tqdm.write(text, file=sys.stdout)
         sys.stdout.flush()
@@ -134,13 +143,21 @@ class Writer:
     if previous is None:
       return {}
     passed = self.last_count[1] - previous[1]
-    return {"images_per_second": round((images - previous[0]) / max(passed, 1e-9), 1)}
+    speed = round((images - previous[0]) / max(passed, 1e-9), 1)
+    share = (
+      {"peak_share": round(speed * self.flops / self.peak, 4)} if self.peak else {}
+    )
+    return {"images_per_second": speed, **share}
 
   def _progress(self, step: int, metrics: Mapping[str, float]) -> None:
     """Redraws the bar; where nobody can see one redrawn, now and then a line."""
     text = f"loss {metrics['loss']:.4g}"
     if "images_per_second" in metrics:
-      text += f", {metrics['images_per_second']:,.0f} images/s"
+      text += f", {(speed := metrics['images_per_second']):,.0f} images/s"
+      if self.peak:
+        text += f", {metrics['peak_share']:.0%} of peak"
+      elif self.flops:
+        text += f", {speed * self.flops / 1e12:.1f} TFLOP/s"
     self.bar.set_postfix_str(text, refresh=False)
     self.bar.update(step - self.bar.n)
     now = time.monotonic()

@@ -1,6 +1,7 @@
 """One call trains and judges: `train_and_evaluate`. It knows no method's name."""
 
 import pathlib
+import time
 
 import jax
 from ml_collections import ConfigDict
@@ -9,10 +10,12 @@ from ssljax import data, provenance, recipe, runs, sharding
 from ssljax.checkpoint import Checkpoints
 from ssljax.fields import as_path
 from ssljax.judge import Judge, report
-from ssljax.runs import lock, stop
+from ssljax.runs import compiled, lock, stop
 from ssljax.runs.writer import Writer
 from ssljax.train import dispatch, feed
+from ssljax.train.feed import Feed
 from ssljax.train.loop import Run
+from ssljax.train.pace import Pace
 from ssljax.weights import pretrained
 
 
@@ -33,6 +36,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | pathlib.Path) -> dict:
 
 def train(config: ConfigDict, workdir: pathlib.Path) -> dict:
   """Trains as `train_and_evaluate` does, in a folder that is this run's alone."""
+  since = time.monotonic()
   goes_on = runs.check_same_run(config, workdir)
   splits = recipe.open_data(config, workdir if goes_on else None)
   plan = recipe.make_plan(config, len(splits.train), splits.train.num_classes)
@@ -52,35 +56,34 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict:
     notes = provenance.check(past.meta, identity, workdir)
     with runs.writing(workdir), Writer(workdir, config, plan) as writer:
       writer.say(report.summary(config, plan, traced.state, mesh, past))
-      for note in [*notes, travels] if travels else notes:
+      for note in (*notes, travels, compiled.keep()):
         writer.say(note)
       if jax.process_index() == 0:
         splits.train.save(workdir)
         if past.ended:
           report.set_aside(workdir, past.step)
-      report.picture_views(config, splits.train, workdir)
       loader = open_loader(config, splits.train)
       table, note = feed.place(config.data.get("on_device", "auto"), loader, mesh)
-      if note:
-        writer.say(note)
+      writer.say(note)
       split = parts.method.by_row, parts.split_state
       init = dispatch.compile_init(traced.init, blank, mesh, *split)
       first = lambda: pretrained.start(config, init(), mesh)  # noqa: E731
       run = Run(
-        *(config, parts, plan, mesh, judge, loader, identity),
-        *(checkpoints, writer, stopping, past, traced, first, table),
+        *(config, parts, plan, mesh, judge, identity),
+        *(checkpoints, writer, stopping, past, traced, first),
+        *(Feed(loader, table, mesh), Pace(config.batch_size, loader.cure, since)),
       )
       judge.allowed(run.evaluators)
       state = run.train(run.begin())
-      if complaint := loader.complaint():
-        writer.say(complaint)
+      writer.say(loader.complaint())
       if int(state.step) < plan.total_steps:
         writer.say(f"Stopped at step {state.step} and saved; the same line continues.")
         return {}
       try:
         states = (dispatch.whole(parts, s, mesh) for s in (init(), state))
         return report.finish(
-          config, judge, *states, writer, workdir, identity, past.lengths
+          *(config, judge, *states, writer, workdir, identity, past.lengths),
+          {"steps_per_dispatch": run.k, "examples": run.feed.place},
         )
       except stop.StoppedError:
         writer.say(

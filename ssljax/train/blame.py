@@ -69,6 +69,19 @@ def find(
   return f"in step {done} {first}", remedy
 
 
+def sentence(
+  step: int, name: str, value: float, last_step: int, first: str, remedy: str
+) -> str:
+  """Writes the sentence on a metric that is no number, and what `find` found."""
+  last_good = (
+    f"is that of step {last_step}" if last_step else "would have been the first"
+  )
+  return (
+    f"{name} is {value} at step {step}; {first and f'{first}; '}"
+    f"the last good checkpoint {last_good}; {remedy}"
+  )
+
+
 def _first(
   config: ConfigDict, parts: Parts, state: TrainState, batch: Batch
 ) -> tuple[str, str]:

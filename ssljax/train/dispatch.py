@@ -16,6 +16,11 @@ from ssljax.parts import Parts, Traced
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
 
+def loops_well() -> bool:
+  """Whether steps in a loop cost no more than alone: on CPUs XLA's convolutions do."""
+  return jax.default_backend() != "cpu"
+
+
 def compile_init(
   init: Callable[[Batch], TrainState],
   batch: Batch,
@@ -109,11 +114,17 @@ def gathered(batch: Batch, table: Batch) -> Batch:
   return jax.lax.optimization_barrier(rows)
 
 
-def counts(start: int, total: int, k: int, stops: tuple[float, ...]) -> Iterator[int]:
-  """Yields the steps of each dispatch: at most k, never past a multiple of a stop."""
+def counts(
+  start: int, total: int, k: int, stops: tuple[float, ...], marks: tuple[int, ...] = ()
+) -> Iterator[int]:
+  """Yields the steps of each dispatch: at most k, never past a mark.
+
+  Multiples of a stop are such marks too.
+  """
   done = start
   while done < total:
-    count = int(min(k, total - done, *(stop - done % stop for stop in stops)))
+    ends = [total, *(done + stop - done % stop for stop in stops), *marks]
+    count = int(min(k, *(end - done for end in ends if end > done)))
     yield count
     done += count
 

@@ -1,13 +1,52 @@
 """Where a step's examples come from: whole batches, or rows of a set on the devices."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import jax
 from jax.sharding import Mesh
 
 from ssljax import data, sharding
 from ssljax.core import Batch
 from ssljax.fields import ConfigError
+from ssljax.train import dispatch
 
 SHARE = 1 / 8  # of a device's free memory, which "auto" lets a set take
+
+
+class Feed:
+  """What a dispatch takes beside the state: from the host, or from the devices."""
+
+  def __init__(self, loader: data.Loader, table: Batch, mesh: Mesh):
+    """Takes the whole set [N,...] as `table`, or {}: batches come from the host."""
+    self.loader, self.table, self.mesh = loader, table, mesh
+
+  @property
+  def place(self) -> str:
+    """Says where the examples of a step come from."""
+    return "on the devices" if self.table else "from the host"
+
+  def dispatches(
+    self, done: int, counts: Iterator[int], k: int
+  ) -> Iterator[tuple[int, Batch]]:
+    """Yields how many steps each dispatch after `done` takes, and what of the host."""
+    loader = self.loader
+    batches = loader.numbers(done) if self.table else loader.iterate(done)
+    return dispatch.stacked(batches, counts, k)
+
+  def put(self, count: int, batches: Batch) -> tuple[Any, jax.Array, Batch]:
+    """Puts the process's share of stacked batches onto the devices, for a dispatch."""
+    return dispatch.put(count, batches, self.mesh, self.table)
+
+  def one(self, step: int, k: int) -> tuple[Any, jax.Array, Batch]:
+    """Puts the examples of this step alone onto the devices, for a dispatch of k."""
+    (alone,) = self.dispatches(step - 1, iter([1]), k)
+    return self.put(*alone)
+
+  def examples(self, step: int) -> Batch:
+    """Returns the examples of a step, as global arrays [B,...]."""
+    batches, _, table = self.one(step, 1)
+    return dispatch.gathered(jax.tree.map(lambda x: x[0], batches), table)
 
 
 def place(choice: str, loader: data.Loader, mesh: Mesh) -> tuple[Batch, str]:

@@ -3,23 +3,25 @@
 import itertools
 import json
 import math
+import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from ssljax import data, diagnostics, provenance, runs
+from ssljax import data, diagnostics, provenance, runs, sharding
 from ssljax.checkpoint import Checkpoints
-from ssljax.core import Batch, Metrics, TrainState
+from ssljax.core import Metrics, TrainState
 from ssljax.evals import geometry
-from ssljax.judge import Judge
+from ssljax.judge import Judge, report
 from ssljax.parts import Parts, Traced
 from ssljax.runs import stop
 from ssljax.runs.writer import Writer
 from ssljax.schedules import Plan
-from ssljax.train import blame, dispatch
+from ssljax.train import blame, dispatch, peaks
+from ssljax.train.feed import Feed
+from ssljax.train.pace import MEASURED, Pace, Profile
 
 IN_FLIGHT = 2  # dispatches the host runs ahead; more would pile up batches
 
@@ -34,7 +36,6 @@ class Run:
     plan: Plan,
     mesh: Mesh,
     judge: Judge,
-    loader: data.Loader,
     identity: provenance.Identities,
     checkpoints: Checkpoints,
     writer: Writer,
@@ -42,14 +43,16 @@ class Run:
     past: runs.History,
     traced: Traced,
     first: Callable[[], TrainState],
-    table: Batch,
+    feed: Feed,
+    pace: Pace,
   ):
     self.config, self.parts, self.plan, self.mesh = config, parts, plan, mesh
-    self.judge, self.loader, self.identity = judge, loader, identity
+    self.judge, self.loader, self.identity = judge, feed.loader, identity
     self.checkpoints, self.writer = checkpoints, writer
-    self.stopping, self.past = stopping, past
+    self.stopping, self.past, self.feed, self.pace = stopping, past, feed, pace
     self.traced, self.first = traced, first
-    self.table = table  # the whole set [N,...], or {}: batches come from the host
+    self.profile = Profile(config.get("profile"), writer.workdir / "profile")
+    self.measured = 0  # steps of a dispatch, where they were chosen by the clock
     every = config.evals.every_epochs * plan.steps_per_epoch
     self.eval_every = every if every and judge.possible else math.inf
     self.warning: str | None = None
@@ -77,65 +80,110 @@ class Run:
 
   def train(self, state: TrainState) -> TrainState:
     """Runs `loop`; where a number is not finite, the error says what came first."""
-    layout = jax.tree.map(lambda x: x.sharding, state)
-    k = self.config.steps_per_dispatch
-    step = dispatch.step(self.parts, self.traced, self.mesh)
-    self.steps = dispatch.compile_steps(step, layout, self.mesh, k)
+    self.layout = jax.tree.map(lambda x: x.sharding, state)
     try:
       return self.loop(state)
     except blame.NotANumberError as error:
       bad = error.args
+    finally:
+      self.writer.say(self.profile.stop())
     raise self.diverged(*bad)  # out here, where no frame holds the bad state
 
   def loop(self, state: TrainState) -> TrainState:
-    """Takes steps to the end, or to SIGTERM or Ctrl-C.
-
-    Nothing waits for the device between log points, save that the host stays a few
-    dispatches ahead and no more. Metrics are read once the next dispatch is under
-    way, so that the device never waits for the host either.
-    """
+    """Takes steps to the end, or to SIGTERM or Ctrl-C."""
     done, total = int(state.step), self.plan.total_steps
-    k, log_every = self.config.steps_per_dispatch, self.config.log_every
-    stops = log_every, self.config.checkpoint.every_steps, self.eval_every
-    counts = dispatch.counts(done, total, k, stops)
-    batches = dispatch.stacked(self.batches(done), counts, k)
-    self.writer.start(done, self.past.ended, log_every)
-    if (
-      not self.past.meta.get("judged", True)
-      and self.is_judged_at(done)
-      and done < total
-    ):
+    work = peaks.work(self.traced.jaxpr, self.plan.batch_size, self.mesh)
+    self.writer.start(done, self.past.ended, self.config.log_every, *work)
+    owed = not self.past.meta.get("judged", True) and self.is_judged_at(done)
+    if owed and done < total:
       self.evaluate(done, state)
     if self.lost:
       raise self.saved_without_data(done, state)
-    in_flight, unread = [], None
-    with jax.transfer_guard("disallow"):
-      for i, (count, batch) in enumerate(self.delivered(data.prefetch(batches, 2))):
-        on_device = dispatch.put(count, batch, self.mesh, self.table)
-        state, metrics = self.steps(state, *on_device)
-        self.stopping.hold()
-        done += count
-        in_flight = [*in_flight, metrics][-IN_FLIGHT:]
-        jax.block_until_ready(in_flight[0])
-        if unread:
-          unread = self.read(*unread)
-        if done % log_every == 0 or done == total:
-          unread = done, metrics
-        ends = self.stopping.due(i, self.checkpoints)
-        if ends or self.is_pause(done):
-          unread = self.read(*unread) if unread else None
-          with jax.transfer_guard("allow"), self.writer.pause():
-            ends = self.pause(done, state, metrics, ends)
-          if ends:
-            break
+    for until in self.stretches(done):
+      state, done, ends = self.stretch(state, done, until)
+      if ends or self.lost:
+        break
     if self.lost:
       raise self.saved_without_data(done, state)
     self.checkpoints.wait()  # whether they are saved, before anyone says so
     return state
 
-  def batches(self, done: int) -> Iterator[Batch]:
-    """Yields what the host hands over of each step after `done`: rows, or examples."""
-    return self.loader.numbers(done) if self.table else self.loader.iterate(done)
+  def stretches(self, done: int) -> Iterator[int]:
+    """Yields up to which step all dispatches take as many steps, having compiled that.
+
+    Where the config leaves their number open the first steps are clocked for it, and a
+    run that goes on keeps it. One on CPUs, which are slow at convolutions in a loop.
+    """
+    k = self.config.steps_per_dispatch or self.past.meta.get("steps_per_dispatch", 0)
+    if not k and dispatch.loops_well():
+      self.compile(1)
+      until = min(done + MEASURED, self.plan.total_steps)
+      yield until
+      most = min(self.config.log_every, self.eval_every)
+      k, note = self.pace.steps_per_dispatch(most, self.plan.total_steps - until)
+      self.measured = k = int(sharding.told(str(k)))
+      self.writer.say(note)
+    self.compile(k or 1)
+    yield self.plan.total_steps
+
+  def compile(self, k: int) -> None:
+    """Has dispatches of k steps compiled when the first is due."""
+    self.k = k
+    step = dispatch.step(self.parts, self.traced, self.mesh)
+    self.steps = dispatch.compile_steps(step, self.layout, self.mesh, k)
+
+  def stretch(
+    self, state: TrainState, done: int, until: int
+  ) -> tuple[TrainState, int, bool]:
+    """Takes the steps up to `until` -> the state, steps done, whether the run ends.
+
+    Nothing waits for the device between log points, save that the host stays a few
+    dispatches ahead and no more. Metrics are read once the next dispatch is under
+    way, so that the device never waits for the host either.
+    """
+    total, log_every = self.plan.total_steps, self.config.log_every
+    stops = log_every, self.config.checkpoint.every_steps, self.eval_every
+    counts = dispatch.counts(done, until, self.k, stops, self.profile.marks)
+    batches = data.prefetch(self.feed.dispatches(done, counts, self.k), 2)
+    batches = self.pace.waits(self.delivered(batches))
+    in_flight, unread, ends = [], None, False
+    with jax.transfer_guard("disallow"):
+      for count, batch in batches:
+        self.profile.before(done)
+        state, metrics = self.steps(state, *self.feed.put(count, batch))
+        self.stopping.hold()
+        done += count
+        if self.pace.dispatched(count, metrics) == 1:
+          self.begun(metrics)
+        in_flight = [*in_flight, metrics][-IN_FLIGHT:]
+        jax.block_until_ready(in_flight[0])
+        self.pace.finished(count)
+        self.writer.say(self.profile.after(done, metrics))
+        if unread:
+          unread = self.read(*unread)
+        if done % log_every == 0 or done == total:
+          unread = done, metrics
+        ends = self.stopping.due(self.pace.dispatches, self.checkpoints)
+        if ends or self.is_pause(done):
+          unread = self.read(*unread) if unread else None
+          with jax.transfer_guard("allow"), self.writer.pause():
+            ends = self.pause(done, state, metrics, ends)
+          self.pace.begin()
+          if ends:
+            break
+      if unread:
+        self.read(*unread)
+    return state, done, ends
+
+  def begun(self, metrics: Metrics) -> None:
+    """Says when the first step was done, and draws its views; the run waits for it."""
+    jax.block_until_ready(metrics)
+    seconds = time.monotonic() - self.pace.since
+    self.writer.say(f"The first step was done after {seconds:.1f} s.")
+    with jax.transfer_guard("allow"), self.writer.pause():
+      train = self.judge.splits.train
+      report.picture_views(self.config, train, self.writer.workdir)
+    self.pace.begin()
 
   def delivered(self, batches: Iterator) -> Iterator:
     """Yields the batches until the data can no longer be read; then `lost` says why."""
@@ -159,6 +207,7 @@ class Run:
     values = {k: float(v) for k, v in jax.device_get(metrics).items()}
     self.check_finite(step, values)
     self.writer.write(step, values, images=step * self.plan.batch_size)
+    self.writer.say(self.pace.complaint())
     if step > self.plan.steps_per_epoch:  # before, it may look collapsed and not be
       warning = diagnostics.collapse(values)
       if warning and not self.warning:
@@ -224,6 +273,7 @@ class Run:
       "spec": self.loader.spec,
       "lengths": self.past.lengths,
       "judged": judged,
+      "steps_per_dispatch": self.measured,
     }
     self.checkpoints.save(done, state, meta)
 
@@ -236,31 +286,14 @@ class Run:
     """Finds why metrics are not finite -> the error that ends the run."""
     self.checkpoints.wait()
     last_step = self.checkpoints.choose() or 0
-    first, remedy = blame.find(
-      self.config, self.parts, lambda: self.again(last_step), self.alone, step
-    )
-    last_good = (
-      f"is that of step {last_step}" if last_step else "would have been the first"
-    )
-    return runs.TrainingDivergedError(
-      f"{name} is {value} at step {step}; {first and f'{first}; '}"
-      f"the last good checkpoint {last_good}; {remedy}"
-    )
+    again, examples = lambda: self.again(last_step), self.feed.examples
+    found = blame.find(self.config, self.parts, again, examples, step)
+    sentence = blame.sentence(step, name, value, last_step, *found)
+    return runs.TrainingDivergedError(sentence)
 
   def again(self, last_step: int) -> blame.Steps:
     """Repeats the steps after a checkpoint (0: from the first on), one at a time."""
     state, metrics = self.restored(last_step) if last_step else self.first(), {}
     for done in itertools.count(last_step):
       yield done, state, metrics
-      state, metrics = self.steps(state, *self.examples(done + 1))
-
-  def examples(self, step: int) -> tuple[Any, jax.Array, Batch]:
-    """Puts the examples of this step alone onto the devices, for a dispatch."""
-    k = self.config.steps_per_dispatch
-    ((count, batch),) = dispatch.stacked(self.batches(step - 1), iter([1]), k)
-    return dispatch.put(count, batch, self.mesh, self.table)
-
-  def alone(self, step: int) -> Any:
-    """Returns the examples of a step, as global arrays [B,...]."""
-    batches, _, table = self.examples(step)
-    return dispatch.gathered(jax.tree.map(lambda x: x[0], batches), table)
+      state, metrics = self.steps(state, *self.feed.one(done + 1, self.k))
