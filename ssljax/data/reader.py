@@ -165,7 +165,10 @@ class Streaming:
     cores, wanted = os.cpu_count(), math.ceil(factor * self.workers)
     if self.workers < cores:
       return f"set data.workers={min(wanted, cores)}"
-    return f"all {cores} cores read: it takes {wanted}, or a smaller data.size"
+    source = self.reader.source
+    less = "decode once (configs/eval/prepare.py)" if source.origin is source else ""
+    less = less or "read a smaller data.size"
+    return f"all {cores} cores read, and it takes {wanted}: {less}"
 
   def batches(self, rows: Rows, start: int, stop: int) -> Iterator[Batch]:
     """Yields the batches of steps `start` to `stop`; decodes nothing before `start`."""

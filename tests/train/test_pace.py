@@ -36,13 +36,14 @@ def slow(seconds):
 def test_a_trace_and_slow_data_change_nothing_and_are_told_once(
   tmp_path, monkeypatch, capsys
 ):
-  ssljax.train_and_evaluate(smoke("simclr_digits", log_every=1), tmp_path / "plain")
+  config = smoke("simclr_digits", log_every=1, steps=12)
+  ssljax.train_and_evaluate(config, tmp_path / "plain")
   assert "waits for its data" not in capsys.readouterr().out
   monkeypatch.setattr(pace, "WINDOW", 0.0)
   monkeypatch.setattr(reader, "_memory", lambda reader: (2**40, 2**39))
   monkeypatch.setattr(Digits, "__getitem__", slow(0.02))
-  config = smoke("simclr_digits", log_every=1, profile=(3, 2))
-  config.data.update(in_memory=False, workers=1)
+  config.profile = (3, 2)
+  config.data.update(in_memory=False, workers=1)  # some batches ahead of the first step
   ssljax.train_and_evaluate(config, tmp_path / "slow")
   said = capsys.readouterr().out
   (sentence,) = (s for s in said.splitlines() if "waits for its data" in s)
