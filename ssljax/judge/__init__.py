@@ -28,8 +28,8 @@ SOME = 64  # examples in which labels are looked for
 
 
 def aloud(text: str) -> None:
-  """Prints a line on the screen, from process 0."""
-  if jax.process_index() == 0:
+  """Prints a line on the screen, from process 0; "": nothing."""
+  if text and jax.process_index() == 0:
     tqdm.write(text, file=sys.stdout)
     sys.stdout.flush()
 

@@ -23,7 +23,8 @@ from ssljax.train import dispatch
 
 TRAINED_ON = ("held_out", "per_class")  # of the data of a protocol that trains
 PLACE = {"name", "dir", "train_split", "eval_split"}  # of data: what is read
-NO_MATTER = ("dir", "prepared", "in_memory", "workers")  # where it lies, how it is read
+# Where data lie, and how they are read.
+NO_MATTER = ("dir", "prepared", "in_memory", "on_device", "workers")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -30,9 +30,10 @@ from ssljax import (
 from ssljax.evals import classifier, geometry
 from ssljax.fields import ConfigError, Group
 from ssljax.fields.ranges import Count, Number, OneOf, Range
-from ssljax.judge import compare, pictures
+from ssljax.judge import aloud, compare, pictures
 from ssljax.protocols import embed, prepare, side_by_side, transfer
 from ssljax.protocols.case import Case
+from ssljax.runs import compiled
 
 SOURCE = "ssljax/protocols/evaluate.py"
 APART = {"compare": side_by_side, "prepare": prepare}  # of no single checkpoint
@@ -75,16 +76,15 @@ def evaluate(config: ConfigDict, folder: str | pathlib.Path | None = None) -> di
   `evaluator` is what is asked, with the numbers in the group of that name. `protocol`
   names the result, default: as the evaluator. It is written, with all that it depends
   on, to `folder`/<protocol>.json, where an earlier step or other data stand in the
-  name as well; default: `checkpoint`/evals. Two evaluators write files and give no
-  result: "embed" and "pictures". "compare" lays runs side by side, "prepare" decodes
-  pictures once.
+  name as well; default: `checkpoint`/evals. "embed" and "pictures" write files and give
+  no result. "compare" lays runs side by side, "prepare" decodes pictures once.
   """
   if config.evaluator in APART:
     return APART[config.evaluator].evaluate(config, folder)
   sharding.start_processes()
   check(config)
-  run = fields.as_path(config.checkpoint)
-  mesh = sharding.make_mesh()
+  aloud(compiled.keep())
+  run, mesh = fields.as_path(config.checkpoint), sharding.make_mesh()
   trained = encoder.restore(run, mesh, config.step)
   case = Case(config, run, fields.as_path(folder or run / "evals"), mesh, trained)
   runs.check_writable(case.folder)

@@ -69,9 +69,10 @@ class Pace:
     At most `most`, and one unless the last five were short: longer ones hide what the
     host does between them. `left` is how many are to come.
     """
+    if len(self.done) < 2:
+      return 1, ""
     (began, _), *rest = self.done
-    steps = sum(count for _, count in rest)
-    seconds = (rest[-1][0] - began) / steps if steps else math.inf
+    seconds = (rest[-1][0] - began) / sum(count for _, count in rest)
     if seconds >= SHORT or seconds * left < WORTH:
       return 1, ""
     k = int(max(1, min(math.ceil(LASTS / seconds), most)))
