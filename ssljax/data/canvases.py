@@ -33,20 +33,25 @@ class Layout(NamedTuple):
 
   form: str  # one of FORMS
   spec: Spec  # of a canvas and what goes with it, "image" among them
+  rows: int  # of a shard; the last may have fewer
   examples: int
-
-  @property
-  def rows(self) -> int:
-    """The examples of a shard; the last may have fewer."""
-    if self.form == "jpeg":
-      return JPEGS
-    return max(1, RAW_BYTES // math.prod(self.spec["image"][0]))
 
   @property
   def shards(self) -> list[range]:
     """The numbers of each shard's examples."""
     starts = range(0, self.examples, self.rows)
     return [range(i, min(i + self.rows, self.examples)) for i in starts]
+
+
+def bytes_of(spec: Spec) -> int:
+  """Counts the bytes of a raw canvas."""
+  shape, dtype = spec["image"]
+  return math.prod(shape) * np.dtype(dtype).itemsize
+
+
+def rows_of(form: str, spec: Spec) -> int:
+  """Counts the examples of a shard that is to be written."""
+  return JPEGS if form == "jpeg" else max(1, RAW_BYTES // bytes_of(spec))
 
 
 class Row(NamedTuple):
@@ -209,14 +214,15 @@ def write_shard(
 ) -> None:
   """Writes a shard, then its index; of one that is not finished nothing is left."""
   path = data_file(folder, layout, number)
-  shape = len(layout.shards[number]), *layout.spec["image"][0]
+  shape, dtype = layout.spec["image"]
+  shape = len(layout.shards[number]), *shape
   columns: dict[str, list] = {k: [] for k in (*OWN, *_entries(layout.spec))}
   reasons, crc = [], 0
 
   def write(file):
     nonlocal crc
     position = 0
-    header = _npy_header(shape) if layout.form == "raw" else b""
+    header = _npy_header(shape, dtype) if layout.form == "raw" else b""
     for row in itertools.chain([None], rows):
       stored = memoryview(header if row is None else row.stored).cast("B")
       file.write(stored)
@@ -251,8 +257,9 @@ def whole(path: pathlib.Path, write: Callable[[BinaryIO], Any]) -> None:
     part.unlink(missing_ok=True)
 
 
-def _npy_header(shape: Sequence[int]) -> bytes:
-  fields = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {tuple(shape)}, }}"
+def _npy_header(shape: Sequence[int], dtype: str) -> bytes:
+  kind = np.dtype(dtype).str
+  fields = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {tuple(shape)}, }}"
   length = -(-(10 + len(fields) + 1) // 64) * 64 - 10  # rows begin at a multiple of 64
   return (
     b"\x93NUMPY\1\0"

@@ -14,7 +14,7 @@ from typing import Any
 from PIL import features
 
 from ssljax.data import decode, identity
-from ssljax.data.canvases import Canvas, Canvases, Layout
+from ssljax.data.canvases import Canvas, Canvases, Layout, rows_of
 from ssljax.data.codec import Example, Spec
 from ssljax.data.identity import Identity
 from ssljax.data.source import Source, Splits
@@ -103,7 +103,7 @@ def open_splits(
   opened = []
   for name, source in sources._asdict().items():
     if source is not None:
-      layout = Layout(manifest["form"], spec_of(manifest), len(source))
+      layout = layout_of(manifest, len(source))
       source = Prepared(source, Canvases(folder / name, layout))
     opened.append(source)
   return Splits(*opened)
@@ -118,6 +118,7 @@ def manifest_of(
     "form": form,
     "size": size,
     "spec": spec,
+    "rows": rows_of(form, spec),
     "decoder": {
       "canvas": decode.CANVAS,
       "pillow": importlib.metadata.version("pillow"),
@@ -131,6 +132,11 @@ def manifest_of(
 def spec_of(manifest: dict[str, Any]) -> Spec:
   """Reads the spec of canvases out of a manifest, where JSON has no tuples."""
   return {name: (tuple(s), dtype) for name, (s, dtype) in manifest["spec"].items()}
+
+
+def layout_of(manifest: dict[str, Any], examples: int) -> Layout:
+  """Returns how a split of so many examples lies."""
+  return Layout(manifest["form"], spec_of(manifest), manifest["rows"], examples)
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
@@ -153,7 +159,7 @@ def read(folder: pathlib.Path) -> dict[str, Any]:
   path = folder / MANIFEST
   try:
     manifest = json.loads(path.read_text("utf-8"))
-    if {"form", "size", "spec", "decoder", "identity"} <= manifest.keys():
+    if {"form", "size", "spec", "rows", "decoder", "identity"} <= manifest.keys():
       return manifest
     reason = "it is none of ours"
   except (OSError, ValueError, AttributeError) as error:

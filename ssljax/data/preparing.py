@@ -5,7 +5,6 @@ import concurrent.futures
 import io
 import itertools
 import json
-import math
 import pathlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -42,13 +41,13 @@ def need(sources: Splits, size: int, form: str) -> int:
     raise ConfigError(
       f"prepare.form='jpeg' is for pictures, and {name!r} has planes; try 'raw'"
     )
-  shape, _ = sources.train.spec(size)["image"]
   examples = sum(len(source) for source in sources if source is not None)
-  return examples * math.prod(shape) if form == "raw" else 0
+  raw = form == "raw"
+  return examples * canvases.bytes_of(sources.train.spec(size)) if raw else 0
 
 
-def begin(folder: pathlib.Path, manifest: dict[str, Any]) -> None:
-  """Writes the manifest, or finds it there; ConfigError: it is of something else."""
+def begin(folder: pathlib.Path, manifest: dict[str, Any]) -> dict[str, Any]:
+  """Writes the manifest, or finds one there -> it; ConfigError: it is of other data."""
   if (folder / prepared.MANIFEST).exists():
     before = prepared.read(folder)
     words = prepared.differences(before, manifest)
@@ -58,9 +57,10 @@ def begin(folder: pathlib.Path, manifest: dict[str, Any]) -> None:
         f"--workdir={folder} holds canvases of other {', '.join(words)}; name another "
         "folder, or delete that one"
       )
-    return
+    return before
   text = json.dumps(manifest, indent=2) + "\n"
   canvases.whole(folder / prepared.MANIFEST, lambda file: file.write(text.encode()))
+  return manifest
 
 
 def write(
@@ -71,9 +71,9 @@ def write(
   Where nothing is missing all is read and checked, and what is damaged written anew.
   -> the sentences about what was.
   """
-  spec, damaged = prepared.spec_of(manifest), []
+  damaged: list[str] = []
   opened = {name: s for name, s in sources._asdict().items() if s is not None}
-  layouts = {k: Layout(manifest["form"], spec, len(s)) for k, s in opened.items()}
+  layouts = {k: prepared.layout_of(manifest, len(s)) for k, s in opened.items()}
   missing = {}
   for name, layout in layouts.items():
     (folder / name).mkdir(exist_ok=True)

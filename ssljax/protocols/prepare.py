@@ -61,7 +61,7 @@ def evaluate(config: ConfigDict, out: str | pathlib.Path | None = None) -> dict:
       manifest = prepared.manifest_of(splits, size, form, identity)
       if not (folder / prepared.MANIFEST).exists():
         _check_room(folder, need)
-      preparing.begin(folder, manifest)
+      manifest = preparing.begin(folder, manifest)
       workers = config.data.get("workers") or os.cpu_count()
       damaged = preparing.write(splits, manifest, folder, workers)
       _say(splits, manifest, folder, damaged)

@@ -118,6 +118,16 @@ def test_a_data_set_of_tfds(tmp_path, file_format, small_shards):
   check_both(tmp_path / "canvases", name="tiny", dir=str(tmp_path / "tfds"))
 
 
+def test_shards_keep_the_size_they_were_begun_with(photos, tmp_path, monkeypatch):
+  fields = {"name": "folder", "dir": str(photos)}
+  for photos_a_shard in (5, 3):
+    monkeypatch.setattr(canvases, "RAW_BYTES", photos_a_shard * SIZE * SIZE * 3)
+    prepare(tmp_path / "canvases", **fields)
+    data.build(config(size=SIZE, prepared=str(tmp_path / "canvases"), **fields))
+  shards = sorted((tmp_path / "canvases" / "train").glob("*.npy"))
+  assert [len(np.load(shard)) for shard in shards] == [5, 5, 2]
+
+
 def test_planes_of_scenes(tmp_path):
   rng = np.random.default_rng(0)
   rgb, depth = rng.integers(0, 256, (6, 9, 9, 3), np.uint8), rng.random((6, 9, 9))
