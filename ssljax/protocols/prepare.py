@@ -51,21 +51,24 @@ def evaluate(config: ConfigDict, out: str | pathlib.Path | None = None) -> dict:
   for group in declare(config):
     fields.check(group, fields.at(config, group.path))
   sharding.start_processes()
+  if jax.process_count() > 1:
+    raise ConfigError(
+      f"pictures are prepared by one process, and these are {jax.process_count()}; "
+      "start one, on one machine"
+    )
   folder = fields.as_path(out or "runs/canvases")
   with lock.owned(folder), writing(folder):
     splits = data.as_they_are(config.data)
     size, form = config.data.size, config.prepare.form
     need = preparing.need(splits, size, form)
-    identity = provenance.identify(splits)
-    if jax.process_index() == 0:
-      manifest = prepared.manifest_of(splits, size, form, identity)
-      if not (folder / prepared.MANIFEST).exists():
-        _check_room(folder, need)
-      manifest = preparing.begin(folder, manifest)
-      workers = config.data.get("workers") or os.cpu_count()
-      damaged = preparing.write(splits, manifest, folder, workers)
-      _say(splits, manifest, folder, damaged)
-    sharding.told("")  # the others wait
+    identities = provenance.identify(splits)
+    manifest = prepared.manifest_of(splits, size, form, identities)
+    if not (folder / prepared.MANIFEST).exists():
+      _check_room(folder, need)
+    manifest = preparing.begin(folder, manifest)
+    workers = config.data.get("workers") or os.cpu_count()
+    damaged = preparing.write(splits, manifest, folder, workers)
+    _say(splits, manifest, folder, damaged)
   return {}
 
 

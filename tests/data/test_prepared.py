@@ -300,6 +300,12 @@ def test_two_at_once_are_refused(photos, tmp_path):
     lock.release()
 
 
+def test_several_processes_are_refused(photos, tmp_path, monkeypatch):
+  monkeypatch.setattr("jax.process_count", lambda: 2)
+  with pytest.raises(ConfigError, match="by one process, and these are 2"):
+    prepare(tmp_path / "canvases", name="folder", dir=str(photos))
+
+
 def test_a_full_disk_is_one_sentence_and_leaves_nothing_half(
   photos, tmp_path, monkeypatch
 ):
