@@ -85,7 +85,7 @@ def main():
     batch=(256, 16, "pictures of a step of the probes"),
     repeats=(5, 1, "of each"),
   )
-  for name in ("simclr_cifar10", "mae_cifar10"):
+  for name in ("simclr_cifar10", "mae_cifar10")[: 1 if args.quick else 2]:
     setting = Setting(common.config(name, "cpu", args.quick), args.pictures)
     ours, forward = setting.extraction()
     facts = {"config": f"{name}:{'smoke' if args.quick else 'cpu'}"}
