@@ -29,9 +29,7 @@ def attend(
   CUDA 13.
   """
   if implementation == "auto" and fits_cudnn(q):
-    return jax.nn.dot_product_attention(
-      q, k, v, is_causal=causal, implementation="cudnn"
-    )
+    return _cudnn(q, k, v, causal)
   return _attend(q, k, v, causal)
 
 
@@ -40,6 +38,23 @@ def fits_cudnn(q: jax.Array) -> bool:
   size = q.shape[-1]
   fits = q.dtype == jnp.bfloat16 and size % 8 == 0 and size <= MOST_HEAD
   return fits and compute_capability() >= 8.0
+
+
+def _cudnn(q: jax.Array, k: jax.Array, v: jax.Array, causal: bool) -> jax.Array:
+  """Attends by cuDNN's kernels, of an odd number of tokens with one of padding.
+
+  JAX (0.10.2) takes every call for one with a bias, and refuses odd lengths a gradient.
+  """
+  (batch, count), lengths = q.shape[:2], {}
+  if count % 2:
+    q, k, v = (jnp.pad(x, ((0, 0), (0, 1), (0, 0), (0, 0))) for x in (q, k, v))
+    if not causal:  # or nobody sees the last one anyway
+      real = jnp.full((batch,), count, jnp.int32)
+      lengths = {"query_seq_lengths": real, "key_value_seq_lengths": real}
+  y = jax.nn.dot_product_attention(
+    q, k, v, is_causal=causal, implementation="cudnn", **lengths
+  )
+  return y[:, :count]
 
 
 def compute_capability() -> float:

@@ -140,11 +140,7 @@ class Prototypes(Module):
     if self.weight_norm:
       kernel = l2_normalise(kernel, axis=0)
     x = l2_normalise(x.astype(jnp.float32), axis=-1)
-    y = jnp.matmul(
-      x.astype(self.dtype),
-      kernel.astype(self.dtype),
-      preferred_element_type=jnp.float32,  # logits are divided by as little as 0.04
-    )
+    y = _to_float32(x.astype(self.dtype), kernel.astype(self.dtype))
     like = (1,) * (y.ndim - 1) + (self.num,)
     if self.gain:  # of two axes, as PyTorch's: DINO decays it
       gain = self.param("gain", nn.initializers.ones, (1, self.num))
@@ -152,6 +148,29 @@ class Prototypes(Module):
     if self.use_bias:
       y = y + self.param("bias", initial["bias_init"], (self.num,)).reshape(like)
     return y
+
+
+@jax.custom_vjp
+def _to_float32(x: jax.Array, kernel: jax.Array) -> jax.Array:
+  """Multiplies [...,D] by [D,K] -> [...,K] f32, whatever type both have.
+
+  Logits are divided by as little as 0.04. Gradients are products of factors of x's
+  type; autodiff's are of float32 ones.
+  """
+  return jnp.matmul(x, kernel, preferred_element_type=jnp.float32)
+
+
+def _to_float32_forward(x, kernel):
+  return _to_float32(x, kernel), (x, kernel)
+
+
+def _to_float32_backward(saved, grad):
+  x, kernel = saved
+  grad = grad.astype(x.dtype)
+  return jnp.matmul(grad, kernel.T), jnp.einsum("...d,...k->dk", x, grad)
+
+
+_to_float32.defvjp(_to_float32_forward, _to_float32_backward)
 
 
 # head -> what it reads, the first of these that there is, and what it gives

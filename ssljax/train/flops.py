@@ -19,18 +19,25 @@ def count(jaxpr: Any) -> Counts:
   `jax.jit(step).trace(state, batch).jaxpr` is such a jaxpr.
   """
   counts = collections.Counter()
+  for eqn, operations in products(jaxpr):
+    counts[max((v.aval.dtype for v in eqn.invars[:2]), key=_width).name] += operations
+  return dict(counts)
+
+
+def products(jaxpr: Any) -> list[tuple[Any, int]]:
+  """Lists a traced program's products, wherever they stand -> equation, operations."""
+  found = []
   for eqn in getattr(jaxpr, "jaxpr", jaxpr).eqns:
     name = eqn.primitive.name
     if name in PRODUCTS:
-      counts[_dtype(eqn)] += PRODUCTS[name](eqn)
+      found.append((eqn, PRODUCTS[name](eqn)))
       continue
-    inner = [count(j) for j in _inside(eqn)]
+    inner = [products(j) for j in inside(eqn)]
     if name == "cond":
-      inner = [max(inner, key=total)]
+      inner = [max(inner, key=lambda branch: sum(n for _, n in branch))]
     turns = eqn.params["length"] if name == "scan" else 1
-    for one in inner:
-      counts.update({dtype: turns * n for dtype, n in one.items()})
-  return dict(counts)
+    found += [(eqn, turns * n) for part in inner for eqn, n in part]
+  return found
 
 
 def total(counts: Counts) -> int:
@@ -38,7 +45,7 @@ def total(counts: Counts) -> int:
   return sum(counts.values())
 
 
-def _inside(eqn: Any) -> list:
+def inside(eqn: Any) -> list:
   """Lists the jaxprs that an equation runs, each once: of a custom gradient the value.
 
   Once gradients are taken, those stand in the program themselves.
@@ -51,8 +58,8 @@ def _inside(eqn: Any) -> list:
   return found
 
 
-def _dtype(eqn: Any) -> str:
-  return max((v.aval.dtype for v in eqn.invars[:2]), key=lambda t: t.itemsize).name
+def _width(dtype: Any) -> int:
+  return dtype.itemsize
 
 
 def _dot(eqn: Any) -> int:

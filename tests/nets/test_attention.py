@@ -82,8 +82,25 @@ def asked(monkeypatch):
 
 @pytest.mark.parametrize("causal", [False, True])
 def test_cudnn_attends_where_it_can(asked, causal):
-  jax.eval_shape(lambda *x: attention.attend(*x, causal), *HALVES)
+  even = [jax.ShapeDtypeStruct((2, 6, 3, 8), jnp.bfloat16)] * 3
+  jax.eval_shape(lambda *x: attention.attend(*x, causal), *even)
   assert asked == [{"is_causal": causal, "implementation": "cudnn"}]
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_what_pads_an_odd_number_of_tokens_for_cudnn_is_not_seen(monkeypatch, causal):
+  """By JAX's own attention in its place, which takes the same arguments."""
+  real = jax.nn.dot_product_attention
+
+  def in_its_place(q, k, v, **kwargs):
+    assert q.shape[1] % 2 == 0
+    return real(q, k, v, **kwargs | {"implementation": "xla"})
+
+  monkeypatch.setattr(jax.nn, "dot_product_attention", in_its_place)
+  expected = value_and_grads(plain, "float32", causal)
+  actual = value_and_grads(attention._cudnn, "float32", causal)
+  for x, y in zip(actual, expected, strict=True):
+    assert_allclose(x, y, rtol=0, atol=2e-6 * np.abs(y).max())
 
 
 @pytest.mark.parametrize(
@@ -115,7 +132,7 @@ def test_cudnn_s_attention_lowers_for_cuda_and_is_counted(monkeypatch):
   module = pytest.importorskip("jax._src.cudnn.fused_attention_stablehlo")
   monkeypatch.setattr(module, "check_cudnn_version", lambda: 91000)
   monkeypatch.setattr(attention, "compute_capability", lambda: 9.0)
-  halves = [jax.ShapeDtypeStruct((2, 16, 3, 8), jnp.bfloat16)] * 3
+  halves = [jax.ShapeDtypeStruct((2, 15, 3, 8), jnp.bfloat16)] * 3  # and one more
   traced = jax.jit(jax.grad(lambda *x: total(*x), (0, 1, 2))).trace(*halves)
   pairs = 2 * 2 * 3 * 16 * 16 * 8
   assert flops.count(traced.jaxpr) == {"bfloat16": 7 * pairs}
