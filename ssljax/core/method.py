@@ -161,6 +161,7 @@ class Method(Representation):
     x: Inputs,
     keys: jax.Array | None = None,
     together: bool = True,
+    net: nn.Module | None = None,
   ) -> tuple[Outputs, Any]:
     """Runs `forward` on all views: inputs [B,V,...] -> outputs [B,V,...], batch_stats.
 
@@ -173,24 +174,26 @@ class Method(Representation):
       x = {**x, "keys": jax.vmap(lambda key: jax.random.split(key, v))(keys)}
     if together:
       merged = jax.tree.map(lambda x: x.reshape(b * v, *x.shape[2:]), x)
-      outputs, batch_stats = self.forward(params, batch_stats, merged)
+      outputs, batch_stats = self.forward(params, batch_stats, merged, net=net)
       split = jax.tree.map(lambda x: x.reshape(b, v, *x.shape[1:]), outputs)
       return split, batch_stats
     per_view = []
     for i in range(v):
       view = jax.tree.map(lambda x: x[:, i], x)  # noqa: B023
-      outputs, batch_stats = self.forward(params, batch_stats, view)
+      outputs, batch_stats = self.forward(params, batch_stats, view, net=net)
       per_view.append(outputs)
     return jax.tree.map(lambda *x: jnp.stack(x, 1), *per_view), batch_stats
 
-  def target_views(self, state: TrainState, x: Inputs) -> tuple[Outputs, Any]:
+  def target_views(
+    self, state: TrainState, x: Inputs, net: nn.Module | None = None
+  ) -> tuple[Outputs, Any]:
     """Passes all views through the slow copy: `forward_views` without gradient.
 
     `state.target` holds the copy's "params" and "batch_stats".
     """
     params, batch_stats = state.target["params"], state.target["batch_stats"]
     outputs, batch_stats = self.forward_views(
-      params, batch_stats, x, together=self.together
+      params, batch_stats, x, together=self.together, net=net
     )
     return jax.lax.stop_gradient(outputs), batch_stats
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 # official losses are met to 1e-6.
 PRECISION = jax.lax.Precision.HIGHEST
 ONE_ARRAY = 2**24  # scores that are one array: 64 MiB
-IN_A_TILE = 2**23  # where there are more
+IN_A_TILE = 2**22  # where there are more: a tile stays near the cores
 
 
 class Rows(NamedTuple):

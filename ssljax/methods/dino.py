@@ -10,6 +10,7 @@ from ssljax import core, memory
 from ssljax.core import Aux, Encoded, Method
 from ssljax.fields.ranges import Positive, Share
 from ssljax.losses import clustering
+from ssljax.nets.heads import l2_normalise
 from ssljax.schedules import PositiveSchedule, ShareSchedule
 
 
@@ -42,40 +43,46 @@ class DINO(Method):
     return params, stats, {**memory.slow(teacher_params, stats), "centre": centre}
 
   def encode(self, params, state, batch, rng):
-    """Encodes all crops by the student [B,2+L,K], global by the teacher [B,2,K]."""
+    """Encodes all crops by the student [B,2+L,D], global by the teacher [B,2,D]."""
     rng_global, rng_local = jax.random.split(rng)
-    crops = {"image": batch["image"]}
+    crops, net = {"image": batch["image"]}, headless(self.net)
     student, stats = self.forward_views(
-      params, state.batch_stats, crops, core.draws(rng_global, batch)
+      params, state.batch_stats, crops, core.draws(rng_global, batch), net=net
     )
-    logits = student["logits"]
+    rows = student["projection"]
     if "local" in batch:
-      local, stats = self.forward_views(
-        params, stats, {"image": batch["local"]}, core.draws(rng_local, batch)
-      )
-      logits = jnp.concatenate([logits, local["logits"]], 1)
-    teacher, target_stats = self.target_views(state, crops)
-    rows = {**student, "logits": logits, "teacher_logits": teacher["logits"]}
+      crop, keys = {"image": batch["local"]}, core.draws(rng_local, batch)
+      local, stats = self.forward_views(params, stats, crop, keys, net=net)
+      rows = jnp.concatenate([rows, local["projection"]], 1)
+    teacher, target_stats = self.target_views(state, crops, net)
+    rows = {**student, "student": rows, "teacher": teacher["projection"]}
     return Encoded(rows, stats, target_stats)
 
   def objective(self, params, rows, state, batch, rng):
-    """Computes eq. 3 over the logits of student [B,2+L,K] and teacher [B,2,K]."""
-    teacher_logits, centre = rows["teacher_logits"], state.target["centre"]
+    """Computes eq. 3 over rows of student [B,2+L,D] and teacher [B,2,D]."""
+    head, target = self.net.prototypes, state.target
+    student, teacher = (unit(head, rows[name]) for name in ("student", "teacher"))
+    slow = prototypes(head, target["params"]["prototypes"])
     temperature = self.teacher_temperature(state.step)
-    loss = clustering.dino(
-      rows["logits"], teacher_logits, centre, self.student_temperature, temperature
+    loss, assigned = clustering.dino(
+      student,
+      teacher,
+      prototypes(head, params["prototypes"]),
+      slow,
+      target["centre"],
+      self.student_temperature,
+      temperature,
     )
-    assignment = clustering.teacher_distribution(teacher_logits, centre, temperature)
-    entropy = clustering.entropy(assignment)
+    entropy = clustering.entropy(assigned)
     metrics = {
       "tau": self.tau(state.step),
       "teacher_temperature": temperature,
       "teacher_entropy": entropy,
-      "teacher_information": clustering.information(assignment),
+      "teacher_information": clustering.information(assigned),
       # Eq. 5: the loss is the teacher's entropy and this.
-      "teacher_student_kl": loss - entropy * jnp.log(float(assignment.shape[-1])),
+      "teacher_student_kl": loss - assigned.entropy.mean(),
     }
-    return loss, Aux({"batch_mean": teacher_logits.mean((0, 1))[None]}, metrics)
+    return loss, Aux({"batch_mean": clustering.mean_scores(teacher, slow)}, metrics)
 
   def after_update(self, params, state, carry):
     """Moves the teacher and the centre (eq. 4), both by moving averages."""
@@ -89,3 +96,23 @@ class DINO(Method):
   def weights(self, state):
     """Returns the teacher's {"params", "batch_stats"}, which the paper evaluates."""
     return {k: state.target[k] for k in ("params", "batch_stats")}
+
+
+def headless(net):
+  """Returns the network without its prototypes, which `objective` scores rows with."""
+  return net.clone(prototypes=None, patch_prototypes=None)
+
+
+def unit(head, projection):
+  """Normalises what prototypes score, [...,D], in the type they score it in."""
+  return l2_normalise(projection, axis=-1).astype(head.dtype)
+
+
+def prototypes(head, params):
+  """Reads prototypes off the parameters of their head, as it scores with them."""
+  kernel = params["kernel"]
+  if head.weight_norm:
+    kernel = l2_normalise(kernel, axis=0)
+  if head.gain:
+    kernel = kernel * params["gain"]
+  return clustering.Prototypes(kernel.T.astype(head.dtype), params.get("bias"))

@@ -10,6 +10,7 @@ from ssljax import core, memory
 from ssljax.core import Aux, Encoded, Method
 from ssljax.fields.ranges import NotNegative, Positive, Share
 from ssljax.losses import clustering
+from ssljax.methods.dino import headless, prototypes, unit
 from ssljax.schedules import NotNegativeSchedule, PositiveSchedule, ShareSchedule
 
 
@@ -48,26 +49,32 @@ class IBOT(Method):
     return params, stats, {**memory.slow(params, stats), **centres}
 
   def encode(self, params, state, batch, rng):
-    """Encodes class tokens [B,2+L,K], by student and teacher; losses of patches [B].
+    """Encodes class tokens [B,2+L,D], by student and teacher; losses of patches [B].
 
-    Patches are compared here: their logits, [B,2,N,K], are no rows to keep.
+    Patches are compared here: they are no rows to keep, [B,2,N,D].
     """
     rng_global, rng_local = jax.random.split(rng)
-    crops = {"image": batch["image"]}
+    crops, net = {"image": batch["image"]}, headless(self.net)
     mask = batch["mask"] & (self.patch_weight(state.step) > 0)
+    inputs = {**crops, "mask": mask}
     student, stats = self.forward_views(
-      params, state.batch_stats, {**crops, "mask": mask}, core.draws(rng_global, batch)
+      params, state.batch_stats, inputs, core.draws(rng_global, batch), net=net
     )
-    logits = student["logits"]
+    rows = student["projection"]
     if "local" in batch:
-      local, stats = self.forward_views(
-        params, stats, {"image": batch["local"]}, core.draws(rng_local, batch)
-      )
-      logits = jnp.concatenate([logits, local["logits"]], 1)
-    teacher, target_stats = self.target_views(state, crops)
+      crop, keys = {"image": batch["local"]}, core.draws(rng_local, batch)
+      local, stats = self.forward_views(params, stats, crop, keys, net=net)
+      rows = jnp.concatenate([rows, local["projection"]], 1)
+    teacher, target_stats = self.target_views(state, crops, net)
+    head, name = self.patch_head
+    patches, slow_patches = (
+      unit(head, outputs["patch_projection"]) for outputs in (student, teacher)
+    )
     patch_loss = clustering.hidden_patches(
-      student["patch_logits"],
-      teacher["patch_logits"],
+      patches,
+      slow_patches,
+      prototypes(head, params[name]),
+      prototypes(head, state.target["params"][name]),
       mask,
       state.target["patch_centre"],
       self.student_temperature,
@@ -76,36 +83,53 @@ class IBOT(Method):
     rows = {
       "features": student["features"],
       "projection": student["projection"],
-      "logits": logits,
-      "teacher_logits": teacher["logits"],
+      "student": rows,
+      "teacher": teacher["projection"],
       "patch_loss": patch_loss,
-      "patch_mean": teacher["patch_logits"].mean((1, 2)),
+      "patch_mean": slow_patches.astype(jnp.float32).mean((1, 2)),
       "hidden": mask.mean((1, 2), dtype=jnp.float32),
     }
     return Encoded(rows, stats, target_stats)
 
+  @property
+  def patch_head(self):
+    """The patches' prototypes, and under which name they have their parameters."""
+    head = self.net.patch_prototypes
+    name = head if isinstance(head, str) else "patch_prototypes"
+    return getattr(self.net, name), name
+
   def objective(self, params, rows, state, batch, rng):
     """Computes eq. 2 of patches and eq. 3 of class tokens, weighted."""
-    teacher_logits, centre = rows["teacher_logits"], state.target["centre"]
+    head, target = self.net.prototypes, state.target
+    student, teacher = (unit(head, rows[name]) for name in ("student", "teacher"))
+    slow = prototypes(head, target["params"]["prototypes"])
     temperature = self.teacher_temperature(state.step)
-    class_loss = clustering.dino(
-      rows["logits"], teacher_logits, centre, self.student_temperature, temperature
+    class_loss, assigned = clustering.dino(
+      student,
+      teacher,
+      prototypes(head, params["prototypes"]),
+      slow,
+      target["centre"],
+      self.student_temperature,
+      temperature,
     )
     patch_loss = rows["patch_loss"].mean()
-    assignment = clustering.teacher_distribution(teacher_logits, centre, temperature)
     metrics = {
       "tau": self.tau(state.step),
       "teacher_temperature": temperature,
       "patch_temperature": self.patch_temperature(state.step),
-      "teacher_entropy": clustering.entropy(assignment),
-      "teacher_information": clustering.information(assignment),
+      "teacher_entropy": clustering.entropy(assigned),
+      "teacher_information": clustering.information(assigned),
       "class_loss": class_loss,
       "patch_loss": patch_loss,
       "hidden": rows["hidden"].mean(),  # share of the patches
     }
+    patch_head, name = self.patch_head
+    slow_patches = prototypes(patch_head, target["params"][name])
+    patch_mean = rows["patch_mean"][:, None]
     means = {
-      "centre": teacher_logits.mean((0, 1))[None],
-      "patch_centre": rows["patch_mean"].mean(0)[None],
+      "centre": clustering.mean_scores(teacher, slow),
+      "patch_centre": clustering.mean_scores(patch_mean, slow_patches),
     }
     weight = self.patch_weight(state.step)
     return self.class_weight * class_loss + weight * patch_loss, Aux(means, metrics)

@@ -11,6 +11,7 @@ from ssljax import core, memory
 from ssljax.core import Aux, Encoded, Method
 from ssljax.fields.ranges import Count, NotNegative, Number, Positive
 from ssljax.losses import clustering, contrastive
+from ssljax.methods.dino import headless, prototypes, unit
 from ssljax.nets.heads import l2_normalise
 from ssljax.nets.multicrop import MultiCrop
 
@@ -49,51 +50,41 @@ class SwAV(Method):
     return with_unit_prototypes(params), stats, target
 
   def encode(self, params, state, batch, rng):
-    """Encodes all crops -> logits [B,V+L,K], outputs [B,V,...] of the global ones."""
+    """Encodes all crops -> crops [B,V+L,D], outputs [B,V,...] of the global ones."""
     crops = {name: batch[name] for name in ("image", "local") if name in batch}
-    net = self.net.clone(encoder=MultiCrop(self.net.encoder))
+    net = headless(self.net).clone(encoder=MultiCrop(self.net.encoder))
     merged, stats = self.forward(
       params, state.batch_stats, crops, core.draws(rng, batch), net
     )
     b, v = batch["image"].shape[:2]
     online = jax.tree.map(lambda x: x.reshape(b, -1, *x.shape[1:]), merged)
     rows = jax.lax.stop_gradient(jax.tree.map(lambda x: x[:, :v], online))
-    return Encoded({**rows, "logits": online["logits"]}, stats)
+    return Encoded({**rows, "crops": online["projection"]}, stats)
 
   def objective(self, params, rows, state, batch, rng):
-    """Computes eq. 2 over the logits [B,V+L,K] of all crops, the first V global."""
-    embedding = contrastive.unit(rows["projection"])
-    scores = jax.lax.stop_gradient(rows["logits"][:, : embedding.shape[1]])
-    prototypes = jax.lax.stop_gradient(params["prototypes"])
-    assignment = self.assign(scores, prototypes, state)
-    loss = clustering.swav(rows["logits"], assignment, self.temperature)
+    """Computes eq. 2 over the rows [B,V+L,D] of all crops, the first V global."""
+    head, embedding = self.net.prototypes, contrastive.unit(rows["projection"])
+    crops, own = unit(head, rows["crops"]), prototypes(head, params["prototypes"])
+    shift = self.shift(crops[:, : embedding.shape[1]], own, state)
+    loss, assigned = clustering.swav(crops, own, shift, self.epsilon, self.temperature)
     metrics = {
-      "assignment_entropy": clustering.entropy(assignment),
-      "prototype_usage": clustering.usage(assignment),
+      "assignment_entropy": clustering.entropy(assigned),
+      "prototype_usage": clustering.usage(assigned),
     }
     return loss, Aux({"embedding": embedding}, metrics)
 
-  def assign(self, scores, prototypes, state):
-    """Assigns scores [B,V,K] to prototypes {"kernel" [D,K]} -> assignments [B,V,K]."""
+  def shift(self, crops, prototypes, state):
+    """Computes what equals out the use of prototypes by crops [B,V,D] -> [V,K]."""
     sinkhorn = functools.partial(
-      clustering.sinkhorn, epsilon=self.epsilon, iterations=self.iterations
+      clustering.sinkhorn, crops, prototypes, self.epsilon, iterations=self.iterations
     )
     if not self.queue_size:
-      return sinkhorn(scores)
+      return sinkhorn()
     start = round(self.queue_epoch * self.steps_per_epoch)
-    full = start + self.queue_size // scores.shape[0]
-    remembered = jnp.einsum(
-      "nvd,dk->nvk",
-      state.target["queue"],
-      prototypes["kernel"],
-      precision=contrastive.PRECISION,
-    )
-    if "bias" in prototypes:
-      remembered += prototypes["bias"][None, None]
+    full = start + self.queue_size // len(crops)
+    remembered = state.target["queue"].astype(crops.dtype)
     return jax.lax.cond(
-      state.step >= full,
-      lambda: sinkhorn(scores, remembered=remembered),
-      lambda: sinkhorn(scores),
+      state.step >= full, lambda: sinkhorn(remembered=remembered), sinkhorn
     )
 
   def after_update(self, params, state, carry):

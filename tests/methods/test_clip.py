@@ -32,6 +32,7 @@ def state(params):
   return core.TrainState(np.int32(0), params, {}, {}, None)
 
 
+@pytest.mark.usefixtures("both_forms")
 @pytest.mark.parametrize(
   ("loss", "file"), [("softmax", "11_clip_0"), ("sigmoid", "11_siglip_0")]
 )

@@ -13,6 +13,7 @@ from ssljax import core, recipe, schedules
 from ssljax.fields import ConfigError
 from ssljax.losses import clustering
 from ssljax.methods.ibot import IBOT
+from ssljax.nets.heads import Prototypes
 
 
 def softmax(x):
@@ -22,6 +23,12 @@ def softmax(x):
 
 def normal(seed, *shape):
   return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def hidden_patches(student, teacher, *args):
+  """The loss of logits [B,V,N,K], as scores of K prototypes at right angles."""
+  eye = clustering.Prototypes(jnp.eye(student.shape[-1]))
+  return clustering.hidden_patches(student, teacher, eye, eye, *args)
 
 
 def test_hidden_patches_is_equation_2_of_each_picture():
@@ -40,7 +47,7 @@ def test_hidden_patches_is_equation_2_of_each_picture():
       hidden = [i for i in range(4) if mask[b, v, i]]
       terms = [-(p[b, v, i] * np.log(q[b, v, i])).sum() for i in hidden]
       expected[b] += (np.mean(terms) if hidden else 0) / 2
-  loss = clustering.hidden_patches(student, teacher, mask, centre, 0.1, 0.04)
+  loss = hidden_patches(student, teacher, mask, centre, 0.1, 0.04)
   assert_allclose(loss, expected, rtol=1e-5)
 
 
@@ -49,7 +56,7 @@ def test_where_nothing_is_hidden_there_is_no_loss_and_no_gradient():
 
   def loss(student):
     teacher, centre = normal(1, 3, 2, 4, 5), normal(2, 1, 5)
-    return clustering.hidden_patches(student, teacher, mask, centre, 0.1, 0.04).mean()
+    return hidden_patches(student, teacher, mask, centre, 0.1, 0.04).mean()
 
   value, grad = jax.value_and_grad(loss)(normal(0, 3, 2, 4, 5))
   assert value == 0
@@ -68,7 +75,7 @@ def test_lightly_and_dinov2_have_the_same_loss_of_patches(project, step):
     return jnp.zeros((*mask.shape, x.shape[-1])).at[rows].set(x)
 
   def loss(student):
-    return clustering.hidden_patches(
+    return hidden_patches(
       whole(student),
       whole(o[f"in_teacher.{step}"]),
       mask,
@@ -84,27 +91,32 @@ def test_lightly_and_dinov2_have_the_same_loss_of_patches(project, step):
 
 
 class Given(nn.Module):
-  """A network whose logits are its parameters: of each crop, by the crop's number."""
+  """A network that gives the logits which are its parameters.
+
+  The rows of all crops and patches are at right angles, so that the kernel [D,K] of the
+  prototypes lists their logits.
+  """
+
+  crops: int
+  patches: int
+  prototypes: nn.Module | None = Prototypes(2, weight_norm=False)
+  patch_prototypes: nn.Module | None = Prototypes(2, weight_norm=False)
 
   @nn.compact
   def __call__(self, x, train):
-    number = x["image"][:, 0, 0, 0].astype(jnp.int32)
-    logits = self.get_variable("params", "class")[number]
-    patch_logits = self.get_variable("params", "patch")[number]
-    return {
-      "features": logits,
-      "projection": logits,
-      "logits": logits,
-      "patch_logits": patch_logits,
-    }
+    crop = jnp.eye(self.crops)[x["image"][:, 0, 0, 0].astype(jnp.int32)]
+    patch = jnp.einsum("bc,np->bncp", crop, jnp.eye(self.patches))
+    patch = patch.reshape(len(crop), self.patches, -1)
+    return {"features": crop, "projection": crop, "patch_projection": patch}
 
 
 def given(logits, patch_logits, local):
   """Official rows, crop by crop, the local ones last -> parameters of `Given`."""
   unused = np.zeros((len(local), *patch_logits.shape[1:]), np.float32)
+  patches = np.concatenate([patch_logits, unused])
   return {
-    "class": np.concatenate([logits, local]),
-    "patch": np.concatenate([patch_logits, unused]),
+    "prototypes": {"kernel": np.concatenate([logits, local])},
+    "patch_prototypes": {"kernel": patches.reshape(-1, patches.shape[-1])},
   }
 
 
@@ -122,7 +134,10 @@ def official(o, **weights):
   weights = {"class_weight": 1.0, "patch_weight": 1.0, **weights}
   weights["patch_weight"] = schedules.build(weights["patch_weight"], epochs)
   return IBOT(
-    net=Given(),
+    net=Given(
+      crops=o["in_student_cls"].shape[1] + o["in_student_local_cls"].shape[1],
+      patches=o["in_student_patch"].shape[2],
+    ),
     student_temperature=float(o["hp_student_temp"]),
     teacher_temperature=warm("teacher_temp"),
     patch_temperature=warm("teacher_temp2"),
@@ -144,9 +159,8 @@ def step_of(o, method, i, centres):
   target = {"params": teacher, "batch_stats": {}, **centres}
   state = core.TrainState(np.int32(o["hp_first_epoch"] + i), None, {}, target, None)
   params = given(o["in_student_cls"][i], o["in_student_patch"][i], local)
-  (loss, aux), grads = jax.value_and_grad(method.loss_fn, has_aux=True)(
-    params, state, batch, jax.random.key(0)
-  )
+  step = jax.jit(jax.value_and_grad(method.loss_fn, has_aux=True))
+  (loss, aux), grads = step(params, state, batch, jax.random.key(0))
   return (loss, aux), grads, method.after_update(params, state, aux.carry)[1]
 
 
@@ -155,6 +169,7 @@ def zeros(o):
   return {k: np.zeros((1, x.shape[-1]), np.float32) for k, x in sizes.items()}
 
 
+@pytest.mark.usefixtures("both_forms")
 def test_two_steps_give_the_official_losses_gradients_and_centres():
   o, n = oracle("12_ibot_official_0"), 6
   method, target = official(o), zeros(oracle("12_ibot_official_0"))
@@ -164,10 +179,12 @@ def test_two_steps_give_the_official_losses_gradients_and_centres():
     assert_allclose(aux.metrics["class_loss"], o["out_cls"][i], rtol=1e-5)
     assert_allclose(aux.metrics["patch_loss"], o["out_patch"][i], rtol=1e-5)
     assert_allclose(loss, o["out_loss"][i], rtol=1e-5)
+    by_crop, by_patch = (grads[k]["kernel"] for k in ("prototypes", "patch_prototypes"))
+    patches = o["out_grad_student_patch"][i]
     for ours, theirs in (
-      (grads["class"][:n], o["out_grad_student_cls"][i]),
-      (grads["class"][n:], o["out_grad_student_local"][i]),
-      (grads["patch"][:n], o["out_grad_student_patch"][i]),
+      (by_crop[:n], o["out_grad_student_cls"][i]),
+      (by_crop[n:], o["out_grad_student_local"][i]),
+      (by_patch[: n * patches.shape[1]].reshape(patches.shape), patches),
     ):
       assert_allclose(ours, theirs, atol=2e-6 * np.abs(theirs).max())
     assert_allclose(target["centre"], o["out_center"][i], atol=1e-6)
@@ -197,7 +214,7 @@ def test_nothing_is_hidden_before_patches_count():
   (loss, aux), grads, _ = step_of(o, method, 0, zeros(o))  # epoch 1
   assert_allclose(loss, o["out_cls"][0], rtol=1e-5)
   assert aux.metrics["hidden"] == 0
-  assert not np.any(grads["patch"])
+  assert not np.any(grads["patch_prototypes"]["kernel"])
   (_, aux), _, _ = step_of(o, method, 1, zeros(o))
   assert_allclose(aux.metrics["hidden"], o["in_mask"][1].mean(), rtol=1e-6)
 
@@ -261,7 +278,7 @@ def test_the_student_does_not_see_what_is_hidden_and_the_teacher_does():
   batch["mask"] = np.ones_like(batch["mask"])
   encode = jax.jit(built.method.encode)
   rows = encode(state.params, state.replace(params=None), batch, rng).rows
-  features, teacher = rows["features"], rows["teacher_logits"]
+  features, teacher = rows["features"], rows["teacher"]
   assert_allclose(
     features, np.broadcast_to(features[:1, :1], features.shape), atol=1e-5
   )

@@ -21,6 +21,7 @@ def value_and_gradient(method, params, views, label, target=None):
   return loss, grads["projector"]["fc1"]["kernel"], target
 
 
+@pytest.mark.usefixtures("both_forms")
 @pytest.mark.parametrize(
   ("file", "given"),
   [("02_supcon_labels_0", None), ("01_simclr_supcon_unsup_0", np.full(8, -1))],

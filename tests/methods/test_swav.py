@@ -62,6 +62,7 @@ def stepper(method, tx):
   return step
 
 
+@pytest.mark.usefixtures("both_forms")
 @pytest.mark.parametrize(
   "file", ["06_swav_loss_0", "06_swav_loss_3_queue", "06_swav_loss_4_queue"]
 )
@@ -154,12 +155,21 @@ def test_no_gradient_passes_through_the_assignments():
   tx = optim.build(SGD, tiny.PLAN)
   state = first_state(method, params, batch, tx)
 
-  def scores(params):
+  def log_p(params):
     x = np.concatenate([batch["image"], batch["local"]], 1).reshape(-1, DIM)
-    return method.forward(params, {}, {"image": x})[0]["logits"].reshape(B, -1, K)
+    logits = method.forward(params, {}, {"image": x})[0]["logits"].reshape(B, -1, K)
+    return logits, jax.nn.log_softmax(logits / 0.1)
 
-  fixed = clustering.sinkhorn(scores(params)[:, :2], 0.05)
-  expected = jax.jit(jax.grad(lambda p: clustering.swav(scores(p), fixed, 0.1)))(params)
+  x = jnp.asarray(unit(batch["image"], -1))
+  own = clustering.Prototypes(jnp.asarray(params["prototypes"]["kernel"]).T)
+  shift = clustering.sinkhorn(x, own, 0.05)
+  fixed = jax.nn.softmax((log_p(params)[0][:, :2] - shift[None]) / 0.05)
+
+  def loss(params):  # of each crop's assignment with all others
+    pairs = -jnp.einsum("bgk,bvk->bgv", fixed, log_p(params)[1])
+    return pairs.mean(0).sum(where=~jnp.eye(2, 4, dtype=bool)) / 6
+
+  expected = jax.jit(jax.grad(loss))(params)
   _, _, (grads, _) = stepper(method, tx)(state, batch)
   jax.tree.map(lambda x, y: assert_allclose(x, y, atol=1e-6), grads, expected)
 
@@ -170,15 +180,17 @@ def test_the_assignments_take_as_many_iterations_as_asked(iterations):
   earlier, x = np.random.default_rng(0).normal(size=(2, B, 1, DIM)).astype(np.float32)
   kernel, bias = unit(random_steps(4).reshape(-1, DIM)[:K], 1).T, np.linspace(-1, 1, K)
   method, _ = around(random_steps(1), kernel.T, B, iterations=iterations)
+  earlier, x = unit(earlier, -1), unit(x, -1)
   scores = np.einsum("nvd,dk->nvk", np.concatenate([earlier, x]), kernel) + bias
   q = np.exp(scores[:, 0] / 0.05)
   for _ in range(iterations):
     q /= q.sum(0, keepdims=True) * K
     q /= q.sum(1, keepdims=True) * len(q)
   state = SimpleNamespace(step=jnp.int32(9), target={"queue": earlier})
-  prototypes = {"kernel": jnp.float32(kernel), "bias": jnp.float32(bias)}
-  ours = method.assign(jnp.float32(scores[B:]), prototypes, state)
-  assert_allclose(ours[:, 0], q[B:] * len(q), rtol=1e-4, atol=1e-6)
+  prototypes = clustering.Prototypes(jnp.float32(kernel.T), jnp.float32(bias))
+  shift = method.shift(jnp.float32(x), prototypes, state)
+  ours = jax.nn.softmax((scores[B:, 0] - shift) / 0.05)
+  assert_allclose(ours, q[B:] * len(q), rtol=1e-4, atol=1e-6)
 
 
 def test_prototypes_keep_their_bias_on_the_sphere():
