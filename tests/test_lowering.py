@@ -23,6 +23,7 @@ SAME = {  # recipe -> one whose program it has, but for numbers
   "moco_v2_imagenet": "moco_v1_imagenet",
   "simclr_v2_finetune": "supervised_imagenet",
   "supcon_imagenet": "moco_v1_imagenet",
+  "swav_imagenet_small_batch": "swav_imagenet",
 }
 KINDS = {CONFIGS[name].method.name for name in HALF}
 OTHERS = {}  # of what is left, the first recipe of each method
@@ -39,9 +40,22 @@ WIDE = {  # what losses multiply in float32 of all that a step multiplies; else 
 }
 
 
+SHALLOW = {"resnet": "encoder.stage_sizes=(1,1,1,1)", "vit": "encoder.depth=1"}
+FEW_BLOCKS = {*OTHERS.values(), "simclr_v2_imagenet"}  # 152 layers
+
+
 @pytest.fixture(scope="module", params=[*sorted({*HALF} - {*SAME}), *OTHERS.values()])
 def program(request):
-  yield lowering.trace(request.param)
+  name, fields = request.param, ()
+  if name in FEW_BLOCKS:
+    encoder = CONFIGS[name].encoder.name
+    fields = [field for prefix, field in SHALLOW.items() if encoder.startswith(prefix)]
+  return lowering.trace(name, fields)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget():
+  yield
   jax.clear_caches()
 
 
@@ -84,7 +98,10 @@ def resnet(net, size, channels=3):
   operations, inputs = 0, net.stem_width or net.width
   if net.stem == "imagenet":
     side = math.ceil(size / 2)
-    operations += 2 * side**2 * 49 * channels * inputs
+    taps = 49 * channels * inputs
+    if net.sk_ratio:  # three of 3x3
+      taps = 9 * (channels * inputs + inputs**2 / 2 + inputs**2) / 2
+    operations += 2 * side**2 * taps
     side = math.ceil(side / 2)
   else:
     side = size
@@ -122,9 +139,9 @@ def mlp(config, dim):
 
 TARGET_VIEWS = {  # of the views, those that pass a slow copy or a teacher
   **dict.fromkeys(("byol", "moco_v3", "dino", "simclr_v2"), 2),
-  **dict.fromkeys(("moco", "supcon_moco", "distill"), 1),
+  **dict.fromkeys(("moco", "supcon_moco", "distill", "tico"), 1),
 }
-ONLINE_VIEWS = {"moco": 1, "supcon_moco": 1}
+ONLINE_VIEWS = dict.fromkeys(("moco", "supcon_moco", "tico"), 1)
 
 
 def arithmetic(config):
@@ -218,8 +235,8 @@ def test_the_table_has_every_recipe_that_computes_in_bfloat16():
 
 def test_no_more_is_kept_than_the_table_says(program):
   rows = {name: numbers for name, *numbers in TABLE}
-  if program.name not in rows:
-    pytest.skip("not in the table")
+  if program.name not in rows or program.name in FEW_BLOCKS:
+    pytest.skip("not in the table, or not as deep")
   giga, percent, mebi = map(float, rows[program.name])
   found = program.figures()
   assert found.giga == pytest.approx(giga, rel=0.02)
