@@ -106,10 +106,14 @@ def help_text(usage: str, home: pathlib.Path) -> str:
       row,
       *textwrap.wrap(claim, WIDTH, initial_indent="    ", subsequent_indent="    "),
     ]
-  text += ["", "Protocols, --config configs/eval/PROTOCOL.py --config.checkpoint=RUN:"]
-  for file in sorted((home / "configs" / "eval").glob("*.py")):
-    if file.stem != "common":
-      text.append(f"  {file.stem:24} {_docstring(file).split(chr(10))[0]}")
+  for title, room in (
+    ("Protocols, --config configs/eval/PROTOCOL.py --config.checkpoint=RUN:", "eval"),
+    ("Weights, --config configs/weights/COMMAND.py:", "weights"),
+  ):
+    text += ["", title]
+    for file in sorted((home / "configs" / room).glob("*.py")):
+      if file.stem != "common":
+        text.append(f"  {file.stem:24} {_docstring(file).split(chr(10))[0]}")
   return "\n".join([*text, "", "The fields of one: --config FILE --fields"])
 
 

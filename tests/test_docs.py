@@ -17,6 +17,9 @@ PAGES = [README, *sorted(ROOT.glob("docs/*.md"))]
 RECIPES = sorted(path.stem for path in ROOT.glob("configs/*_*.py"))
 PROTOCOLS = sorted(path.stem for path in ROOT.glob("configs/eval/*.py"))
 PROTOCOLS.remove("common")
+COMMANDS = [f"eval/{name}" for name in PROTOCOLS] + [
+  f"weights/{path.stem}" for path in sorted(ROOT.glob("configs/weights/*.py"))
+]
 
 BLOCK = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 CODE = re.compile(r"`([^`]+)`")
@@ -79,8 +82,7 @@ def fields_of(config):
 @functools.cache
 def every_field():
   """The fields of all recipes and protocols, in their full form."""
-  names = [*RECIPES, *(f"eval/{name}" for name in PROTOCOLS)]
-  configs = (command_line.load(name, ROOT)[1] for name in names)
+  configs = (command_line.load(name, ROOT)[1] for name in [*RECIPES, *COMMANDS])
   return set().union(*map(fields_of, configs))
 
 

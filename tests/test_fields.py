@@ -17,7 +17,8 @@ from ssljax.protocols import evaluate as protocols
 
 FOLDER = pathlib.Path(__file__).parent.parent / "configs"
 RUNS = sorted(path.stem for path in FOLDER.glob("*_*.py"))
-PROTOCOLS = sorted({f"eval.{p.stem}" for p in FOLDER.glob("eval/*.py")})
+ROOMS = ("eval", "weights")
+PROTOCOLS = sorted(f"{r}.{p.stem}" for r in ROOMS for p in FOLDER.glob(f"{r}/*.py"))
 PROTOCOLS = [name for name in PROTOCOLS if name not in ("eval.common", "eval.compare")]
 NO_NUMBER = [math.nan, math.inf, "many", [], None]
 FREE = {  # numbers of which any is possible

@@ -18,6 +18,7 @@ from ssljax.methods.cpc import AudioCPC, ImageCPC, TextCPC
 from ssljax.methods.dcl import DCL
 from ssljax.methods.dino import DINO
 from ssljax.methods.distill import Distill
+from ssljax.methods.given import Given
 from ssljax.methods.ibot import IBOT
 from ssljax.methods.instdisc import InstDisc
 from ssljax.methods.invaspread import InvaSpread
@@ -69,7 +70,10 @@ METHODS: dict[str, type[Method]] = {
   "ibot": IBOT,
   "lejepa": LeJEPA,
 }
-PROBES = {"linear_probe": LinearProbe}  # started by protocols, on a run's encoder
+PROBES = {  # started by commands on what is there: a run's encoder, a file of weights
+  "linear_probe": LinearProbe,
+  "given": Given,
+}
 KNOWN = collections.ChainMap(METHODS, PROBES)
 FILLED = ("net", *schedules.Plan._fields)  # fields that no config sets
 

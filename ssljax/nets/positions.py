@@ -24,20 +24,23 @@ def sincos(height: int, width: int, dim: int, column_first: bool = False) -> jax
   return jnp.asarray(np.concatenate(table, axis=1), jnp.float32)
 
 
-def resize_positions(table: jax.Array, height: int, width: int) -> jax.Array:
-  """Resizes a table [g,g,D] -> [height,width,D], bicubic, as DINO does it.
+def resize_positions(
+  table: jax.Array, height: int, width: int, how: str = "by_scale"
+) -> jax.Array:
+  """Resizes a table [g,g,D] -> [height,width,D], `how` one of RESIZES, all bicubic.
 
-  DINO asks for 0.1 patch more than it needs, and PyTorch samples with the scale it
-  is given: a plain resize to height x width gives other values.
+  "by_scale" is DINO's: it asks for 0.1 patch more than it needs, and PyTorch samples
+  with the scale it is given: a plain resize to height x width, "bicubic", as Hugging
+  Face has it, gives other values. "antialias" is timm's, and DINOv2's with registers.
   """
-  rows = jnp.asarray(_bicubic(table.shape[0], height), table.dtype)
-  columns = jnp.asarray(_bicubic(table.shape[1], width), table.dtype)
+  rows = jnp.asarray(RESIZES[how](table.shape[0], height), table.dtype)
+  columns = jnp.asarray(RESIZES[how](table.shape[1], width), table.dtype)
   return jnp.einsum("hi,wj,ijd->hwd", rows, columns, table)
 
 
-def _bicubic(old: int, new: int) -> np.ndarray:
+def _bicubic(old: int, new: int, more: float = 0.0) -> np.ndarray:
   """Makes [new, old] weights of Keys' kernel (a = -0.75), edges repeated."""
-  centre = (np.arange(new) + 0.5) * old / (new + 0.1) - 0.5
+  centre = (np.arange(new) + 0.5) * old / (new + more) - 0.5
   first = np.floor(centre).astype(int)
   weights = np.zeros((new, old))
   for tap in range(-1, 3):
@@ -47,3 +50,21 @@ def _bicubic(old: int, new: int) -> np.ndarray:
     column = np.clip(first + tap, 0, old - 1)
     np.add.at(weights, (np.arange(new), column), np.where(t <= 1, near, far))
   return weights
+
+
+def _by_scale(old: int, new: int) -> np.ndarray:
+  return _bicubic(old, new, 0.1)
+
+
+def _antialiased(old: int, new: int) -> np.ndarray:
+  """Makes [new, old] weights of Keys' kernel (a = -0.5), wider where it shrinks."""
+  scale = old / new
+  centre = (np.arange(new) + 0.5)[:, None] * scale
+  t = np.abs(np.arange(old)[None] + 0.5 - centre) / max(scale, 1.0)
+  near = (1.5 * t - 2.5) * t * t + 1
+  far = -0.5 * (((t - 5) * t + 8) * t - 4)
+  weights = np.where(t <= 1, near, np.where(t < 2, far, 0.0))
+  return weights / weights.sum(1, keepdims=True)
+
+
+RESIZES = {"by_scale": _by_scale, "bicubic": _bicubic, "antialias": _antialiased}

@@ -4,6 +4,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
 from ssljax.fields import ConfigError
@@ -12,6 +13,7 @@ from ssljax.nets.activations import ACTIVATIONS
 from ssljax.nets.norm import ChannelNorm
 
 Initializer = nn.initializers.Initializer
+MLPS = ("plain", "swiglu")
 
 
 class Attention(nn.Module):
@@ -28,6 +30,7 @@ class Attention(nn.Module):
   causal: bool = False
   attention: str = "auto"
   maps: bool = False
+  qkv_bias: bool = True
 
   @nn.compact
   def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array | None]:
@@ -36,7 +39,7 @@ class Attention(nn.Module):
     if dim % self.heads:
       raise ConfigError(f"heads={self.heads} must divide width={dim}")
     dense = partial(nn.Dense, dtype=self.dtype)
-    qkv = dense(3 * dim, kernel_init=self.qkv_init, name="qkv")(x)
+    qkv = dense(3 * dim, self.qkv_bias, kernel_init=self.qkv_init, name="qkv")(x)
     qkv = qkv.reshape(batch, tokens, 3, self.heads, dim // self.heads)
     q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
     maps = attention.probabilities(q, k, self.causal) if self.maps else None
@@ -50,6 +53,10 @@ class Block(nn.Module):
 
   `out_init` starts the last map of either; without it `dense_init` does. What they add
   to, the residual stream, keeps its type; `dtype` is that of their products.
+
+  `layer_scale` multiplies each residual by a learned number a channel that starts there
+  (Touvron et al. 2021); 0: none. mlp="swiglu" is DINOv2-g's (Shazeer 2020): half of
+  what `fc1` gives, through SiLU, gates the other half.
   """
 
   heads: int
@@ -63,6 +70,10 @@ class Block(nn.Module):
   causal: bool = False
   attention: str = "auto"
   maps: bool = False
+  epsilon: float = 1e-6  # of its norms
+  layer_scale: float = 0.0
+  mlp: str = "plain"
+  qkv_bias: bool = True
 
   @nn.compact
   def __call__(
@@ -75,7 +86,7 @@ class Block(nn.Module):
     dim = x.shape[-1]
     out_init = self.out_init or self.dense_init
     dense = partial(nn.Dense, dtype=self.dtype)
-    norm = partial(ChannelNorm, dtype=self.dtype)
+    norm = partial(ChannelNorm, self.epsilon, dtype=self.dtype)
     y, maps = Attention(
       self.heads,
       self.qkv_init,
@@ -84,13 +95,28 @@ class Block(nn.Module):
       self.causal,
       self.attention,
       self.maps,
+      self.qkv_bias,
       name="attn",
     )(norm(name="norm1")(x))
+    y = self._scaled(y, "scale1")
     x = x + self._drop_path(y, train, keys, 0).astype(x.dtype)
-    hidden = dense(int(dim * self.mlp_ratio), kernel_init=self.dense_init, name="fc1")
-    y = ACTIVATIONS[self.activation](hidden(norm(name="norm2")(x)))
-    y = dense(dim, kernel_init=out_init, name="fc2")(y)
+    gated = self.mlp == "swiglu"
+    hidden = (1 + gated) * int(dim * self.mlp_ratio)
+    y = dense(hidden, kernel_init=self.dense_init, name="fc1")(norm(name="norm2")(x))
+    if gated:
+      gate, y = jnp.split(y, 2, axis=-1)
+      y = jax.nn.silu(gate) * y
+    else:
+      y = ACTIVATIONS[self.activation](y)
+    y = self._scaled(dense(dim, kernel_init=out_init, name="fc2")(y), "scale2")
     return x + self._drop_path(y, train, keys, 1).astype(x.dtype), maps
+
+  def _scaled(self, y: jax.Array, name: str) -> jax.Array:
+    """Multiplies a residual [B,N,D] by LayerScale's numbers, where there are any."""
+    if not self.layer_scale:
+      return y
+    start = nn.initializers.constant(self.layer_scale)
+    return y * self.param(name, start, y.shape[-1:]).astype(y.dtype)[None, None]
 
   def _drop_path(self, y: jax.Array, train: bool, keys, number: int) -> jax.Array:
     """Leaves the residual out for some examples (Huang et al. 2016), by their keys."""

@@ -9,16 +9,18 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from ssljax.fields import ConfigError
-from ssljax.fields.ranges import Count, Number, OneOf, Positive, Range
+from ssljax.fields.ranges import Count, NotNegative, Number, OneOf, Positive, Range
 from ssljax.nets import positions
+from ssljax.nets.activations import ACTIVATIONS
 from ssljax.nets.attention import IMPLEMENTATIONS
 from ssljax.nets.conv import Conv
 from ssljax.nets.module import Encoder
 from ssljax.nets.norm import ChannelNorm
-from ssljax.nets.transformer import Block
+from ssljax.nets.transformer import MLPS, Block
 
 POSITIONS = ("sincos", "sincos_columns", "learned")
-POOLS = ("cls", "mean", "raw_mean")
+POOLS = ("cls", "mean", "raw_mean", "mean_norm")
+RAW = ("raw_mean", "mean_norm")  # whose tokens no final norm has seen
 
 Initializer = nn.initializers.Initializer
 
@@ -34,7 +36,7 @@ class ViT(Encoder):
   `stop_grad_patch` the patch projection stays at its random start (MoCo v3, section
   4.2). `drop_path` grows linearly over the blocks to its value and needs "keys" among
   the inputs. pool="raw_mean" is the mean of patches that no final norm has seen: MAE's
-  fine-tuning, whose classifier brings one.
+  fine-tuning, whose classifier brings one; "mean_norm" has the norm behind the mean.
 
   Parameters are float32, and so is the residual stream whatever `dtype` is, as in the
   papers' codes: their autocast adds to float32 positions. With `remat` a block keeps
@@ -62,6 +64,16 @@ class ViT(Encoder):
   mask_token: bool = False
   drop_path: Annotated[float, Range(0, below=1)] = 0.0
   stop_grad_patch: bool = False
+  # What released weights differ in (docs/weights.md).
+  epsilon: Positive = 1e-6  # of norms; CLIP 1e-5, Hugging Face's ViT 1e-12
+  activation: Annotated[str, OneOf(ACTIVATIONS)] = "gelu"  # OpenAI's CLIP quick_gelu
+  mlp: Annotated[str, OneOf(MLPS)] = "plain"  # DINOv2-g: swiglu
+  layer_scale: NotNegative = 0.0  # its start; 0: none (Touvron et al. 2021; DINOv2)
+  pre_norm: bool = False  # before the first block (CLIP)
+  patch_bias: bool = True  # CLIP has none
+  qkv_bias: bool = True
+  resize: Annotated[str, OneOf(positions.RESIZES)] = "by_scale"  # of learned positions
+  out: Number = 0  # features of a linear map (CLIP); 0: none, they are `width`
   attention: Annotated[str, OneOf(IMPLEMENTATIONS)] = "auto"
   remat: bool = False
   dtype: Any = jnp.float32
@@ -70,7 +82,8 @@ class ViT(Encoder):
   def layers(self) -> tuple[tuple[str, ...], ...]:
     """The names of what makes the tokens, then of block by block."""
     blocks = ((f"block{i}",) for i in range(self.depth))
-    return ("patch", "cls", "position", "registers", "mask"), *blocks
+    first = "patch", "cls", "position", "registers", "mask", "pre_norm"
+    return first, *blocks
 
   @nn.compact
   def __call__(self, x: dict[str, jax.Array], train: bool) -> dict[str, jax.Array]:
@@ -89,7 +102,7 @@ class ViT(Encoder):
       self.patch_size,
       stride=self.patch_size,
       padding=0,
-      use_bias=True,
+      use_bias=self.patch_bias,
       kernel_init=patch_init,
       dtype=self.dtype,
       name="patch",
@@ -119,7 +132,9 @@ class ViT(Encoder):
     first = jnp.concatenate(first, axis=1)
     first = jnp.broadcast_to(first, (batch, *first.shape[1:]))
     x = jnp.concatenate([first, patches], axis=1)
-    norm = ChannelNorm(name="norm")
+    if self.pre_norm:
+      x = ChannelNorm(self.epsilon, name="pre_norm")(x)
+    norm = ChannelNorm(self.epsilon, name="norm")
     asked = self.is_mutable_collection("intermediates")
     block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
     for i in range(self.depth):
@@ -133,15 +148,25 @@ class ViT(Encoder):
         dense_init,
         self.drop_path * i / max(1, self.depth - 1),
         self.dtype,
+        activation=self.activation,
         attention=self.attention,
         maps=asked,
+        epsilon=self.epsilon,
+        layer_scale=self.layer_scale,
+        mlp=self.mlp,
+        qkv_bias=self.qkv_bias,
         name=f"block{i}",
       )(x, train, block_keys)
       if asked or i + 1 == self.depth:
-        tokens = self._named(x if self.pool == "raw_mean" else norm(x))
+        tokens = self._named(x if self.pool in RAW else norm(x))
         self.sow("intermediates", "tokens", tokens)
         self.sow("intermediates", "attention", maps)
     pooled = tokens["cls"] if self.pool == "cls" else tokens["patches"].mean(axis=1)
+    if self.pool == "mean_norm":
+      pooled = norm(pooled)
+    if self.out:
+      dense = nn.Dense(self.out, False, kernel_init=dense_init, name="proj")
+      pooled = dense(pooled)
     return {"features": pooled, **tokens}
 
   def _named(self, tokens: jax.Array) -> dict[str, jax.Array]:
@@ -163,7 +188,7 @@ class ViT(Encoder):
     if (height, width) == (grid, grid):
       return table
     patches = table[0, 1:].reshape(grid, grid, -1)
-    patches = positions.resize_positions(patches, height, width)
+    patches = positions.resize_positions(patches, height, width, self.resize)
     return jnp.concatenate([table[:, :1], patches.reshape(1, -1, self.width)], axis=1)
 
   def _initializers(self, channels: int) -> tuple[Initializer, ...]:

@@ -31,12 +31,12 @@ from ssljax.evals import classifier, geometry
 from ssljax.fields import ConfigError, Group
 from ssljax.fields.ranges import Count, Number, OneOf, Range
 from ssljax.judge import aloud, compare, pictures
-from ssljax.protocols import embed, prepare, side_by_side, transfer
+from ssljax.protocols import embed, transfer
+from ssljax.protocols.apart import APART
 from ssljax.protocols.case import Case
 from ssljax.runs import compiled
 
 SOURCE = "ssljax/protocols/evaluate.py"
-APART = {"compare": side_by_side, "prepare": prepare}  # of no single checkpoint
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ def evaluate(config: ConfigDict, folder: str | pathlib.Path | None = None) -> di
   names the result, default: as the evaluator. It is written, with all that it depends
   on, to `folder`/<protocol>.json, where an earlier step or other data stand in the
   name as well; default: `checkpoint`/evals. "embed" and "pictures" write files and give
-  no result. "compare" lays runs side by side, "prepare" decodes pictures once.
+  no result; those in APART are no question about one checkpoint.
   """
   if config.evaluator in APART:
     return APART[config.evaluator].evaluate(config, folder)

@@ -1,0 +1,21 @@
+"""A run's encoder as a file of weights that other programs load.
+
+    python run.py --config configs/weights/save.py --config.checkpoint=runs/simclr \
+--config.format=torchvision --config.file=resnet18.safetensors
+
+`--config.format` is a family of docs/weights.md, whose names it takes; `hf` writes a
+folder with config.json, preprocessor_config.json and README.md. The file ends in
+.safetensors or .npz, or with PyTorch installed in .pth.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config():
+  c = ConfigDict()
+  c.evaluator = "save_weights"
+  c.checkpoint = ""  # a run's folder
+  c.step = 0  # of its checkpoint; 0: the newest
+  c.format = "safetensors"  # whose names; safetensors: torchvision's or timm's
+  c.file = ""  # to write; of hf: a folder
+  return c

@@ -1,0 +1,182 @@
+"""A run's folder out of a file of weights: a command that needs no checkpoint."""
+
+import dataclasses
+import json
+import pathlib
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from ssljax import data, fields, nets, recipe, runs, schedules
+from ssljax.checkpoint import Checkpoints
+from ssljax.core import TrainState
+from ssljax.fields import ConfigError, Group
+from ssljax.fields.ranges import Number, Range
+from ssljax.runs import lock, writing
+from ssljax.weights import FAMILIES, Found, files, hub, recognise, take, unflatten
+
+SOURCE = "ssljax/protocols/weights_in.py"
+ORIGIN, REST = "origin.json", "rest.safetensors"  # of the folder
+ENCODERS = nets.ENCODERS["resnet50"], nets.ENCODERS["vit_s"]  # whose fields may be told
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Loading:
+  """The fields of a loading's config that are in no group."""
+
+  evaluator: str  # "load_weights"
+  file: str  # of weights
+  format: str = ""  # a family; "": found out
+  crop: Annotated[float, Range(0, 1)] = 0.0  # 0: the family's
+  size: Number = 0  # pixels of a side; 0: the family's
+
+
+def declare(config: ConfigDict) -> list[Group]:
+  """Lists the groups of a loading's config with the fields that may stand there."""
+  ungrouped = Group("", "the config", fields.declared(Loading))
+  run = recipe.declare_training(fields.at(config, "run"))
+  known = {}
+  for encoder in ENCODERS:
+    declared = fields.declared(encoder, skip=nets.FIXED)
+    known |= {k: f._replace(default=None) for k, f in declared.items()}
+  return [
+    fields.with_groups(ungrouped, ("encoder", "data", "run"), SOURCE),
+    Group("encoder", "encoder", known),
+    data.declare(fields.at(config, "data")),
+    *(g._replace(path=f"run.{g.path}".rstrip(".")) for g in run),
+  ]
+
+
+def evaluate(config: ConfigDict, out: str | pathlib.Path | None = None) -> dict:
+  """Writes the folder `out` (default: runs/, called as the file) of config.file -> {}.
+
+  It has what a run's has: config.json, and a checkpoint of step 0. origin.json says
+  where the weights came from, rest.safetensors holds what is no part of the encoder.
+  ConfigError where the file is none, or does not fit; nothing in it is executed.
+  """
+  for group in declare(config):
+    fields.check(group, fields.at(config, group.path))
+  if not config.file:
+    raise ConfigError("config.file is empty; name a file of weights: --config.file=...")
+  file = fields.as_path(config.file)
+  folder = fields.as_path(out or pathlib.Path("runs", file.stem or "weights"))
+  arrays, texts = files.read(file)
+  theirs, pictures = hub.read(file) if file.is_dir() else ({}, {})
+  own = _own(texts)
+  told = {**theirs, **own.get("encoder", {}), **config.encoder.to_dict()}
+  found = recognise(arrays, config.format, told)
+  ours = take(arrays, found)
+  c = compose(config, found, {**pictures, **own.get("pictures", {})})
+  origin = {
+    "file": file.name,
+    "sha256": files.digest(file),
+    "format": found.family,
+    "form": FAMILIES[found.family].forms.index(found.form),
+    "prefix": found.prefix,
+    "tensors": len(arrays),
+    "beside": list(found.left),
+  }
+  with lock.owned(folder), writing(folder):
+    _check_free(folder, origin)
+    _write(c, ours, origin, folder)
+    rest = {name: np.asarray(arrays[name]) for name in found.left}
+    files.write(folder / REST, rest, {})
+    runs.write(folder / ORIGIN, json.dumps(origin, indent=2) + "\n")
+    runs.write(folder / "config.json", c.to_json(indent=2) + "\n")
+  _say(file, found, c, folder)
+  return {}
+
+
+def compose(config: ConfigDict, found: Found, told: dict[str, Any]) -> ConfigDict:
+  """Composes the config of a run whose encoder was `found`.
+
+  Pictures are prepared as its family does, save for what the file itself says (`told`)
+  and, first of all, what `config` says.
+  """
+  c = config.run.copy_and_resolve_references().unlock()
+  c.data = config.data.copy_and_resolve_references()
+  c.encoder = found.fields
+  pictures = {**FAMILIES[found.family].pictures._asdict(), **told}
+  size = config.size or pictures["size"] or found.fields.get("image_size", 224)
+  crop, how = config.crop or pictures["crop"], pictures["interpolation"]
+  views = {"mean": tuple(pictures["mean"]), "std": tuple(pictures["std"])}
+  views |= {"size": size, "interpolation": how}
+  c.augment = {**views, **c.augment.to_dict()}
+  c.evals.crop = crop
+  return c
+
+
+def _write(c: ConfigDict, ours: dict, origin: dict, folder: pathlib.Path) -> None:
+  """Writes the checkpoint of step 0."""
+  recipe.check(c)
+  plan = schedules.Plan(c.batch_size, c.batch_size, steps_per_epoch=1, total_steps=1)
+  parts = recipe.build(c, plan)
+  first = "patch/kernel" if "patch/kernel" in ours else "conv1/kernel"
+  channels = ours[first].shape[2]
+  spec = data.spec(data.Pictures(c.data.size))
+  spec["image"] = (*spec["image"][0][:2], channels), spec["image"][1]
+  expected = recipe.shapes(parts, data.zeros(spec, c.batch_size))
+  collections = unflatten(ours)
+  params, stats = ({"encoder": x} if x else {} for x in collections.values())
+  state = TrainState(
+    jnp.zeros((), jnp.int32),
+    *jax.device_put((params, stats)),
+    {},
+    parts.tx.init(params),
+  )
+  if jax.tree.structure(state) != jax.tree.structure(expected):
+    raise ConfigError("the weights are not those of the encoder that was built")
+  meta = {
+    "config": json.loads(c.to_json()),
+    "data": {},
+    "identity": {},
+    "plan": plan._asdict(),
+    "spec": spec,
+    "lengths": (),
+    "judged": True,
+    "origin": origin,
+  }
+  with Checkpoints(folder, owned=True) as checkpoints:
+    checkpoints.save(0, state, meta)
+    checkpoints.wait()
+
+
+def _check_free(folder: pathlib.Path, origin: dict[str, Any]) -> None:
+  """Raises ConfigError where a folder holds something that would be lost."""
+  if (folder / ORIGIN).exists() or any(folder.glob("checkpoints/[0-9]*")):
+    raise ConfigError(
+      f"{folder} holds a run; name another --workdir, or delete that one"
+    )
+
+
+def _own(texts: dict[str, str]) -> dict[str, Any]:
+  """Reads what ssljax wrote into a file beside its tensors; {}: another wrote it."""
+  try:
+    found = json.loads(texts.get("ssljax", "{}"))
+  except ValueError:
+    return {}
+  if not isinstance(found, dict):
+    return {}
+  return {k: v for k, v in found.items() if isinstance(v, dict)}
+
+
+def _say(file: pathlib.Path, found: Found, c: ConfigDict, folder: pathlib.Path) -> None:
+  known = {k: v for k, v in found.fields.items() if k != "name"}
+  shown = ", ".join(f"{k}={v}" for k, v in known.items())
+  print(f"{file} has the names of {found.family}: {c.encoder.name} ({shown})")
+  if found.left:
+    print(f"{len(found.left)} tensors are no part of the encoder, and kept beside it.")
+  a = c.augment
+  print(
+    f"Pictures: the central {c.evals.crop:.3g} of the shorter side to {a.size} pixels, "
+    f"{a.interpolation}, mean {tuple(a.mean)}, std {tuple(a.std)}."
+  )
+  if found.also:
+    others = ", ".join(found.also)
+    print(
+      f"The same names are those of {others}: --config.format= takes their numbers."
+    )
+  print(f"written to {folder}: --config.checkpoint={folder}")

@@ -1,0 +1,231 @@
+"""A run's encoder as a file of weights, under the names of another program."""
+
+import dataclasses
+import json
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from ssljax import augment, encoder, fields, nets, runs, sharding
+from ssljax.encoder import Trained
+from ssljax.fields import ConfigError, Group
+from ssljax.fields.ranges import Number
+from ssljax.nets import positions
+from ssljax.protocols.weights_in import ORIGIN, REST
+from ssljax.weights import FAMILIES, files, flatten, hub, members
+from ssljax.weights.forms import SCALED
+from ssljax.weights.tables import Form, Pictures, Place, there, to_theirs
+
+DEFAULT = "safetensors"  # torchvision's names, or timm's
+NOTED = ("epsilon", "activation", "resize", "pool", "stem", "stem_relu")
+TRAINING = (  # fields of an encoder by which it learns, not what it is
+  *("stop_grad_patch", "drop_path", "remat", "attention", "start", "stem_start"),
+  *("zero_init_gamma", "bn_group_size", "bn_strided", "position", "image_size"),
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Saving:
+  """The fields of a saving's config."""
+
+  evaluator: str  # "save_weights"
+  checkpoint: str  # a run's folder
+  step: Number = 0  # of its checkpoint; 0: the newest
+  format: str = DEFAULT  # a family, or how several begin: hf
+  file: str  # to write; of hf a folder
+
+
+class Chosen(NamedTuple):
+  """Under whose names an encoder is written."""
+
+  family: str
+  form: Form
+  prefix: str
+  places: dict[str, Place]
+
+
+def declare(_: ConfigDict) -> list[Group]:
+  """Lists the groups of a saving's config, which is one."""
+  return [Group("", "the config", fields.declared(Saving))]
+
+
+def evaluate(config: ConfigDict, out: str | pathlib.Path | None = None) -> dict:
+  """Writes the encoder of config.checkpoint to config.file -> {}.
+
+  What came out of a file of the same family goes back with all that lay beside it.
+  ConfigError where the family has no names for what the encoder holds.
+  """
+  fields.check(*declare(config), config)
+  for name in ("checkpoint", "file"):
+    if not config[name]:
+      raise ConfigError(f"config.{name} is empty; set it by --config.{name}=...")
+  run, file = fields.as_path(config.checkpoint), fields.as_path(config.file)
+  mesh = sharding.make_mesh(jax.local_devices()[:1])
+  trained = encoder.restore(run, mesh, config.step)
+  net = trained.parts.method.net.encoder if "encoder" in trained.state.params else None
+  if net is None or trained.parts.method.input != "image":
+    raise ConfigError(f"checkpoint={str(run)!r} has no single encoder of pictures")
+  is_origin = (run / ORIGIN).exists() and not int(trained.state.step)
+  origin = json.loads((run / ORIGIN).read_text()) if is_origin else {}
+  ours = _arrays(trained)
+  says = {
+    k: v
+    for k, v in vars(net).items()
+    if k in nets.declare(trained.config.encoder).fields
+  }
+  pictures = _pictures(trained.config)
+  if "patch/kernel" in ours and "position" not in ours:
+    ours["position"], says["image_size"] = _table(says, pictures.size), pictures.size
+  chosen = choose(config.format, ours, says, origin)
+  arrays = write_names(ours, says, chosen)
+  if origin.get("format") == chosen.family:
+    arrays |= files.read(run / REST)[0]
+  else:
+    arrays |= _counted(arrays)
+  own = {k: v for k, v in says.items() if k not in (*TRAINING, "dtype", "block")}
+  own["name"] = trained.config.encoder.name
+  texts = {"ssljax": json.dumps({"encoder": own, "pictures": pictures._asdict()})}
+  target = file / "model.safetensors" if chosen.family.startswith("hf_") else file
+  with runs.writing(target.parent):
+    files.write(target, arrays, texts)
+    if target != file:
+      deep = "layer1_0/conv3/kernel" in ours
+      stages = tuple(says.get("stage_sizes", ()))
+      _write_json(file / hub.CONFIG, hub.config_of(chosen.family, says, stages, deep))
+      _write_json(file / hub.PICTURES, hub.pictures_of(pictures))
+      runs.write(file / hub.CARD, card(trained, run, origin))
+  for name in NOTED:
+    expected = chosen.form.fields.get(name, _defaults(net).get(name))
+    if says.get(name) != expected:
+      print(f"Its {name} is {says[name]}, where {chosen.family} has {expected}.")
+  print(f"{len(arrays)} tensors, named as {chosen.family}'s: written to {file}")
+  return {}
+
+
+def choose(
+  format: str, ours: dict[str, Any], says: dict[str, Any], origin: dict[str, Any]
+) -> Chosen:
+  """Chooses the family and the form that have a name for every array of `ours`."""
+  if format == DEFAULT:
+    format = "timm" if "patch/kernel" in ours else "torchvision"
+  families = members(format)
+  if not families:
+    fields.check_choice("format", format, [DEFAULT, "hf", *FAMILIES])
+  best, least = None, ("", 10**9)
+  for family in families:
+    forms = FAMILIES[family].forms
+    if origin.get("format") == family:
+      forms = forms[origin["form"] :][:1]
+    for form in forms:
+      places = {name: there(name, form.rows) for name in ours}
+      without = [k for k, place in places.items() if place is None and k != "mask"]
+      unlike = sum(says.get(k, v) != v for k, v in form.fields.items())
+      unlike += 50 * any(name not in ours for name in form.always)
+      score = 100 * len(without) + unlike
+      if score < least[1]:
+        prefix = origin if origin.get("format") == family else {}
+        prefix = prefix.get("prefix", FAMILIES[family].prefixes[0])
+        found = {k: place for k, place in places.items() if place}
+        best = Chosen(family, form, prefix, found)
+        least = ", ".join(without[:3]), score
+  if least[0]:
+    raise ConfigError(
+      f"format={format!r} has no names for the encoder's {least[0]}; docs/weights.md "
+      "lists which family holds what"
+    )
+  return best
+
+
+def write_names(
+  ours: dict[str, np.ndarray], says: dict[str, Any], chosen: Chosen
+) -> dict[str, np.ndarray]:
+  """Lays out arrays of ours as theirs, by their names."""
+  ours = dict(ours)
+  position = chosen.places.get("position")
+  if position and position.layout == "no_class" and ours["position"][:, 0].any():
+    # That of the class token joins the token.
+    ours["cls"] = ours["cls"] + ours["position"][:, :1]
+  arrays = {}
+  for name, place in chosen.places.items():
+    for theirs, x in to_theirs(ours[name], place).items():
+      arrays[chosen.prefix + theirs] = np.ascontiguousarray(x)
+  if chosen.form.always == SCALED and not says["layer_scale"]:
+    for i in range(says["depth"]):
+      for name in (f"block{i}/scale1", f"block{i}/scale2"):
+        theirs = there(name, chosen.form.rows).theirs[0]
+        arrays[chosen.prefix + theirs] = np.ones(says["width"], np.float32)
+  return arrays
+
+
+def card(trained: Trained, run: pathlib.Path, origin: dict[str, Any]) -> str:
+  """Writes the model card of a run: what it is, learned from what, how good it is."""
+  c, results = trained.config, {}
+  for file in (run / "results.json", *sorted((run / "evals").glob("*.json"))):
+    if file.is_file():
+      found = json.loads(file.read_text("utf-8"))
+      results[file.stem] = found.get("results", found)
+  lines = [
+    *("---", "library_name: transformers", "tags:", "- self-supervised", "---", ""),
+    f"# {c.encoder.name}, {run.name}",
+    "",
+    f"Written by ssljax from step {int(trained.state.step)} of a run.",
+    "",
+    f"- method: {c.method.name}, seed {c.seed}",
+  ]
+  if origin:
+    lines += [
+      f"- weights: {origin['file']}, sha256 {origin['sha256']}, as {origin['format']}",
+      "- licence: that of those weights",
+    ]
+  else:
+    lines += [
+      f"- data: {c.data.name}, {int(trained.state.step) * c.batch_size} pictures"
+    ]
+  start = c.pretrained.checkpoint
+  lines += [f"- started from: {start}, whose licence holds here too"] * bool(start)
+  for name, rows in results.items():
+    for row, scores in rows.items():
+      told = ", ".join(f"{k} {v:.2f}" for k, v in scores.items())
+      lines.append(f"- {name}, {row}: {told}")
+  return "\n".join([*lines, ""])
+
+
+def _arrays(trained: Trained) -> dict[str, np.ndarray]:
+  judged = trained.judged
+  collections = {
+    "params": judged.params["encoder"],
+    "batch_stats": (judged.batch_stats or {}).get("encoder", {}),
+  }
+  flat = flatten(jax.device_get(collections))
+  return {k: np.asarray(x, np.float32) for k, x in flat.items()}
+
+
+def _pictures(c: ConfigDict) -> Pictures:
+  view = augment.configure(c.augment)
+  how = c.evals.get("interpolation", "") or view.views[0].interpolation
+  return Pictures(view.mean, view.std, view.views[0].size, c.evals.crop, how)
+
+
+def _table(says: dict[str, Any], size: int) -> np.ndarray:
+  """Makes the fixed positions [1,1+N,D] that an encoder has for pictures of `size`."""
+  side, first = size // says["patch_size"], says["position"] == "sincos_columns"
+  table = positions.sincos(side, side, says["width"], column_first=first)
+  return np.pad(np.asarray(table), ((1, 0), (0, 0)))[None]
+
+
+def _counted(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """Makes what PyTorch's BatchNorm holds besides: how many batches it has seen."""
+  ending = "running_mean"
+  names = (k.removesuffix(ending) for k in arrays if k.endswith(ending))
+  return {f"{name}num_batches_tracked": np.zeros((), np.int64) for name in names}
+
+
+def _defaults(net: Any) -> dict[str, Any]:
+  return {k: f.default for k, f in fields.declared(type(net)).items()}
+
+
+def _write_json(path: pathlib.Path, content: dict[str, Any]) -> None:
+  runs.write(path, json.dumps(content, indent=2) + "\n")

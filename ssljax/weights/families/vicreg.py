@@ -1,0 +1,14 @@
+"""VICReg (facebookresearch/vicreg): the backbone of a checkpoint.
+
+What it releases as `resnet50.pth` has torchvision's names.
+"""
+
+from ssljax.weights.forms import COUNTED, RESNET
+from ssljax.weights.tables import Family
+
+FAMILY = Family(
+  "VICReg: ResNet, `module.backbone.`",
+  (RESNET,),
+  prefixes=("module.backbone.", "backbone."),
+  beside=("*projector.*", COUNTED),
+)

@@ -1,0 +1,268 @@
+"""Files of weights, read and written without executing anything that they hold.
+
+.safetensors is read by a few lines here: a length, a JSON header, numbers. What PyTorch
+saves is a pickle, which may hold calls: every function that it names is looked at
+first, and then it is read by `torch.load(weights_only=True)`, which knows arrays alone.
+"""
+
+import hashlib
+import importlib.util
+import json
+import math
+import pathlib
+import pickletools
+import zipfile
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from ssljax.fields import ConfigError
+
+Arrays = dict[str, np.ndarray]
+DTYPES = {  # of safetensors
+  **{"F64": np.float64, "F32": np.float32, "F16": np.float16},
+  **{"BF16": ml_dtypes.bfloat16, "BOOL": np.bool_},
+  **{"I64": np.int64, "I32": np.int32, "I16": np.int16, "I8": np.int8},
+  **{"U64": np.uint64, "U32": np.uint32, "U16": np.uint16, "U8": np.uint8},
+}
+NAMES = {np.dtype(dtype): name for name, dtype in DTYPES.items()}
+PICKLES = (".pth", ".pt", ".pkl", ".bin", ".tar", ".ckpt")
+ENDINGS = (".safetensors", ".npz", *PICKLES)
+WRAPPERS = ("state_dict", "model", "model_state_dict", "teacher", "student")
+HARMLESS = ("torch", "numpy", "collections", "_codecs")  # the rest is torch.load's
+NAMESPACE = "argparse Namespace"  # options beside the weights, in SupCon's and MAE's
+MOST_HEADER = 100_000_000  # bytes, as safetensors itself has it
+
+
+def read(path: pathlib.Path) -> tuple[Arrays, dict[str, str]]:
+  """Reads a file's arrays by name, and the texts that a .safetensors holds beside them.
+
+  A folder is Hugging Face's: its model.safetensors, in one file or in several.
+  ConfigError, in a sentence, for what is no such file or is not whole.
+  """
+  if path.is_dir():
+    return _read_folder(path)
+  if not path.is_file():
+    raise ConfigError(
+      f"file={str(path)!r} is no file; name one of weights: --config.file"
+    )
+  readers = {".safetensors": read_safetensors, ".npz": _read_npz}
+  if path.suffix not in ENDINGS:
+    raise ConfigError(
+      f"{path} ends in none of {', '.join(ENDINGS)}, which tells how it is read"
+    )
+  try:
+    return readers.get(path.suffix, _read_pickle)(path)
+  except OSError as error:
+    raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def digest(path: pathlib.Path) -> str:
+  """Computes the SHA-256 of a file, or of the weights in a folder, in hexadecimal."""
+  total = hashlib.sha256()
+  for file in sorted(path.glob("*.safetensors")) if path.is_dir() else [path]:
+    with file.open("rb") as opened:
+      total.update(hashlib.file_digest(opened, "sha256").digest())
+  if path.is_dir():
+    return total.hexdigest()
+  with path.open("rb") as opened:
+    return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def read_safetensors(path: pathlib.Path) -> tuple[Arrays, dict[str, str]]:
+  """Reads a .safetensors file -> arrays by name, its texts."""
+  data = np.memmap(path, np.uint8, "r") if path.stat().st_size else b""
+  length = int.from_bytes(bytes(data[:8]), "little")
+  if len(data) < 8 or not 2 <= length <= min(MOST_HEADER, len(data) - 8):
+    raise ConfigError(
+      f"{path} is no whole .safetensors file: its header is said to have {length} "
+      f"bytes, and the file has {len(data)}"
+    )
+  try:
+    header = json.loads(bytes(data[8 : 8 + length]))
+    texts = {str(k): str(v) for k, v in header.pop("__metadata__", {}).items()}
+    entries = {
+      name: (DTYPES[e["dtype"]], tuple(map(int, e["shape"])), *e["data_offsets"])
+      for name, e in header.items()
+    }
+  except (ValueError, KeyError, TypeError, AttributeError) as error:
+    raise ConfigError(
+      f"{path} is no .safetensors file: its header does not say what it holds "
+      f"({type(error).__name__}: {error})"
+    ) from error
+  body = data[8 + length :]
+  end = max((stop for *_, stop in entries.values()), default=0)
+  if end > len(body):
+    raise ConfigError(
+      f"{path} is cut off: its tensors end at byte {8 + length + end} and the file at "
+      f"{len(data)}; fetch it again"
+    )
+  arrays = {}
+  for name, (dtype, shape, start, stop) in entries.items():
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if not 0 <= start <= stop or stop - start != size or min(shape, default=0) < 0:
+      raise ConfigError(
+        f"{path} is damaged: {name} {list(shape)} needs {size} bytes and has "
+        f"{stop - start}"
+      )
+    arrays[name] = body[start:stop].view(dtype).reshape(shape)
+  return arrays, texts
+
+
+def write(path: pathlib.Path, arrays: Mapping[str, np.ndarray], texts: Mapping) -> None:
+  """Writes arrays by name, and in a .safetensors texts, whole or not at all.
+
+  ConfigError for an ending that nobody can write here.
+  """
+  writers = {".safetensors": _write_safetensors, ".npz": _write_npz}
+  writers |= dict.fromkeys((".pth", ".pt", ".bin"), _write_torch)
+  if path.suffix not in writers:
+    raise ConfigError(f"{path} must end in one of {', '.join(writers)}")
+  path.parent.mkdir(parents=True, exist_ok=True)
+  temporary = path.with_name(f"{path.stem}.tmp{path.suffix}")
+  try:
+    writers[path.suffix](temporary, arrays, texts)
+    temporary.replace(path)
+  finally:
+    temporary.unlink(missing_ok=True)
+
+
+def _write_safetensors(path, arrays, texts):
+  header, end = {"__metadata__": {"format": "pt", **texts}}, 0
+  for name, x in arrays.items():
+    start, end = end, end + x.nbytes
+    entry = {"dtype": NAMES[x.dtype], "shape": x.shape, "data_offsets": [start, end]}
+    header[name] = entry
+  text = json.dumps(header).encode()
+  text += b" " * (-len(text) % 8)
+  with path.open("wb") as file:
+    file.write(len(text).to_bytes(8, "little") + text)
+    for x in arrays.values():
+      file.write(np.ascontiguousarray(x).tobytes())
+
+
+def _write_npz(path, arrays, texts):
+  np.savez(path, **arrays)
+
+
+def _write_torch(path, arrays, texts):
+  torch = _torch(path, "written")
+  tensors = {k: torch.from_numpy(np.array(x, order="C")) for k, x in arrays.items()}
+  torch.save(tensors, path)
+
+
+def _read_folder(path: pathlib.Path) -> tuple[Arrays, dict[str, str]]:
+  files = sorted(path.glob("*.safetensors"))
+  if not files:
+    raise ConfigError(
+      f"{path} holds no .safetensors file, as a folder of Hugging Face's does; name a "
+      "file of weights: --config.file"
+    )
+  arrays, texts = {}, {}
+  for file in files:
+    more, texts = read_safetensors(file)
+    arrays |= more
+  return arrays, texts
+
+
+def _read_npz(path: pathlib.Path) -> tuple[Arrays, dict[str, str]]:
+  try:
+    with np.load(path, allow_pickle=False) as file:
+      return {name: file[name] for name in file}, {}
+  except (ValueError, EOFError, zipfile.BadZipFile, TypeError) as error:
+    raise ConfigError(
+      f"{path} is no whole .npz file of numbers: {' '.join(str(error).split())}"
+    ) from error
+
+
+def _read_pickle(path: pathlib.Path) -> tuple[Arrays, dict[str, str]]:
+  try:
+    called = {name for data in _pickles(path) for name in called_by(data)}
+  except Exception as error:
+    raise ConfigError(
+      f"{path} is no whole file of PyTorch's ({type(error).__name__}: {error})"
+    ) from error
+  for name in sorted(called - {NAMESPACE}):
+    if name.replace(" ", ".").split(".")[0] not in HARMLESS:
+      raise ConfigError(
+        f"{path} would call {name.replace(' ', '.')} as it is opened: it is refused. A "
+        "file of weights holds arrays alone; ask for it as .safetensors"
+      )
+  torch = _torch(path, "read")
+  import argparse
+
+  try:
+    with torch.serialization.safe_globals([argparse.Namespace]):
+      found = torch.load(path, map_location="cpu", weights_only=True)
+  except Exception as error:
+    (line, *_) = str(error).strip().split("\n") or [""]
+    raise ConfigError(
+      f"{path} cannot be read as weights alone ({type(error).__name__}: {line[:200]})"
+    ) from error
+  return {k: _numpy(x) for k, x in _flat(found) if isinstance(x, torch.Tensor)}, {}
+
+
+def _numpy(x: Any) -> np.ndarray:
+  if str(x.dtype) == "torch.bfloat16":
+    x = x.float()
+  return x.detach().cpu().numpy()
+
+
+def _flat(tree: Any) -> Iterator[tuple[str, Any]]:
+  """Yields names and leaves of what holds a network's weights, of one if it has two."""
+  if isinstance(tree, Mapping):
+    for wrapper in WRAPPERS:
+      if isinstance(tree.get(wrapper), Mapping):
+        yield from _flat(tree[wrapper])
+        return
+    for name, leaf in tree.items():
+      if not isinstance(leaf, Mapping):
+        yield str(name), leaf
+
+
+def _pickles(path: pathlib.Path) -> Iterator[bytes]:
+  """Yields the pickles of a file as torch.save or pickle.dump wrote it."""
+  if zipfile.is_zipfile(path):
+    with zipfile.ZipFile(path) as file:
+      yield from (file.read(n) for n in file.namelist() if n.endswith(".pkl"))
+    return
+  yield path.read_bytes()
+
+
+def called_by(data: bytes) -> set[str]:
+  """Lists what a pickle calls for, "module name" each; nothing is executed.
+
+  Several pickles one after the other, as older PyTorch wrote, are looked at until
+  their numbers begin.
+  """
+  found, start = set(), 0
+  while start < len(data):
+    texts: list[str] = []
+    try:
+      for opcode, argument, position in pickletools.genops(data[start:]):
+        if opcode.name in ("GLOBAL", "INST"):
+          found.add(argument)
+        elif opcode.name == "STACK_GLOBAL":
+          found.add(" ".join(texts[-2:]))
+        elif isinstance(argument, str):
+          texts.append(argument)
+        end = position + 1
+    except Exception:
+      if not start:
+        raise
+      return found
+    start += end
+  return found
+
+
+def _torch(path: pathlib.Path, verb: str) -> Any:
+  if importlib.util.find_spec("torch") is None:
+    raise ConfigError(
+      f"{path} is {verb} by PyTorch, which is not installed: pip install torch, or "
+      "take a .safetensors file, which needs nothing"
+    )
+  import torch
+
+  return torch

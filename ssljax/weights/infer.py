@@ -1,0 +1,97 @@
+"""Which encoder it is: a config's fields, read off the shapes of its arrays."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ssljax import nets
+from ssljax.fields import ConfigError
+
+Shapes = Mapping[str, tuple[int, ...]]  # path below "params" or "batch_stats" -> shape
+BLOCK = re.compile(r"block(\d+)/")
+STAGE = re.compile(r"layer(\d+)_(\d+)/")
+RESNETS = {  # stage sizes, whether its blocks are bottlenecks -> the encoder's name
+  (tuple(nets.ENCODERS[name].keywords["stage_sizes"]), deep): name
+  for name, deep in (
+    *(("resnet18", False), ("resnet34", False)),
+    *(("resnet50", True), ("resnet101", True), ("resnet152", True)),
+  )
+}
+VITS = {
+  nets.ENCODERS[name].keywords["width"]: name for name in ("vit_ti", "vit_s", "vit_l")
+}
+
+
+def encoder(shapes: Shapes) -> dict[str, Any]:
+  """Reads an encoder's fields off its arrays' shapes; {}: they are none of ours.
+
+  The heads of a vision transformer stand in no shape: they are of 64 numbers, as in
+  most, unless a family or the config says otherwise.
+  """
+  if "patch/kernel" in shapes:
+    return _vit(shapes)
+  if "conv1/kernel" in shapes:
+    return _resnet(shapes)
+  return {}
+
+
+def _resnet(shapes: Shapes) -> dict[str, Any]:
+  side, *_, stem = shapes["conv1/kernel"]
+  blocks = {(int(i), int(j)) for i, j in STAGE.findall("\n".join(shapes))}
+  sizes = tuple(
+    1 + max((j for k, j in blocks if k == i), default=-1)
+    for i in range(1, 1 + max((i for i, _ in blocks), default=0))
+  )
+  deep = any(name.endswith("/conv3/kernel") for name in shapes)
+  width = shapes.get("layer1_0/conv1/kernel", (stem,))[-1]
+  found = {"name": RESNETS.get((sizes, deep), "resnet50" if deep else "resnet18")}
+  found |= {"stem": "imagenet" if side == 7 else "cifar", "width": width}
+  if (sizes, deep) not in RESNETS:
+    found["stage_sizes"] = sizes
+  if stem != width:
+    found["stem_width"] = stem
+  return found
+
+
+def _vit(shapes: Shapes) -> dict[str, Any]:
+  patch, *_, width = shapes["patch/kernel"]
+  depth = 1 + max(map(int, BLOCK.findall("\n".join(shapes))), default=0)
+  found = {"name": VITS.get(width, "vit_b"), "width": width, "depth": depth}
+  found |= {"heads": max(1, width // 64), "patch_size": patch, "position": "learned"}
+  tokens = shapes.get("position", (1, 2, width))[1] - 1
+  found["image_size"] = patch * round(tokens**0.5)
+  hidden = shapes.get("block0/fc1/kernel", (width, 4 * width))[1]
+  if hidden == 2 * shapes.get("block0/fc2/kernel", (hidden, width))[0]:
+    found["mlp"], hidden = "swiglu", hidden // 2
+  found["mlp_ratio"] = _ratio(hidden, width)
+  if "block0/scale1" in shapes:
+    found["layer_scale"] = 1e-5
+  if "registers" in shapes:
+    found["registers"] = shapes["registers"][1]
+  found |= {name: True for name in ("pre_norm",) if f"{name}/scale" in shapes}
+  if "mask" in shapes:
+    found["mask_token"] = True
+  if "patch/bias" not in shapes:
+    found["patch_bias"] = False
+  if "block0/attn/qkv/bias" not in shapes:
+    found["qkv_bias"] = False
+  if "proj/kernel" in shapes:
+    found["out"] = shapes["proj/kernel"][1]
+  return found
+
+
+def _ratio(hidden: int, width: int) -> float:
+  """Computes the ratio of which int(width * ratio) is `hidden`."""
+  ratio = hidden / width
+  return ratio if int(width * ratio) == hidden else (hidden + 0.5) / width
+
+
+def check_whole(fields: Mapping[str, Any], told: Mapping[str, Any]) -> None:
+  """Raises ConfigError for a ResNet of a depth that nobody published, unless `told`."""
+  sizes = fields.get("stage_sizes")
+  if sizes and "stage_sizes" not in told:
+    known = ", ".join(str(key[0]) for key in RESNETS)
+    raise ConfigError(
+      f"its stages have {sizes} blocks, and a ResNet's {known}: is the file whole? If "
+      f"so: --config.encoder.stage_sizes={','.join(map(str, sizes))}"
+    )

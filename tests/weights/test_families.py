@@ -1,0 +1,152 @@
+"""Every release is recognised by names and shapes, and goes back as it came."""
+
+import numpy as np
+import pytest
+import releases
+
+from ssljax.fields import ConfigError
+from ssljax.protocols import weights_out
+from ssljax.weights import FAMILIES, recognise, take
+
+# The first family whose names they are; where several have the same, see `also`.
+OF = {
+  "torchvision_resnet18": "torchvision",
+  "torchvision_resnet50": "torchvision",
+  "timm_resnet34": "torchvision",
+  "moco_v2_800ep_pretrain": "moco",
+  "simsiam_resnet50": "simsiam",
+  "swav_resnet50w2": "swav",
+  "barlow_checkpoint": "barlow",
+  "vicreg_resnet50_fullckpt": "barlow",
+  "supcon_resnet50": "supcon",
+  "moco_v3_resnet50": "moco_v3",
+  "moco_v3_vit_small": "moco_v3",
+  "timm_vit_small_patch16_224": "timm",
+  "timm_vit_small_patch14_reg4_dinov2": "timm",
+  "timm_deit3_small_patch16_224": "timm",
+  "dino_deitsmall16_pretrain": "dino",
+  "dino_deitsmall16_teacher": "dino",
+  "dinov2_vits14_pretrain": "dinov2",
+  "dinov2_vits14_reg4_pretrain": "dinov2",
+  "dinov2_vitg14_pretrain": "dinov2",
+  "mae_pretrain_vit_base": "dino",
+  "mae_visualize_vit_base": "mae",
+  "mae_finetuned_vit_base": "timm",
+  "clip_vit_b_32": "clip",
+  "hf_vit_base_patch16_224": "hf_vit",
+  "hf_dinov2_small": "hf_dinov2",
+  "hf_dinov2_with_registers_small": "hf_dinov2",
+  "hf_vit_mae_base": "hf_vit_mae",
+  "hf_resnet50": "hf_resnet",
+}
+SAYS = {"pool": "cls", "layer_scale": 0.0, "depth": 2}
+
+
+def test_every_release_is_listed_and_every_family_has_one():
+  assert set(OF) == set(releases.NAMES)
+  shared = {"vicreg"}  # whose names are Barlow Twins'
+  assert set(OF.values()) | shared == set(FAMILIES)
+
+
+@pytest.mark.parametrize("release", releases.NAMES)
+def test_a_release_is_recognised_and_goes_back_to_the_bit(release):
+  arrays = releases.arrays(release)
+  found = recognise(arrays)
+  assert found.family == OF[release]
+  ours = take(arrays, found)
+  origin = {"format": found.family, "prefix": found.prefix}
+  origin["form"] = FAMILIES[found.family].forms.index(found.form)
+  says = {**SAYS, **found.fields}
+  chosen = weights_out.choose(found.family, ours, says, origin)
+  back = weights_out.write_names(ours, says, chosen)
+  back |= {name: arrays[name] for name in found.left}
+  assert back.keys() == arrays.keys()
+  for name, x in arrays.items():
+    np.testing.assert_array_equal(back[name], x, err_msg=name)
+
+
+@pytest.mark.parametrize("format", ["vicreg", "barlow"])
+def test_a_format_says_whose_numbers_are_taken(format):
+  found = recognise(releases.arrays("vicreg_resnet50_fullckpt"), format)
+  assert found.family == format
+
+
+@pytest.mark.parametrize(
+  ("release", "fields"),
+  [
+    ("torchvision_resnet50", {"name": "resnet50", "width": 8, "stem": "imagenet"}),
+    ("supcon_resnet50", {"name": "resnet50", "stem": "cifar"}),
+    ("dinov2_vits14_reg4_pretrain", {"registers": 4, "resize": "antialias"}),
+    ("dinov2_vitg14_pretrain", {"mlp": "swiglu", "width": 96, "image_size": 518}),
+    ("clip_vit_b_32", {"pre_norm": True, "patch_bias": False, "out": 32}),
+    ("mae_finetuned_vit_base", {"pool": "mean_norm"}),
+    ("hf_vit_base_patch16_224", {"epsilon": 1e-12, "patch_size": 16}),
+    ("moco_v3_vit_small", {"heads": 12}),
+  ],
+)
+def test_fields_are_read_off_shapes_or_known_of_the_family(release, fields):
+  arrays = {
+    k: np.broadcast_to(np.float32(0), x.shape)
+    for k, x in releases.arrays(release).items()
+  }
+  found = recognise(
+    arrays, told={"heads": 12} if release == "moco_v3_vit_small" else {}
+  )
+  assert {k: found.fields[k] for k in fields} == fields
+
+
+def damaged(change):
+  arrays = releases.arrays("timm_vit_small_patch16_224")
+  change(arrays)
+  return arrays
+
+
+@pytest.mark.parametrize(
+  ("change", "sentence"),
+  [
+    (
+      lambda x: x.update({"blocks.1.mlp.fc1.wait": x.pop("blocks.1.mlp.fc1.weight")}),
+      r"blocks\.1\.mlp\.fc1\.weight \[96, 24\] is not there "
+      r"\(blocks\.1\.mlp\.fc1\.wait would fit",
+    ),
+    (
+      lambda x: x.update({"blocks.0.mlp.fc2.weight": x["blocks.0.mlp.fc2.weight"].T}),
+      r"fc2\.weight is \[96, 24\] and must be \[24, 96\], which is it transposed",
+    ),
+    (
+      lambda x: [x.pop(k) for k in [*x] if k.startswith(("blocks.1", "norm"))],
+      r"norm\.weight \[24\] is not there",
+    ),
+    (
+      lambda x: x.update({"dist_token": x["cls_token"]}),
+      "dist_token has no place: DeiT's distillation token",
+    ),
+    (
+      lambda x: x.update({"blocks.0.gate": x["cls_token"]}),
+      r"blocks\.0\.gate \[1, 1, 24\] has no place",
+    ),
+    (
+      lambda x: x["cls_token"].fill(np.nan),
+      "cls_token has numbers that are not finite",
+    ),
+    (lambda x: [x.pop(k) for k in [*x] if k != "cls_token"], "of no family"),
+  ],
+)
+def test_what_does_not_fit_is_named_with_what_would(change, sentence):
+  arrays = damaged(change)
+  with pytest.raises(ConfigError, match=sentence) as raised:
+    take(arrays, recognise(arrays))
+  assert "\n" not in str(raised.value)
+
+
+def test_half_a_resnet_is_not_taken_for_a_smaller_one():
+  arrays = releases.arrays("torchvision_resnet50")
+  half = {k: x for k, x in arrays.items() if not k.startswith("layer4")}
+  with pytest.raises(ConfigError, match=r"stages have \(3, 4, 6\).*is the file whole"):
+    recognise(half)
+  assert recognise(half, told={"stage_sizes": (3, 4, 6)}).fields["width"] == 8
+
+
+def test_an_unknown_format_is_named_beside_the_known_ones():
+  with pytest.raises(ConfigError, match="format='timn' must be one of torchvision"):
+    recognise(releases.arrays("torchvision_resnet18"), "timn")
