@@ -109,7 +109,7 @@ def test_a_value_outside_its_range_is_refused_by_its_path(name):
         room(config).check(changed)
       assert "\n" not in str(raised.value)
       drawn += 1
-  assert drawn > 10
+  assert drawn >= 10
 
 
 @pytest.mark.parametrize("name", [*RUNS, *PROTOCOLS])

@@ -37,7 +37,10 @@ class Loading:
 def declare(config: ConfigDict) -> list[Group]:
   """Lists the groups of a loading's config with the fields that may stand there."""
   ungrouped = Group("", "the config", fields.declared(Loading))
-  run = recipe.declare_training(fields.at(config, "run"))
+  try:
+    run = recipe.declare_training(fields.at(config, "run"))
+  except ConfigError as error:  # of what decides which fields there are
+    raise ConfigError(f"run.{error}") from error
   known = {}
   for encoder in ENCODERS:
     declared = fields.declared(encoder, skip=nets.FIXED)
