@@ -38,10 +38,10 @@ import numpy as np
 import ssljax
 from ssljax import data, recipe
 from ssljax.losses import contrastive
-from ssljax.train import flops
+from ssljax.nets.attention import attend
+from ssljax.train import flops, peaks
 
 ROOT = pathlib.Path(__file__).parent.parent
-PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L4": 121e12}  # bfloat16/s
 KINDS = {  # what is tried -> a recipe of it
   "convolutions": "simclr_cifar10",
   "transformer": "moco_v3_imagenet_vit",
@@ -224,7 +224,7 @@ def recipe_speed(config, theirs, aim, seconds, quick):
       "step_ms": round(1e3 * per_step, 3),
     }
   figures["ours"] |= facts
-  if peak := peak_of_device():
+  if peak := peaks.peak(jax.devices()[0].device_kind):
     rate = facts["gflop_per_picture"] * 1e9 * figures["ours"]["pictures_per_second"]
     figures["ours"]["share_of_peak"] = round(rate / peak, 4)
   if "theirs_views_ready" in runs:
@@ -280,11 +280,6 @@ def timed(steps, seconds):
   return (time.perf_counter() - start) / count
 
 
-def peak_of_device():
-  kind = jax.devices()[0].device_kind
-  return next((peak for name, peak in PEAKS.items() if name in kind), 0)
-
-
 def milliseconds(function, *arguments, count=10):
   """The median of five rounds; what is compiled is compiled before."""
   jax.block_until_ready(function(*arguments))
@@ -299,17 +294,23 @@ def milliseconds(function, *arguments, count=10):
 
 
 def attention(quick):
-  """Times attention by XLA and by cuDNN, value and gradient, in bfloat16."""
+  """Times attention by XLA, by cuDNN and ours by either, value and gradient."""
   figures = {}
   for tokens, rows in ((37, 4096), (50, 4096), (197, 512))[: 1 if quick else 3]:
     shape = (2 if quick else rows), tokens, 6, 64
     arrays = [jax.random.normal(jax.random.key(i), shape, jnp.bfloat16) for i in (0, 1)]
-    for how in ("xla", "cudnn"):
+    for how, by in {
+      "xla": (jax.nn.dot_product_attention, "xla"),
+      "cudnn": (jax.nn.dot_product_attention, "cudnn"),
+      "ours": (attend, "xla"),
+      "ours_auto": (attend, "auto"),
+    }.items():
       if how == "cudnn" and jax.default_backend() != "gpu":
         continue
 
-      def loss(q, k, how=how):
-        out = jax.nn.dot_product_attention(q, k, k, implementation=how)
+      def loss(q, k, by=by):
+        attention, implementation = by
+        out = attention(q, k, k, implementation=implementation)
         return out.astype(jnp.float32).sum()
 
       name = f"{how}_{tokens}_ms"
@@ -328,7 +329,7 @@ def nt_xent(quick):
   took = milliseconds(gradient, rows, count=1 if quick else 3)
   products = 4 * 2 * (2 * len(rows)) ** 2 * 128  # scores, again, and their gradients
   figures = {"ms": took}
-  if peak := peak_of_device():
+  if peak := peaks.peak(jax.devices()[0].device_kind):
     figures["of_four_products_at_peak"] = round(took / 1e3 / (products / peak), 2)
   return figures
 
