@@ -11,6 +11,7 @@ import json
 import math
 import pathlib
 import pickletools
+import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -197,9 +198,10 @@ def _read_pickle(path: pathlib.Path) -> tuple[Arrays, dict[str, str]]:
     with torch.serialization.safe_globals([argparse.Namespace]):
       found = torch.load(path, map_location="cpu", weights_only=True)
   except Exception as error:
-    (line, *_) = str(error).strip().split("\n") or [""]
+    said = re.search(r"WeightsUnpickler error: (.*)", str(error))
+    line = (said[1] if said else str(error).strip().partition("\n")[0])[:200]
     raise ConfigError(
-      f"{path} cannot be read as weights alone ({type(error).__name__}: {line[:200]})"
+      f"{path} cannot be read as weights alone ({type(error).__name__}: {line})"
     ) from error
   return {k: _numpy(x) for k, x in _flat(found) if isinstance(x, torch.Tensor)}, {}
 

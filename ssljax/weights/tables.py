@@ -40,7 +40,7 @@ class Form(NamedTuple):
 
   rows: tuple[Row, ...]
   fields: Mapping[str, Any] = MappingProxyType({})  # of the encoder, not in any shape
-  adapt: Callable[[dict], dict] = dict  # of fields read off shapes -> what else differs
+  adapt: Callable[[dict], dict] = lambda found: {}  # by fields that shapes gave
   always: tuple[str, ...] = ()  # arrays of ours without which it is never written
 
 

@@ -1,12 +1,15 @@
 """Every release is recognised by names and shapes, and goes back as it came."""
 
+import jax
 import numpy as np
 import pytest
 import releases
 
+from ssljax import nets
 from ssljax.fields import ConfigError
+from ssljax.nets import vit
 from ssljax.protocols import weights_out
-from ssljax.weights import FAMILIES, recognise, take
+from ssljax.weights import FAMILIES, flatten, recognise, take, unflatten
 
 # The first family whose names they are; where several have the same, see `also`.
 OF = {
@@ -38,6 +41,7 @@ OF = {
   "hf_dinov2_with_registers_small": "hf_dinov2",
   "hf_vit_mae_base": "hf_vit_mae",
   "hf_resnet50": "hf_resnet",
+  "detectron2_moco_resnet50": "detectron2",
 }
 SAYS = {"pool": "cls", "layer_scale": 0.0, "depth": 2}
 
@@ -89,10 +93,44 @@ def test_fields_are_read_off_shapes_or_known_of_the_family(release, fields):
     k: np.broadcast_to(np.float32(0), x.shape)
     for k, x in releases.arrays(release).items()
   }
-  found = recognise(
-    arrays, told={"heads": 12} if release == "moco_v3_vit_small" else {}
-  )
+  found = recognise(arrays)
   assert {k: found.fields[k] for k in fields} == fields
+
+
+@pytest.mark.parametrize(
+  ("format", "fields"),
+  [
+    ("timm", {"position": "learned", "image_size": 16, "registers": 2}),
+    ("timm", {"position": "sincos_columns"}),
+    ("timm", {"position": "learned", "image_size": 16, "pool": "mean_norm"}),
+    ("hf", {"position": "learned", "image_size": 16, "registers": 2}),
+    ("hf", {"position": "sincos", "mask_token": True}),
+    ("clip", {"position": "learned", "image_size": 16, "pre_norm": True, "out": 5}),
+  ],
+)
+def test_an_encoder_of_ours_is_the_same_function_under_their_names(format, fields):
+  """Fixed positions become a table, and what positions give a class token its own."""
+  bias = {"patch_bias": False} if format == "clip" else {}
+  net = vit.ViT(width=16, depth=2, heads=2, patch_size=4, **fields, **bias)
+  x = {"image": np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype(np.float32)}
+  first = jax.jit(lambda key: net.init(key, x, train=False))(jax.random.key(0))
+  ours = {k: np.asarray(v) + np.float32(0.1) for k, v in flatten(first).items()}
+  says = dict(vars(net))
+  if "position" not in ours:
+    ours["position"], says["image_size"] = weights_out._table(says, 16), 16
+  chosen = weights_out.choose(format, ours, says, {})
+  arrays = weights_out.write_names(ours, says, chosen)
+  told = {"heads": 2, "epsilon": 1e-6, "activation": "gelu"}
+  found = recognise(arrays, chosen.family, told)
+  again = nets.build(found.fields)
+
+  @jax.jit
+  def both(a, b):
+    return [n.apply(v, x, False)["features"] for n, v in ((net, a), (again, b))]
+
+  mine = {k: v for k, v in ours.items() if k in flatten(first)}
+  one, two = both(unflatten(mine), unflatten(take(arrays, found)))
+  np.testing.assert_allclose(one, two, atol=1e-5)
 
 
 def damaged(change):

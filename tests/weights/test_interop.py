@@ -4,6 +4,7 @@ Random weights and running statistics, pictures of odd sizes; what goes out is l
 with strict=True. The extra `interop-test` installs them.
 """
 
+import argparse
 import json
 
 import jax
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from ssljax import nets
+from ssljax.fields import ConfigError
 from ssljax.protocols import weights_out
 from ssljax.weights import FAMILIES, files, hub, recognise, take, unflatten
 
@@ -60,6 +62,34 @@ def check(model, height, width, read=lambda y: y, rounding=1e-5, format="", **to
   assert ours.shape == theirs.shape
   assert np.abs(ours - theirs).max() < rounding * np.abs(theirs).max()
   model.load_state_dict({k: torch.from_numpy(x) for k, x in back.items()}, strict=True)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_checkpoint_of_torch_is_read_with_what_stands_beside(tmp_path, legacy):
+  path = tmp_path / "checkpoint.pth.tar"
+  options = argparse.Namespace(lr=0.1)
+  weights = {"module.a": torch.ones(2, 3, dtype=torch.bfloat16)}
+  torch.save(
+    {"epoch": 3, "args": options, "state_dict": weights, "optimizer": {"state": {}}},
+    path,
+    _use_new_zipfile_serialization=not legacy,
+  )
+  arrays, _ = files.read(path)
+  np.testing.assert_equal(arrays, {"module.a": np.ones((2, 3), np.float32)})
+  files.write(tmp_path / "out.pth", arrays, {})
+  np.testing.assert_equal(files.read(tmp_path / "out.pth")[0], arrays)
+
+
+def test_a_call_that_is_not_seen_beforehand_torch_refuses(tmp_path, monkeypatch):
+  class Hostile:
+    def __reduce__(self):
+      return exec, (f"open({str(tmp_path / 'it_ran')!r}, 'w')",)
+
+  monkeypatch.setattr(files, "called_by", lambda data: set())
+  torch.save({"a": Hostile()}, tmp_path / "x.pth")
+  with pytest.raises(ConfigError, match=r"cannot be read as weights alone.*exec"):
+    files.read(tmp_path / "x.pth")
+  assert not (tmp_path / "it_ran").exists()
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])

@@ -3,6 +3,7 @@
 from ssljax.weights.families import (
   barlow,
   clip,
+  detectron2,
   dino,
   dinov2,
   huggingface,
@@ -32,6 +33,7 @@ FAMILIES: dict[str, Family] = {  # where names and shapes are alike the first is
   "dinov2": dinov2.FAMILY,
   "mae": mae.FAMILY,
   "clip": clip.FAMILY,
+  "detectron2": detectron2.FAMILY,
   "hf_vit": huggingface.VIT,
   "hf_dinov2": huggingface.DINOV2,
   "hf_vit_mae": huggingface.VIT_MAE,

@@ -8,7 +8,7 @@ from ssljax.weights.forms import COUNTED, RESNET, VIT, vit_rows
 from ssljax.weights.tables import Family, Form, Pictures, Row, norm
 
 REGISTERS = Row("registers", "reg_token")
-WITHOUT_CLASS = Form((*vit_rows("no_class"), REGISTERS), {"resize": "antialias"})
+WITHOUT_CLASS = Form((*vit_rows("no_class"), REGISTERS), VIT.fields)
 BEHIND_MEAN = Form(  # global_pool="avg": the last norm stands behind the mean
   (
     *(r for r in vit_rows() if not r.ours.startswith("norm/")),
