@@ -86,24 +86,22 @@ def set_aside(workdir: pathlib.Path, step: int) -> None:
 def finish(
   config: ConfigDict,
   judge: Judge,
-  first: TrainState,
-  last: TrainState,
+  states: Mapping[str, TrainState],
   writer: Writer,
   workdir: pathlib.Path,
   identity: Identities,
   lengths: Sequence[tuple[int, int]],
   computed: Mapping[str, Any],
 ) -> dict[str, Scores]:
-  """Judges the last state beside the first; writes table, results.json and report.
+  """Judges the last of `states` beside the others; writes table, results and report.
 
   `lengths`: (from which step on, how many steps in all) that the run was to have;
   `computed`: what was decided while it ran.
   -> {row: {name: value}}; {} where there are no labels, or `evals.at_end` is empty.
   """
-  rows: dict[str, Scores] = {}
+  rows, last = {}, states["trained encoder"]
   if names := judge.allowed(config.evals.at_end):
     writer.say("Judging the random and the trained encoder beside the raw input.")
-    states = {"random encoder": first, "trained encoder": last}
     if judge.possible:
       names = ["classifier", *names]
     rows, features = compare(judge, states, *names, forgiving=True)

@@ -97,10 +97,10 @@ def evaluate(config: ConfigDict, out: str | pathlib.Path | None = None) -> dict:
       _write_json(file / hub.CONFIG, hub.config_of(chosen.family, says, stages, deep))
       _write_json(file / hub.PICTURES, hub.pictures_of(pictures))
       runs.write(file / hub.CARD, card(trained, run, origin))
+  assumed = {**_defaults(net), **chosen.form.fields, **chosen.form.adapt(says)}
   for name in NOTED:
-    expected = chosen.form.fields.get(name, _defaults(net).get(name))
-    if says.get(name) != expected:
-      print(f"Its {name} is {says[name]}, where {chosen.family} has {expected}.")
+    if says.get(name) != assumed.get(name):
+      print(f"Its {name} is {says[name]}, where {chosen.family} has {assumed[name]}.")
   print(f"{len(arrays)} tensors, named as {chosen.family}'s: written to {file}")
   return {}
 

@@ -80,9 +80,13 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict:
         writer.say(f"Stopped at step {state.step} and saved; the same line continues.")
         return {}
       try:
-        states = (dispatch.whole(parts, s, mesh) for s in (init(), state))
+        rows = {"random encoder": init()}
+        if pretrained.moves(config):
+          rows["where it started"] = first()
+        rows["trained encoder"] = state
+        states = {k: dispatch.whole(parts, s, mesh) for k, s in rows.items()}
         return report.finish(
-          *(config, judge, *states, writer, workdir, identity, past.lengths),
+          *(config, judge, states, writer, workdir, identity, past.lengths),
           {"steps_per_dispatch": run.k, "examples": run.feed.place},
         )
       except stop.StoppedError:

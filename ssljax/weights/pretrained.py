@@ -14,6 +14,11 @@ from ssljax.fields import ConfigError, check_choice
 INTO = {"params": "", "teacher": "teacher", "base": "base"}  # -> entry of `target`
 
 
+def moves(config: ConfigDict) -> bool:
+  """Whether a run begins with another's weights in the network that it trains."""
+  return bool(config.pretrained.checkpoint) and config.pretrained.into == "params"
+
+
 def start(config: ConfigDict, state: TrainState, mesh: Mesh) -> TrainState:
   """Loads the weights that the group `pretrained` names into the state at step 0.
 

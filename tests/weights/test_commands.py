@@ -112,8 +112,10 @@ def test_a_recipe_starts_from_it(resnet, tmp_path):
   config.pretrained.checkpoint = str(run)
   config.update(steps=1, batch_size=16)
   config.optimizer = ConfigDict({"name": "sgd", "learning_rate": 0.0})
-  config.evals.at_end = ()
-  ssljax.train_and_evaluate(config, tmp_path / "on")
+  config.evals.at_end = ("knn",)
+  rows = ssljax.train_and_evaluate(config, tmp_path / "on")
+  assert [*rows][1:] == ["random encoder", "where it started", "trained encoder"]
+  assert "(where it started)" in (tmp_path / "on" / "report.html").read_text()
   out = tmp_path / "out.safetensors"
   ssljax.evaluate(command(save, checkpoint=str(tmp_path / "on"), file=str(out)))
   (read, texts), (first, _) = files.read(out), files.read(resnet[0])
