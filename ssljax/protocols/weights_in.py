@@ -66,6 +66,7 @@ def evaluate(config: ConfigDict, out: str | pathlib.Path | None = None) -> dict:
     raise ConfigError("config.file is empty; name a file of weights: --config.file=...")
   file = fields.as_path(config.file)
   folder = fields.as_path(out or pathlib.Path("runs", file.stem or "weights"))
+  _check_free(folder)
   arrays, texts = files.read(file)
   theirs, pictures = hub.read(file) if file.is_dir() else ({}, {})
   own = _own(texts)
@@ -83,7 +84,7 @@ def evaluate(config: ConfigDict, out: str | pathlib.Path | None = None) -> dict:
     "beside": list(found.left),
   }
   with lock.owned(folder), writing(folder):
-    _check_free(folder, origin)
+    _check_free(folder)
     _write(c, ours, origin, folder)
     rest = {name: np.asarray(arrays[name]) for name in found.left}
     files.write(folder / REST, rest, {})
@@ -147,7 +148,7 @@ def _write(c: ConfigDict, ours: dict, origin: dict, folder: pathlib.Path) -> Non
     checkpoints.wait()
 
 
-def _check_free(folder: pathlib.Path, origin: dict[str, Any]) -> None:
+def _check_free(folder: pathlib.Path) -> None:
   """Raises ConfigError where a folder holds something that would be lost."""
   if (folder / ORIGIN).exists() or any(folder.glob("checkpoints/[0-9]*")):
     raise ConfigError(
