@@ -156,15 +156,20 @@ def _check_free(folder: pathlib.Path) -> None:
     )
 
 
-def _own(texts: dict[str, str]) -> dict[str, Any]:
-  """Reads what ssljax wrote into a file beside its tensors; {}: another wrote it."""
+def _own(texts: dict[str, str]) -> dict[str, dict[str, Any]]:
+  """Reads what ssljax wrote into a file beside its tensors; {}: another wrote it.
+
+  An encoder's fields are held to their ranges where it is built, as all are.
+  """
   try:
-    found = json.loads(texts.get("ssljax", "{}"))
-  except ValueError:
-    return {}
-  if not isinstance(found, dict):
-    return {}
-  return {k: v for k, v in found.items() if isinstance(v, dict)}
+    said = json.loads(texts.get("ssljax", "{}"))
+    encoder, pictures = dict(said["encoder"]), dict(said["pictures"])
+    if encoder["name"].startswith(("resnet", "vit")):
+      colours = {k: tuple(map(float, pictures[k])) for k in ("mean", "std")}
+      return {"encoder": encoder, "pictures": {**pictures, **colours}}
+  except (ValueError, KeyError, TypeError, AttributeError):
+    pass
+  return {}
 
 
 def _say(file: pathlib.Path, found: Found, c: ConfigDict, folder: pathlib.Path) -> None:

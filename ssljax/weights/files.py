@@ -84,10 +84,7 @@ def read_safetensors(path: pathlib.Path) -> tuple[Arrays, dict[str, str]]:
   try:
     header = json.loads(bytes(data[8 : 8 + length]))
     texts = {str(k): str(v) for k, v in header.pop("__metadata__", {}).items()}
-    entries = {
-      name: (DTYPES[e["dtype"]], tuple(map(int, e["shape"])), *e["data_offsets"])
-      for name, e in header.items()
-    }
+    entries = {name: _entry(entry) for name, entry in header.items()}
   except (ValueError, KeyError, TypeError, AttributeError) as error:
     raise ConfigError(
       f"{path} is no .safetensors file: its header does not say what it holds "
@@ -110,6 +107,11 @@ def read_safetensors(path: pathlib.Path) -> tuple[Arrays, dict[str, str]]:
       )
     arrays[name] = body[start:stop].view(dtype).reshape(shape)
   return arrays, texts
+
+
+def _entry(entry: Mapping[str, Any]) -> tuple[Any, tuple[int, ...], int, int]:
+  start, stop = map(int, entry["data_offsets"])
+  return DTYPES[entry["dtype"]], tuple(map(int, entry["shape"])), start, stop
 
 
 def write(path: pathlib.Path, arrays: Mapping[str, np.ndarray], texts: Mapping) -> None:

@@ -58,8 +58,8 @@ def _vit(shapes: Shapes) -> dict[str, Any]:
   depth = 1 + max(map(int, BLOCK.findall("\n".join(shapes))), default=0)
   found = {"name": VITS.get(width, "vit_b"), "width": width, "depth": depth}
   found |= {"heads": max(1, width // 64), "patch_size": patch, "position": "learned"}
-  tokens = shapes.get("position", (1, 2, width))[1] - 1
-  found["image_size"] = patch * round(tokens**0.5)
+  tokens = _at(shapes, "position", 2) - 1
+  found["image_size"] = patch * max(1, round(max(0, tokens) ** 0.5))
   hidden = shapes.get("block0/fc1/kernel", (width, 4 * width))[1]
   if hidden == 2 * shapes.get("block0/fc2/kernel", (hidden, width))[0]:
     found["mlp"], hidden = "swiglu", hidden // 2
@@ -67,7 +67,7 @@ def _vit(shapes: Shapes) -> dict[str, Any]:
   if "block0/scale1" in shapes:
     found["layer_scale"] = 1e-5
   if "registers" in shapes:
-    found["registers"] = shapes["registers"][1]
+    found["registers"] = _at(shapes, "registers", 1)
   found |= {name: True for name in ("pre_norm",) if f"{name}/scale" in shapes}
   if "mask" in shapes:
     found["mask_token"] = True
@@ -76,8 +76,14 @@ def _vit(shapes: Shapes) -> dict[str, Any]:
   if "block0/attn/qkv/bias" not in shapes:
     found["qkv_bias"] = False
   if "proj/kernel" in shapes:
-    found["out"] = shapes["proj/kernel"][1]
+    found["out"] = _at(shapes, "proj/kernel", 1)
   return found
+
+
+def _at(shapes: Shapes, name: str, otherwise: int) -> int:
+  """Returns the second axis of an array, or a number where it has none: it is wrong."""
+  shape = shapes.get(name, ())
+  return shape[1] if len(shape) > 1 else otherwise
 
 
 def _ratio(hidden: int, width: int) -> float:

@@ -168,6 +168,10 @@ def damaged(change):
       "cls_token has numbers that are not finite",
     ),
     (lambda x: [x.pop(k) for k in [*x] if k != "cls_token"], "of no family"),
+    (
+      lambda x: x.update({"pos_embed": x["pos_embed"].ravel()}),
+      r"pos_embed is \[4728\] and must be \[1, 2, 24\]",
+    ),
   ],
 )
 def test_what_does_not_fit_is_named_with_what_would(change, sentence):

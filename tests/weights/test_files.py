@@ -69,6 +69,7 @@ def whole(tmp_path):
     (lambda x: x[:8] + b"[" + x[9:], "its header does not say what it holds"),
     (lambda x: x.replace(b"[2, 3]", b"[2, 4]"), r"is damaged: a.weight \[2, 4\] needs"),
     (lambda x: x.replace(b"[2, 3]", b"[-2,3]"), "is damaged: a.weight"),
+    (lambda x: x.replace(b"[0, 24]", b'["a",2]'), "its header does not say.*'a'"),
     (lambda x: x.replace(b'"F32"', b'"F99"'), "its header does not say.*F99"),
   ],
 )
