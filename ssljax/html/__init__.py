@@ -3,9 +3,11 @@
 from ssljax.html.page import Section, Table, figure, render, table
 from ssljax.html.report import Run, history, read, write
 from ssljax.html.results import (
+  START,
   TRAINED,
   bars,
   examples,
+  fallen,
   place,
   same_examples,
   settings,
@@ -13,12 +15,14 @@ from ssljax.html.results import (
 )
 
 __all__ = [
+  "START",
   "TRAINED",
   "Run",
   "Section",
   "Table",
   "bars",
   "examples",
+  "fallen",
   "figure",
   "history",
   "place",

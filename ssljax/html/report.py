@@ -237,6 +237,11 @@ def summary(run: Run) -> list[str]:
     who, trained_text = HEADLINES[name][1], figures.cell(rows[TRAINED], name)
     sentence = f"{who} is right for {trained_text} % of the test examples"
     sentences.append(sentence + _beside(rows, name))
+  for result in run.protocols:
+    if not results.where(result, c["data"], steps) and (
+      worse := results.fallen(result["results"])
+    ):
+      sentences.append(worse)
   if not headlines:
     subject = "At its last step it" if run.protocols else "It"
     sentences.append(f"{subject} has not been judged by labels yet.")

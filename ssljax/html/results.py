@@ -13,6 +13,7 @@ from ssljax.html.page import Table, table
 
 AT_THE_END = "at_the_end"  # the protocol of results.json
 TRAINED = "trained encoder"  # the row of results that a run is about
+START = "where it started"  # the row of given weights, before the run's first step
 TITLES = {  # of protocols, in the order of what a reader asks first
   AT_THE_END: "At the end of training",
   "linear": "Linear probe",
@@ -173,6 +174,23 @@ def headlines(
       if counts and name in result["results"].get(TRAINED, {}):
         best.setdefault(name, result["results"])
   return best
+
+
+def fallen(rows: figures.Rows) -> str:
+  """Writes in which measures a run ended below the weights it was given; "": in none.
+
+  As they are printed. A classifier does not count: at the start it is fresh.
+  """
+  if START not in rows or TRAINED not in rows:
+    return ""
+  pair = {row: rows[row] for row in (START, TRAINED)}
+  fell = [
+    f"{figures.heading(name)} {figures.cell(pair[TRAINED], name)} after "
+    f"{figures.cell(pair[START], name)}"
+    for name in figures.columns(pair)
+    if not name.startswith("accuracy") and figures.best(pair, name) == {START}
+  ]
+  return f"It got worse than where it started: {', '.join(fell)}." if fell else ""
 
 
 def bars(

@@ -93,20 +93,24 @@ def finish(
   lengths: Sequence[tuple[int, int]],
   computed: Mapping[str, Any],
 ) -> dict[str, Scores]:
-  """Judges the last of `states` beside the others; writes table, results and report.
+  """Judges the run's `states`, by row; writes table, results.json and report.
 
+  The last is what the run ended with, the others are what it is judged beside.
   `lengths`: (from which step on, how many steps in all) that the run was to have;
   `computed`: what was decided while it ran.
   -> {row: {name: value}}; {} where there are no labels, or `evals.at_end` is empty.
   """
-  rows, last = {}, states["trained encoder"]
+  rows: dict[str, Scores] = {}
+  last = states[html.TRAINED]
   if names := judge.allowed(config.evals.at_end):
-    writer.say("Judging the random and the trained encoder beside the raw input.")
+    random = "random, the given" if html.START in states else "random"
+    writer.say(f"Judging the {random} and the trained encoder beside the raw input.")
     if judge.possible:
       names = ["classifier", *names]
     rows, features = compare(judge, states, *names, forgiving=True)
-    writer.write(int(last.step), rows["trained encoder"])
+    writer.write(int(last.step), rows[html.TRAINED])
     writer.say(figures.table(rows))
+    writer.say(html.fallen(rows))
   folder = workdir / "figures"
   pictures.draw_method(judge, last, folder)
   if rows:

@@ -2,13 +2,15 @@
 
 import pathlib
 import time
+from collections.abc import Callable
 
 import jax
 from ml_collections import ConfigDict
 
-from ssljax import data, provenance, recipe, runs, sharding
+from ssljax import data, html, provenance, recipe, runs, sharding
 from ssljax.checkpoint import Checkpoints
-from ssljax.fields import as_path
+from ssljax.core import TrainState
+from ssljax.fields import ConfigError, as_path
 from ssljax.judge import Judge, report
 from ssljax.runs import compiled, lock, stop
 from ssljax.runs.writer import Writer
@@ -22,8 +24,9 @@ from ssljax.weights import pretrained
 def train_and_evaluate(config: ConfigDict, workdir: str | pathlib.Path) -> dict:
   """Trains what `config` says in the folder `workdir`, or goes on where it stopped.
 
-  Returns {row: {name: value}} for raw pixels, the random and the trained encoder;
-  empty where the data has no labels, or when SIGTERM or Ctrl-C ended the run early.
+  Returns {row: {name: value}} for raw pixels, the random and the trained encoder, and
+  between these the one that `pretrained` gave; empty where the data has no labels, or
+  when SIGTERM or Ctrl-C ended the run early.
   Raises ConfigError, before anything compiles, for what cannot run, and a RunError for
   what cannot go on.
   """
@@ -80,11 +83,12 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict:
         writer.say(f"Stopped at step {state.step} and saved; the same line continues.")
         return {}
       try:
-        rows = {"random encoder": init()}
-        if pretrained.moves(config):
-          rows["where it started"] = first()
-        rows["trained encoder"] = state
-        states = {k: dispatch.whole(parts, s, mesh) for k, s in rows.items()}
+        whole = lambda state: dispatch.whole(parts, state, mesh)  # noqa: E731
+        states = {
+          "random encoder": whole(init()),
+          **given(config, lambda: whole(first()), writer),
+          html.TRAINED: whole(state),
+        }
         return report.finish(
           *(config, judge, states, writer, workdir, identity, past.lengths),
           {"steps_per_dispatch": run.k, "examples": run.feed.place},
@@ -94,6 +98,22 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict:
           "Stopped while it was judged; all is saved, the same line judges it."
         )
         return {}
+
+
+def given(
+  config: ConfigDict, first: Callable[[], TrainState], writer: Writer
+) -> dict[str, TrainState]:
+  """Returns the state that began with another run's weights, by its row; {}: none did.
+
+  `first` loads it anew. Where that run has gone since, this is said.
+  """
+  if not pretrained.moves(config) or not config.evals.at_end:
+    return {}
+  try:
+    return {html.START: first()}
+  except (ConfigError, runs.RunError) as error:
+    writer.say(f"Where it started is not judged: {error}.")
+    return {}
 
 
 def open_loader(config: ConfigDict, source: data.Source) -> data.Loader:

@@ -119,6 +119,29 @@ def test_an_encoder_worse_than_pixels_is_called_so(tmp_path):
   assert "1.0 points worse than the best of these." in page.text
 
 
+@pytest.mark.parametrize(
+  ("start", "sentence"),
+  [
+    (60.0, "It got worse than where it started: kNN 50.3 after 60.0."),
+    (50.33, ""),  # the same as it is printed
+    (40.0, ""),
+  ],
+)
+def test_a_run_that_ends_below_its_given_weights_is_told_so(run, start, sentence):
+  rows = json.loads((run / "results.json").read_text())
+  raw, random, trained = rows
+  given = {"knn": start, "accuracy": 99.0, "rankme": 50.0}
+  rows = {raw: rows[raw], random: rows[random], html.START: given} | {
+    trained: rows[trained] | {"accuracy": 9.0, "rankme": 5.0}
+  }
+  run_folder.write(run / "results.json", rows)
+  page = Page(html.write(run))
+  assert html.fallen(rows) == sentence
+  assert ("It got worse" in page.text) == bool(sentence)
+  assert sentence in page.text
+  assert f"{start:.1f}" in next(row for row in page.rows if row[0] == html.START)
+
+
 def test_a_collapse_is_named(run):
   with (run / "metrics.jsonl").open("a") as metrics:
     metrics.write('{"step": 30, "embedding_std": 0.01}\n')
