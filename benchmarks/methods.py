@@ -46,7 +46,7 @@ STEPS = {  # config -> steps of its batch
   "byol_cifar10": 700,
   "simsiam_cifar10": 900,
   "moco_v3_cifar10": 190,
-  "dino_cifar10": 350,
+  "dino_cifar10": 700,
   "mae_cifar10": 570,
   "clip_cifar10": 450,
   "barlow_cifar10": 260,
