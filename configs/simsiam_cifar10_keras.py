@@ -21,8 +21,8 @@ with biases and he_normal kernels, jitter in one order; here 1e-5 and 0.9, none,
 by fan_out, any order. The other numbers are the example's; its predictor has ReLU
 before BatchNorm.
 Ours: linear 42.2 after two of the five epochs, a random encoder 46.7
-(docs/cifar10_on_a_cpu.md). `:mended` is the same network, batch and epochs by AdamW, with
-crops of half the picture and more, as simsiam_cifar10:cpu; still to be run to its end.
+(docs/cifar10_on_a_cpu.md). `:mended` is the same network, batch and epochs by AdamW,
+with crops of half the picture and more, as simsiam_cifar10:cpu; still to be run.
 """
 
 from ml_collections import ConfigDict
