@@ -102,6 +102,40 @@ def imagenet(c: ConfigDict) -> None:
   c.evals.knn.temperature = 0.07
 
 
+def vit_folder(c: ConfigDict) -> None:
+  """Own pictures, and a ViT-S/16 that learns from them in bfloat16."""
+  c.batch_size = 256
+  c.epochs = 300
+  c.dtype = "bfloat16"
+  c.data.name = "folder"
+  c.data.size = 448  # twice the views' side: docs/canvas.md
+  c.encoder.update(name="vit_s", patch_size=16)
+  c.evals.crop = 0.875
+  c.evals.knn.update(k=20, temperature=0.07)
+
+
+def continued(c: ConfigDict, *heads: str) -> None:
+  """From given weights: heads, which are new, learn first, the encoder a tenth as fast.
+
+  `heads`: their paths. Why, and after whom: docs/weights.md.
+  """
+  c.pretrained.checkpoint = "runs/start"
+  c.batch_size = 128  # hundreds of pictures fill it
+  c.epochs = 50
+  rate = c.optimizer.learning_rate
+  fresh = {**rate.to_dict(), "warmup_epochs": 1}
+  rate.update(base=rate.base / 10, warmup_epochs=5)
+  c.optimizer.groups = {path: {"learning_rate": fresh} for path in heads}
+  c.optimizer.freeze_until = {"^encoder/": 1}  # epochs
+  c.optimizer.layer_decay = 0.75
+
+
+def frozen_patches(c: ConfigDict, *more: str) -> None:
+  """A given ViT whose patch projection, and what else `more` names, stays as it is."""
+  c.encoder.update(position="learned", stop_grad_patch=True)  # files hold a table
+  c.optimizer.frozen = (f"^encoder/({'|'.join(('patch/', *more))})",)
+
+
 def finish(c: ConfigDict, variant: str, *known: str) -> ConfigDict:
   """Applies `:smoke`; ValueError for a variant the config does not know."""
   if variant == "smoke":

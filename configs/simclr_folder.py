@@ -1,10 +1,12 @@
 """SimCLR on your own pictures: any tree of files, labelled by folder or not at all.
 
     python run.py --config configs/simclr_folder.py --config.data.dir=~/photos
+    python run.py --config configs/simclr_folder.py:continue --config.data.dir=~/photos
 
 ResNet-18 at 128 pixels; a start for a few thousand pictures on one GPU. Not from a
 paper. Folders that are classes also give a kNN accuracy on a held-out tenth.
-Ours: not yet run.
+`:continue` goes on from the run in runs/start, such as a loaded file of torchvision's
+(docs/weights.md), with a few hundred pictures or more. Ours: not yet run.
 """
 
 from configs import common
@@ -34,4 +36,6 @@ def get_config(variant: str = ""):
   c.optimizer.momentum = 0.9
   c.optimizer.weight_decay = 5e-4
   c.evals.knn.k = 20
-  return common.finish(c, variant)
+  if variant == "continue":
+    common.continued(c, "^projector/")
+  return common.finish(c, variant, "continue")

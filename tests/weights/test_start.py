@@ -1,37 +1,76 @@
-"""A run that was given weights is judged beside them."""
+"""A run that was given weights: what moves when, and the row of where it began."""
 
 import shutil
 
-import tiny
+import jax
+import numpy as np
+import pytest
 
 import ssljax
-from ssljax import html
+from configs import common, mae_folder
+from ssljax import encoder, html, sharding
 
 RAW, RANDOM = "raw pixels, centred", "random encoder"
 
 
 def smoke(**fields):
-  config = tiny.configs()["mae_cifar10"].copy_and_resolve_references()
+  config = mae_folder.get_config("continue")
+  common.smoke(config)
+  config.encoder.image_size = config.augment.size
   config.update_from_flattened_dict({"steps": 2, "checkpoint.every_steps": 2} | fields)
   return config
 
 
-def test_where_a_run_started_stands_between_random_and_trained(tmp_path, capsys):
-  """Its row is the given run's last; a rate at which all is unlearned is called so."""
-  source, run = tmp_path / "source", tmp_path / "run"
-  before = ssljax.train_and_evaluate(smoke(seed=1), source)
-  config = smoke(**{"pretrained.checkpoint": str(source)})
-  config.optimizer = {"name": "adamw", "learning_rate": 0.3}
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+  """A run of another seed, and the table that it ended with."""
+  folder = tmp_path_factory.mktemp("source") / "run"
+  return folder, ssljax.train_and_evaluate(smoke(seed=1), folder)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # its attention is 0
+def test_a_run_that_unlearns_is_told_so_beside_where_it_started(
+  source, tmp_path, capsys
+):
+  """Its start's row is the given run's last; where that run has gone, it is said."""
+  given, run = tmp_path / "given", tmp_path / "run"
+  shutil.copytree(source[0], given)
+  config = smoke(**{"pretrained.checkpoint": str(given)})
+  config.encoder.stop_grad_patch = False
+  config.optimizer = {"name": "adamw", "learning_rate": 30.0}  # too much
   rows = ssljax.train_and_evaluate(config, run)
   assert list(rows) == [RAW, RANDOM, html.START, html.TRAINED]
-  assert rows[html.START] == before[html.TRAINED]
+  assert rows[html.START] == source[1][html.TRAINED]
   assert rows[html.TRAINED]["knn"] < rows[html.START]["knn"]
   sentence = html.fallen(rows)
   assert sentence.startswith("It got worse than where it started: kNN ")
   assert sentence in capsys.readouterr().out
   assert sentence in (run / "report.html").read_text()
 
-  shutil.rmtree(source)  # and the same line judges the run once more
+  shutil.rmtree(given)  # and the same line judges the run once more
   rows = ssljax.train_and_evaluate(config, run)
   assert list(rows) == [RAW, RANDOM, html.TRAINED]
   assert "Where it started is not judged: " in capsys.readouterr().out
+
+
+def test_heads_learn_first_and_the_patch_projection_never(source, tmp_path):
+  """The encoder of `:continue` waits, here for two of four steps."""
+  fields = {"pretrained.checkpoint": str(source[0]), "steps": 4, "evals.at_end": ()}
+  config = smoke(**fields)
+  config.optimizer.learning_rate.warmup_epochs = 0
+  config.optimizer.freeze_until = {"^encoder/": 2 / (1437 // config.batch_size)}
+  ssljax.train_and_evaluate(config, tmp_path)
+  mesh = sharding.make_mesh()
+  start, *states = (
+    jax.device_get(encoder.restore(folder, mesh, step).state.params)
+    for folder, step in ((source[0], 2), (tmp_path, 2), (tmp_path, 4))
+  )
+  waiting, moving = states
+  jax.tree.map(np.testing.assert_array_equal, waiting["encoder"], start["encoder"])
+  same = {k: _same(moving["encoder"][k], x) for k, x in start["encoder"].items()}
+  assert {name for name, is_same in same.items() if is_same} == {"patch", "position"}
+  assert not _same(waiting["decoder"]["pixels"], moving["decoder"]["pixels"])
+
+
+def _same(a, b):
+  return all(map(np.array_equal, jax.tree.leaves(a), jax.tree.leaves(b)))
