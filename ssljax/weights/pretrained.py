@@ -7,10 +7,11 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from ssljax import encoder, paths
+from ssljax import encoder, nets, paths
 from ssljax.core import TrainState
 from ssljax.fields import ConfigError, check_choice
 
+UNSEEN = ("heads", "activation")  # fields of an encoder that no shape shows
 INTO = {"params": "", "teacher": "teacher", "base": "base"}  # -> entry of `target`
 
 
@@ -49,11 +50,24 @@ def start(config: ConfigDict, state: TrainState, mesh: Mesh) -> TrainState:
     copied = _take((".*",), source_weights, state.target[entry])
     return state.replace(target={**state.target, entry: copied})
   paths.check("pretrained.take", group.take, state.params)
+  _check_alike(source.config.encoder, config.encoder)
   source_weights = {k: getattr(source.judged, k) for k in ("params", "batch_stats")}
   own_weights = {"params": state.params, "batch_stats": state.batch_stats}
   slow_copy = {name: state.target[name] for name in own_weights if name in state.target}
   target = {**state.target, **_take(group.take, source_weights, slow_copy)}
   return state.replace(**_take(group.take, source_weights, own_weights), target=target)
+
+
+def _check_alike(source: ConfigDict, own: ConfigDict) -> None:
+  """Raises ConfigError where weights would fit, and mean something else here."""
+  networks = [nets.build(fields) for fields in (source, own)]
+  for field in UNSEEN:
+    there, here = (getattr(network, field, None) for network in networks)
+    if there is not None and here is not None and there != here:
+      raise ConfigError(
+        f"pretrained.checkpoint: encoder.{field} is {there!r} there and {here!r} here; "
+        f"set encoder.{field}={there}"
+      )
 
 
 def _take(patterns: Iterable[str], source: Any, target: Any) -> Any:

@@ -15,10 +15,14 @@ KEPT = ("teacher",)  # networks in `target` that are no copy of this one
 
 
 def start(monkeypatch, name, state, other, take):
-  trained = SimpleNamespace(state=other, judged=other)
+  fields = ConfigDict({"name": "vit_ti"})
+  trained = SimpleNamespace(
+    state=other, judged=other, config=ConfigDict({"encoder": fields})
+  )
   monkeypatch.setattr(encoder, "restore", lambda *_: trained)
   group = {"checkpoint": "runs/other", "step": 0, "into": "params", "take": take}
   config = ConfigDict({"pretrained": group, "method": {"name": name}})
+  config.encoder = fields
   return pretrained.start(config, state, None)
 
 

@@ -1,6 +1,7 @@
 """A run that was given weights: what moves when, and the row of where it began."""
 
 import shutil
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 import ssljax
 from configs import common, mae_folder
 from ssljax import encoder, html, sharding
+from ssljax.weights import pretrained
 
+PARAMS = {"encoder": {"cls": np.zeros((1, 1, 32))}}
 RAW, RANDOM = "raw pixels, centred", "random encoder"
 
 
@@ -70,6 +73,14 @@ def test_heads_learn_first_and_the_patch_projection_never(source, tmp_path):
   same = {k: _same(moving["encoder"][k], x) for k, x in start["encoder"].items()}
   assert {name for name, is_same in same.items() if is_same} == {"patch", "position"}
   assert not _same(waiting["decoder"]["pixels"], moving["decoder"]["pixels"])
+
+
+@pytest.mark.parametrize(("field", "value"), [("heads", 4), ("activation", "relu")])
+def test_what_no_shape_shows_is_compared(source, tmp_path, field, value):
+  config = smoke(**{"pretrained.checkpoint": str(source[0])})
+  config.encoder[field] = value
+  with pytest.raises(ssljax.ConfigError, match=f"encoder.{field} is .* there and"):
+    pretrained.start(config, SimpleNamespace(params=PARAMS), sharding.make_mesh())
 
 
 def _same(a, b):
