@@ -15,7 +15,7 @@ from ssljax import sharding
 PROTOCOLS = sorted(
   path.stem
   for path in (pathlib.Path(__file__).parent.parent / "configs/eval").glob("*.py")
-  if path.stem != "common"
+  if path.stem not in ("common", "prepare")  # which looks at no run
 )
 SAID = {  # what is lowered for eight pictures to train on and two to evaluate on
   "copies": ["copies.queries=500"],

@@ -121,8 +121,8 @@ def run(queue_size, queue_epoch, freeze=0):
 def test_the_queue_takes_part_once_it_is_full_of_embeddings_since_its_epoch():
   without, at_once, later = run(0, 0), run(2 * B, 0), run(2 * B, 1)
   same_as_without = [
-    [bool(x[0] == y[0]) for x, y in zip(history, without, strict=True)]
-    for history in (at_once, later)
+    [bool(np.isclose(x[0], y[0], rtol=1e-6)) for x, y in pairs]
+    for pairs in (zip(h, without, strict=True) for h in (at_once, later))
   ]
   assert same_as_without[0] == [True, True, False, False, False, False]
   assert same_as_without[1] == [True, True, True, True, False, False]
