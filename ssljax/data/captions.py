@@ -88,7 +88,7 @@ class Captioned(Source):
 
   @property
   def origin(self):
-    """The same examples of the source's origin, with the same captions."""
+    """Captions the examples as their publisher stores them: not prepared."""
     return Captioned(self.source.origin, self.templates, self.tokenizer)
 
   def known_labels(self):

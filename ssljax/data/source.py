@@ -37,7 +37,7 @@ class Source(abc.ABC):
 
   @property
   def origin(self) -> "Source":
-    """The same examples as their publisher stores them, where these were prepared."""
+    """The source of these examples as their publisher stores them: not prepared."""
     return self
 
   def codecs(self, size: int) -> tuple[Codec, ...]:
@@ -98,7 +98,7 @@ class Subset(Source):
 
   @property
   def origin(self):
-    """The same examples of the origin of the whole source."""
+    """Selects these examples as their publisher stores them: not prepared."""
     return Subset(self.source.origin, self.numbers)
 
   def codecs(self, size: int) -> tuple[Codec, ...]:

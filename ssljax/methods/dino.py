@@ -60,29 +60,20 @@ class DINO(Method):
 
   def objective(self, params, rows, state, batch, rng):
     """Computes eq. 3 over rows of student [B,2+L,D] and teacher [B,2,D]."""
-    head, target = self.net.prototypes, state.target
-    student, teacher = (unit(head, rows[name]) for name in ("student", "teacher"))
-    slow = prototypes(head, target["params"]["prototypes"])
-    temperature = self.teacher_temperature(state.step)
-    loss, assigned = clustering.dino(
-      student,
-      teacher,
-      prototypes(head, params["prototypes"]),
-      slow,
-      target["centre"],
-      self.student_temperature,
-      temperature,
+    temperatures = self.student_temperature, self.teacher_temperature(state.step)
+    loss, assigned, mean = compare_crops(
+      self.net.prototypes, params, state.target, rows, *temperatures
     )
     entropy = clustering.entropy(assigned)
     metrics = {
       "tau": self.tau(state.step),
-      "teacher_temperature": temperature,
+      "teacher_temperature": temperatures[1],
       "teacher_entropy": entropy,
       "teacher_information": clustering.information(assigned),
       # Eq. 5: the loss is the teacher's entropy and this.
       "teacher_student_kl": loss - assigned.entropy.mean(),
     }
-    return loss, Aux({"batch_mean": clustering.mean_scores(teacher, slow)}, metrics)
+    return loss, Aux({"batch_mean": mean}, metrics)
 
   def after_update(self, params, state, carry):
     """Moves the teacher and the centre (eq. 4), both by moving averages."""
@@ -96,6 +87,25 @@ class DINO(Method):
   def weights(self, state):
     """Returns the teacher's {"params", "batch_stats"}, which the paper evaluates."""
     return {k: state.target[k] for k in ("params", "batch_stats")}
+
+
+def compare_crops(head, params, target, rows, student_temperature, teacher_temperature):
+  """Compares crops of student [B,2+L,D] and teacher [B,2,D] by prototypes: eq. 3.
+
+  -> loss f32[], `assigned.Assigned` of the teacher's, their mean scores [1,K].
+  """
+  student, teacher = (unit(head, rows[name]) for name in ("student", "teacher"))
+  slow = prototypes(head, target["params"]["prototypes"])
+  loss, assigned = clustering.dino(
+    student,
+    teacher,
+    prototypes(head, params["prototypes"]),
+    slow,
+    target["centre"],
+    student_temperature,
+    teacher_temperature,
+  )
+  return loss, assigned, clustering.mean_scores(teacher, slow)
 
 
 def headless(net):

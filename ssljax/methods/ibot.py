@@ -10,7 +10,7 @@ from ssljax import core, memory
 from ssljax.core import Aux, Encoded, Method
 from ssljax.fields.ranges import NotNegative, Positive, Share
 from ssljax.losses import clustering
-from ssljax.methods.dino import headless, prototypes, unit
+from ssljax.methods.dino import compare_crops, headless, prototypes, unit
 from ssljax.schedules import NotNegativeSchedule, PositiveSchedule, ShareSchedule
 
 
@@ -100,23 +100,14 @@ class IBOT(Method):
 
   def objective(self, params, rows, state, batch, rng):
     """Computes eq. 2 of patches and eq. 3 of class tokens, weighted."""
-    head, target = self.net.prototypes, state.target
-    student, teacher = (unit(head, rows[name]) for name in ("student", "teacher"))
-    slow = prototypes(head, target["params"]["prototypes"])
-    temperature = self.teacher_temperature(state.step)
-    class_loss, assigned = clustering.dino(
-      student,
-      teacher,
-      prototypes(head, params["prototypes"]),
-      slow,
-      target["centre"],
-      self.student_temperature,
-      temperature,
+    temperatures = self.student_temperature, self.teacher_temperature(state.step)
+    class_loss, assigned, mean = compare_crops(
+      self.net.prototypes, params, state.target, rows, *temperatures
     )
     patch_loss = rows["patch_loss"].mean()
     metrics = {
       "tau": self.tau(state.step),
-      "teacher_temperature": temperature,
+      "teacher_temperature": temperatures[1],
       "patch_temperature": self.patch_temperature(state.step),
       "teacher_entropy": clustering.entropy(assigned),
       "teacher_information": clustering.information(assigned),
@@ -125,10 +116,10 @@ class IBOT(Method):
       "hidden": rows["hidden"].mean(),  # share of the patches
     }
     patch_head, name = self.patch_head
-    slow_patches = prototypes(patch_head, target["params"][name])
+    slow_patches = prototypes(patch_head, state.target["params"][name])
     patch_mean = rows["patch_mean"][:, None]
     means = {
-      "centre": clustering.mean_scores(teacher, slow),
+      "centre": mean,
       "patch_centre": clustering.mean_scores(patch_mean, slow_patches),
     }
     weight = self.patch_weight(state.step)
