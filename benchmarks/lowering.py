@@ -97,20 +97,25 @@ def trace(name: str, fields: tuple[str, ...] = ()) -> Program:
 
 def shapes(config: Any) -> dict[str, jax.ShapeDtypeStruct]:
   """Makes the shapes of a batch as the host hands it over."""
+  return {
+    name: jax.ShapeDtypeStruct((config.batch_size, *shape), dtype)
+    for name, (shape, dtype) in spec(config).items()
+  }
+
+
+def spec(config: Any) -> data.Spec:
+  """Describes the batches of a config's data, which is not looked at."""
   size = config.data.size
   codec = data.Pictures(size)
   if config.augment.recipe == "audio":
     codec = Waveforms(size, 16000)
   elif "planes" in config.data:
     codec = Stacked(size, config.data.planes)
-  spec = data.spec(codec)
+  entries = data.spec(codec)
   if "context" in config.data:
     sentences = (config.data.sentences,) if "sentences" in config.data else ()
-    spec["text"] = (*sentences, config.data.context), "int32"
-  return {
-    name: jax.ShapeDtypeStruct((config.batch_size, *shape), dtype)
-    for name, (shape, dtype) in spec.items()
-  }
+    entries["text"] = (*sentences, config.data.context), "int32"
+  return entries
 
 
 def main():

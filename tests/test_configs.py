@@ -5,15 +5,17 @@ import inspect
 import json
 import pathlib
 import re
+import sys
 import typing
 
 import pytest
 import tiny
 
+sys.path.append(str(tiny.ROOT / "benchmarks"))
+import lowering
+
 import ssljax
 from ssljax import core, data, methods, recipe
-from ssljax.data.arrays import Stacked
-from ssljax.data.audio import Waveforms
 from ssljax.evals.features import RAW
 
 FOLDER = pathlib.Path(__file__).parent.parent / "configs"
@@ -71,19 +73,9 @@ def test_a_config_fits_its_data_and_its_parts_fit_together(name, variant):
   recipe.check(config)
   plan = recipe.make_plan(config, num_examples, num_classes)
   parts = recipe.build(config, plan)
-  size = config.data.size
-  codec = data.Pictures(size)
-  if config.augment.recipe == "audio":
-    codec = Waveforms(size, 16000)
-  elif "planes" in config.data:
-    codec = Stacked(size, config.data.planes)
-  spec = data.spec(codec)
-  if "context" in config.data:
-    shape = (config.data.context,)
-    if "sentences" in config.data:
-      shape = config.data.sentences, *shape
-    spec["text"] = shape, "int32"
-  state = recipe.trace(parts, data.zeros(spec, config.batch_size)).state
+  state = recipe.trace(
+    parts, data.zeros(lowering.spec(config), config.batch_size)
+  ).state
   assert state.params.keys() & {"encoder", "view0"}
 
 
