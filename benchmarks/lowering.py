@@ -14,6 +14,7 @@ import argparse
 import ast
 import importlib
 import pathlib
+import sys
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -25,7 +26,9 @@ from ssljax.data.audio import Waveforms
 from ssljax.parts import Parts
 from ssljax.train import flops, kept
 
-FOLDER = pathlib.Path(__file__).parent.parent / "configs"
+ROOT = pathlib.Path(__file__).parent.parent
+sys.path.append(str(ROOT))  # where configs/ is
+FOLDER = ROOT / "configs"
 NAMES = [path.stem for path in sorted(FOLDER.glob("*_*.py"))]
 EXAMPLES = {  # data.name -> training pictures; else many
   "cifar10": 50_000,
