@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -88,6 +89,6 @@ def _take(patterns: Iterable[str], source: Any, target: Any) -> Any:
         f"{list(leaf.shape)} here; give this run's network that run's fields, or "
         "take other paths"
       )
-    return source_leaf
+    return jnp.copy(source_leaf)  # params and slow copy: the step is given both buffers
 
   return jax.tree_util.tree_map_with_path(one, target)

@@ -56,6 +56,8 @@ def test_what_is_taken_reaches_the_target_network_too(name, monkeypatch):
   assert_equal(started.params, other.params)
   assert_equal(started.batch_stats, other.batch_stats)
   target = dict(started.target)
+  buffers = [id(leaf) for leaf in jax.tree.leaves((started.params, target))]
+  assert len(set(buffers)) == len(buffers)  # the step gives each back once
   if slow := networks(state.target, state.params):
     assert slow == [("params",)]
     assert_equal(target.pop("params"), other.params)
