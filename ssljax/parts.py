@@ -90,6 +90,10 @@ class Parts(NamedTuple):
     """Computes the features [B,D] f32 of a host batch, from its evaluation view."""
     return self.method.embed(state, self.seen(batch))
 
+  def patches(self, state: TrainState, batch: core.Batch, block: str = "") -> jax.Array:
+    """Computes the features [B,h,w,D] of a host batch's patches after a `block`."""
+    return self.method.patches(state, self.seen(batch), block)
+
   def embed_view(
     self, state: TrainState, batch: core.Batch, rng: jax.Array
   ) -> jax.Array:

@@ -1,7 +1,7 @@
 """Pictures to features, once for all evaluators of a moment."""
 
 import collections
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -53,33 +53,46 @@ TEST = ("test_x", "test_y", "test_scores", "test_index")
 
 
 def extract(
-  embed: Callable[[dict[str, jax.Array]], jax.Array],
+  embed: Callable[[dict[str, jax.Array]], Any],
   batches: Iterable[dict[str, np.ndarray]],
   mesh: Mesh,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[Any, np.ndarray]:
   """Extracts features of host batches -> f32 [N,D], "label" i32 [N,...], everywhere.
 
-  `embed` is jitted and maps a batch of global arrays, split over `mesh`, to [B,D].
-  Every batch is padded to the first one's size, so it compiles once. A batch's
-  "mask" bool [B], where there is one, is False for rows that count for nothing. Each
-  process passes its own share, in equally many batches of equal first size.
+  All that `extracted` gives, in one array, or as many as `embed` gives.
   """
-  rows, gathered, in_flight = 0, [], collections.deque()
+  features, labels = zip(*extracted(embed, batches, mesh), strict=True)
+  features = jax.tree.map(lambda *parts: np.concatenate(parts), *features)
+  features = jax.tree.map(lambda x: x.astype(np.float32), features)
+  return features, np.concatenate(labels)
+
+
+def extracted(
+  embed: Callable[[dict[str, jax.Array]], Any],
+  batches: Iterable[dict[str, np.ndarray]],
+  mesh: Mesh,
+) -> Iterator[tuple[Any, np.ndarray]]:
+  """Yields features of host batches [b,D], "label" [b,...], batch by batch, everywhere.
+
+  `embed` is jitted and maps a batch of global arrays, split over `mesh`, to [B,D] or a
+  tree of such. Every batch is padded to the first one's size, so it compiles once. A
+  batch's "mask" bool [B], where there is one, is False for rows that count for nothing.
+  Each process passes its own share, in equally many batches of equal first size.
+  """
+  rows, in_flight = 0, collections.deque()
   for batch in batches:
     rows = rows or _round_up(len(batch["label"]), len(mesh.local_devices))
     batch = sharding.put_batch(_pad(batch, rows), sharding.by_rows(mesh))
     mask = batch.pop("mask")
     in_flight.append((embed(batch), batch["label"], mask))
     if len(in_flight) > IN_FLIGHT:
-      gathered.append(_gather(in_flight.popleft()))
-  gathered.extend(map(_gather, in_flight))
-  if not gathered:
+      yield _gather(in_flight.popleft())
+  if not rows:
     raise ConfigError(
       "data for evaluation has 0 pictures, it needs at least one; name a split that "
       "has some, or leave the evaluators out"
     )
-  features, labels = (np.concatenate(part) for part in zip(*gathered, strict=True))
-  return features.astype(np.float32), labels
+  yield from map(_gather, in_flight)
 
 
 def collect(
@@ -240,6 +253,6 @@ def _pad(batch: dict[str, np.ndarray], rows: int) -> dict[str, np.ndarray]:
   return {name: x[repeat] for name, x in batch.items()} | {"mask": mask}
 
 
-def _gather(arrays: tuple[jax.Array, ...]) -> tuple[np.ndarray, np.ndarray]:
+def _gather(arrays: tuple[Any, ...]) -> tuple[Any, np.ndarray]:
   features, labels, mask = multihost_utils.process_allgather(arrays, tiled=True)
-  return features[mask], labels[mask]
+  return jax.tree.map(lambda x: x[mask], features), labels[mask]

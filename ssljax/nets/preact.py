@@ -46,7 +46,8 @@ class PreActResNet(Encoder):
   It gives 16 `width` features. A block of the first stage is `width` wide inside and
   four times that outside, those of later stages half of their 8 and 16 times `width`.
   The stem is followed by BatchNorm and ReLU of its own, as in Keras. Parameters are
-  float32; `dtype` is the compute type.
+  float32; `dtype` is the compute type. The collection "intermediates" gives who asks
+  for it "map", block by block, the last one's after the last norm.
   """
 
   stage_sizes: Sequence[Count]
@@ -78,7 +79,10 @@ class PreActResNet(Encoder):
           name=f"layer{i + 1}_{j}",
         )
         x = block(x, train)
+        if (i, j) != (len(self.stage_sizes) - 1, size - 1):
+          self.sow("intermediates", "map", x)
     x = relu(norm(name="bn_last")(x, train))
+    self.sow("intermediates", "map", x)
     return {"features": x.mean((1, 2), dtype=jnp.float32), "map": x}
 
 

@@ -118,6 +118,8 @@ class ResNet(Encoder):
   norm="layer" replaces BatchNorm, whose are `bn_group_size` and `bn_strided`, by
   LayerNorm. Parameters are float32; `dtype` is the compute type. With `remat` a block
   keeps its input alone and is computed once more for the gradient.
+
+  The collection "intermediates" gives who asks for it "map", block by block.
   """
 
   stage_sizes: Sequence[Count]
@@ -185,6 +187,7 @@ class ResNet(Encoder):
           name=f"layer{i + 1}_{j}",
         )
         x = block(x, train)
+        self.sow("intermediates", "map", x)
     return {"features": x.mean((1, 2), dtype=jnp.float32), "map": x}
 
 

@@ -1,5 +1,7 @@
 """Features on disk: for the next protocol, and as files that other tools read."""
 
+import dataclasses
+import functools
 import hashlib
 import importlib.util
 import json
@@ -8,19 +10,21 @@ import pathlib
 import zipfile
 import zlib
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import numpy as np
 from absl import logging
 from tqdm import tqdm
 
-from ssljax import provenance, sharding
+from ssljax import fields, provenance, sharding
 from ssljax.data.source import Subset
 from ssljax.evals import features
 from ssljax.evals.features import FeatureSet
-from ssljax.fields import ConfigError, check_choice
+from ssljax.fields import ConfigError
+from ssljax.fields.ranges import Count, OneOf
 from ssljax.judge import Judge
+from ssljax.protocols.tokens import DTYPES, Tokens
 
 FORMATS = ("npz", "parquet")
 ARRAYS = (  # of a FeatureSet
@@ -66,61 +70,98 @@ def _load(path: pathlib.Path) -> FeatureSet | None:
     return None
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Files:
+  """What `write` writes: the fields of the group `embed`."""
+
+  format: Annotated[str, OneOf(FORMATS)] = "npz"
+  rows: Count = 4096  # pictures of a part; patches of so many are in memory at once
+  tokens: bool = False  # features of patches too, to tokens.npy
+  block: str = ""  # of the encoder, whose patches those are; "": after the last
+  dtype: Annotated[str, OneOf(DTYPES)] = "float32"  # of tokens.npy
+
+  def __post_init__(self):
+    """Raises ConfigError on what does not go together."""
+    fields.check_instance("embed", self)
+    if self.format == "parquet" and importlib.util.find_spec("pyarrow") is None:
+      raise ConfigError(
+        "embed.format='parquet' needs pyarrow: pip install 'ssljax[parquet]'"
+      )
+    if self.block and not self.tokens:
+      raise ConfigError(
+        f"embed.block={self.block!r} says whose patches are written, and none are: set "
+        "--config.embed.tokens=True"
+      )
+
+
 def write(
   judge: Judge,
   state: Any,
   identity: dict[str, Any],
   folder: pathlib.Path,
-  *,
-  format: str = "npz",
-  rows: int = 4096,
+  files: Files,
 ) -> pathlib.Path:
   """Writes features of all pictures under `state` to `folder`/features.npz or .parquet.
 
   Columns: "feature" f32 [N,D], "label" i32 [N] (-1: none), "path" str [N], "split" str
-  [N] ("train" or "eval"). Pictures that cannot be read are left out. They are written
-  `rows` at a time, to `folder`/parts, so that the same line continues what was
-  stopped; `identity` is what they depend on, and a folder with another's is refused by
-  a ConfigError.
+  [N] ("train" or "eval"). With `files.tokens` their patches' lie in tokens.npy
+  [N,h,w,D], in the same order, which NumPy maps. Pictures that cannot be read are left
+  out. They are written `files.rows` at a time, columns to `folder`/parts, so that the
+  same line continues what was stopped; `identity` is what they depend on, and a folder
+  with another's is refused by a ConfigError.
   Parquet needs pyarrow, the extra `parquet`.
   """
-  check_choice("embed.format", format, FORMATS)
-  if format == "parquet" and importlib.util.find_spec("pyarrow") is None:
-    raise ConfigError(
-      "embed.format='parquet' needs pyarrow: pip install 'ssljax[parquet]'"
-    )
-  if rows < 1:
-    raise ConfigError(f"embed.rows={rows} must be 1 or more; try 4096")
   folder.mkdir(parents=True, exist_ok=True)
-  _check_same(folder / "embed.json", {**identity, "rows": rows})
-  embed = judge.embedding(state)
+  asked = {"rows": files.rows}
+  if files.tokens:
+    asked |= {"tokens": True, "block": files.block, "dtype": files.dtype}
+  _check_same(folder / "embed.json", {**identity, **asked})
+  state = state.replace(opt_state=None)
+  embed = {"feature": judge.embedding(state)}
+  if files.tokens:
+    patches = jax.jit(functools.partial(judge.parts.patches, block=files.block))
+    embed["tokens"] = functools.partial(patches, state)
   parts = [
     (name, source, start)
     for name, source in zip(("train", "eval"), judge.splits, strict=True)
     if source is not None
-    for start in range(0, len(source), rows)
+    for start in range(0, len(source), files.rows)
   ]
   (folder / "parts").mkdir(exist_ok=True)
-  files = [folder / "parts" / f"{i:05d}.npz" for i in range(len(parts))]
-  progress = tqdm(files, "parts", disable=jax.process_index() > 0)
-  for file, part in zip(progress, parts, strict=True):
-    if not sharding.exists(file):
-      _write_part(file, judge, embed, rows, *part)
-  path = folder / f"features.{format}"
+  pictures = sum(len(split) for split in judge.splits if split is not None)
+  patch_file = None
+  if files.tokens:
+    patch_file = Tokens(folder / "tokens.npy", files.dtype, pictures)
+  paths = [folder / "parts" / f"{i:05d}.npz" for i in range(len(parts))]
+  progress = tqdm(paths, "parts", disable=jax.process_index() > 0)
+  for path, part in zip(progress, parts, strict=True):
+    if not sharding.exists(path):
+      _write_part(path, judge, embed, patch_file, files.rows, *part)
+    elif patch_file and jax.process_index() == 0:
+      patch_file.skip(path)
+  path = folder / f"features.{files.format}"
   if jax.process_index() == 0:
-    _join(files, path)
+    if patch_file:
+      patch_file.finish()
+    _join(paths, path)
   return path
 
 
-def _write_part(file, judge, embed, rows, name, source, start):
+def _write_part(file, judge, embed, patch_file, rows, name, source, start):
   part = Subset(source, range(start, min(start + rows, len(source))))
+
+  def extract(batch):
+    return {column: function(batch) for column, function in embed.items()}
+
   batches = (b | {"label": b["index"]} for b in judge.batches(part))
-  rows_of_part, numbers = features.extract(embed, batches, judge.mesh)
+  columns, numbers = features.extract(extract, batches, judge.mesh)
   if jax.process_index():
     return
+  if patch_file:
+    patch_file.append(columns.pop("tokens"))
   label = np.array([source[start + i]["label"] for i in numbers], np.int32)
   path = np.array([source.path(start + i) for i in numbers])
-  columns = {"feature": rows_of_part, "label": label, "path": path}
+  columns |= {"label": label, "path": path}
   _save(file, {"split": np.full(len(label), name), **columns})
 
 

@@ -7,8 +7,7 @@ them.
 import dataclasses
 import json
 import pathlib
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import jax
@@ -16,7 +15,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from ssljax import (
-  data,
   encoder,
   evals,
   fields,
@@ -27,13 +25,14 @@ from ssljax import (
   runs,
   sharding,
 )
-from ssljax.evals import classifier, geometry
+from ssljax.evals import geometry
 from ssljax.fields import ConfigError, Group
-from ssljax.fields.ranges import Count, Number, OneOf, Range
+from ssljax.fields.ranges import Count, Number, Range
 from ssljax.judge import aloud, compare, pictures
 from ssljax.protocols import embed, transfer
 from ssljax.protocols.apart import APART
 from ssljax.protocols.case import Case
+from ssljax.protocols.zero_shot import zero_shot
 from ssljax.runs import compiled
 
 SOURCE = "ssljax/protocols/evaluate.py"
@@ -144,7 +143,7 @@ def declare(config: ConfigDict) -> list[Group]:
       raise ConfigError(f"training.{error}") from error
     return groups + [g._replace(path=f"training.{g.path}".rstrip(".")) for g in run]
   if name in config:
-    numbers = fields.declared(evals.EVALUATORS.get(name, PROTOCOLS[name]))
+    numbers = fields.declared(NUMBERS.get(name, PROTOCOLS[name]))
     groups.append(Group(name, name, numbers))
   return groups
 
@@ -198,54 +197,10 @@ def progress(case: Case, *, k: Count = 10) -> dict[str, Any]:
   return {**case.found(rows), "numbers": numbers}
 
 
-def zero_shot(
-  case: Case, *, templates: Sequence[str], names: str = ""
-) -> dict[str, Any]:
-  """Classifies pictures by their classes' names, where a run learned from captions.
-
-  A class is said in every one of `templates`. `names` is a file with a name a line,
-  in the order of the labels; default: the data's own.
-  """
-  trained = case.trained
-  if trained.parts.method.input != "image" or "text" not in trained.spec:
-    raise ConfigError(
-      f"checkpoint={str(case.run)!r} is of a method to which names of classes mean "
-      "nothing; give a run that learned pictures from captions"
-    )
-  judge = case.judge()
-  tokenizer, class_names = data.Tokenizer.load(case.run), judge.splits.train.class_names
-  if names:
-    file = fields.as_path(names)
-    class_names = file.read_text("utf-8").splitlines() if file.is_file() else ()
-    if len(class_names) != judge.num_classes:
-      raise ConfigError(
-        f"zero_shot.names={names!r} must be a file of {judge.num_classes} lines, one "
-        f"for each class, and has {len(class_names)}"
-      )
-  elif all(re.fullmatch(r"n\d{8}", name) for name in class_names):
-    raise ConfigError(
-      f"the classes of data.name={judge.config.data.name} are called {class_names[0]} "
-      "and so on, which says nothing; write their names, one a line, into a file: "
-      "--config.zero_shot.names=names.txt"
-    )
-  prompts = data.prompts(tokenizer, class_names, templates)
-  name_classes = jax.jit(judge.method.name_classes)
-  rows = {}
-  for row, state in case.states().items():
-    named = name_classes(state.replace(opt_state=None), prompts)
-    rows[row] = classifier.accuracies(*judge.classified(named))
-  return case.found(rows)
-
-
-def embedded(
-  case: Case,
-  *,
-  format: Annotated[str, OneOf(embed.FORMATS)] = "npz",
-  rows: Count = 4096,
-) -> None:
-  """Writes features of every picture to a file for other tools (see `embed.write`)."""
-  judge, state = case.judge(labels=False, splits=case.splits), case.trained.state
-  path = embed.write(judge, state, case.rests_on, case.folder, format=format, rows=rows)
+def embedded(case: Case, **numbers) -> None:
+  """Writes features of every picture to files for other tools (see `embed.write`)."""
+  judge, files = case.judge(labels=False, splits=case.splits), embed.Files(**numbers)
+  path = embed.write(judge, case.trained.state, case.rests_on, case.folder, files)
   if jax.process_index() == 0:
     print(f"written to {path}")
 
@@ -277,6 +232,7 @@ PROTOCOLS: dict[str, Callable] = {
   "embed": embedded,
   "pictures": pictured,
 }
+NUMBERS = {**evals.EVALUATORS, "embed": embed.Files}  # who takes them; else as above
 
 
 def write(result: dict[str, Any], folder: pathlib.Path, name: str) -> None:
