@@ -235,22 +235,21 @@ def build(config: ConfigDict, plan: schedules.Plan) -> Parts:
 def _check_views(config: ConfigDict, method: Method) -> None:
   augmentation = augment.configure(config.augment)
   mask, patch_size = augmentation.mask, config.encoder.get("patch_size", 16)
-  if mask.mask_p and mask.patch_size != patch_size:
+  if augmentation.hides and mask.patch_size != patch_size:
     raise ConfigError(
       f"augment.patch_size={mask.patch_size} must be that of the encoder, {patch_size}"
     )
-  extras = {"local": ("local_views", augmentation.local_views)}
-  extras["mask"] = "mask_p", mask.mask_p
-  for entry, (field, number) in extras.items():
+  for entry, (field, number) in augmentation.extras.items():
     if number and entry not in method.reads:
       raise ConfigError(
         f"augment.{field}={number}: method {config.method.name!r} does not read "
         f"{entry!r} of the views; set it to 0"
       )
-  if "mask" in method.reads and not mask.mask_p:
-    raise ConfigError(
-      f"augment.mask_p=0: method {config.method.name!r} hides patches; set it to 0.5"
-    )
+    if not number and entry in method.reads and entry != "local":
+      raise ConfigError(
+        f"augment.{field}=0: method {config.method.name!r} hides patches; set it as in "
+        "its own recipe of views"
+      )
   num_views = len(augmentation.views)
   if method.num_views and num_views != method.num_views:
     fitting = [

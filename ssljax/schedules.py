@@ -124,6 +124,13 @@ def cosine(
   return schedule
 
 
+def linear(plan: Plan, *, base: float, end: float) -> Schedule:
+  """Moves in a line from `base` to `end` at `total_steps` (I-JEPA's teacher decay)."""
+  return lambda step: (
+    base + (end - base) * jnp.minimum(jnp.float32(step) / plan.total_steps, 1.0)
+  )
+
+
 def warmup(
   plan: Plan,
   *,
@@ -221,6 +228,7 @@ def steps(
 KINDS = {
   "cosine": cosine,
   "epoch_cosine": epoch_cosine,
+  "linear": linear,
   "warmup": warmup,
   "steps": steps,
 }

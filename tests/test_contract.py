@@ -48,6 +48,7 @@ GATHERS = {
   "tico": 0,
   "mae": 0,
   "ibot": 0,
+  "ijepa": 0,
   "lejepa": 0,
 }
 

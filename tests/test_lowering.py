@@ -191,7 +191,7 @@ def split_colours(config):
 
 FORMULAS = {"mae": masked, "clip": two_towers, "cmc": split_colours}
 NO_FORMULA = {  # recurrent contexts, sound and text; patches with heads of their own
-  *("cpc_audio", "cpc_image", "cpc_text", "ibot")
+  *("cpc_audio", "cpc_image", "cpc_text", "ibot", "ijepa")
 }
 
 

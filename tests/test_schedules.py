@@ -202,3 +202,16 @@ MISTAKES = {
 def test_a_wrong_spec_is_told_what_is_allowed(sentence):
   with pytest.raises(ValueError, match="^" + sentence):
     schedules.build(MISTAKES[sentence], plan_of(2, 2))
+
+
+def test_i_jepa_moves_its_teacher_in_a_line_and_is_a_step_ahead_otherwise():
+  """The official T_max is 1.25 of the run here, which its released recipes have not."""
+  o = oracle("15_sched_ijepa_0")
+  plan = Plan(1, 1, 1, int(o["hp_T_max"]))
+  line = {"kind": "linear", "base": 0.996, "end": 1.0}
+  same(run(line, plan, len(o["out_momentum"])), o["out_momentum"])
+  rate = {"kind": "cosine", "base": 1e-3, "start": 2e-4, "end": 1e-6}
+  rate["warmup_epochs"] = 15
+  same(run(rate, plan, 101)[1:], o["out_lr"])
+  decay = {"kind": "cosine", "base": 0.04, "end": 0.4}
+  same(run(decay, plan, 101)[1:], o["out_wd"])

@@ -42,13 +42,28 @@ class Augmentation:
   views: tuple[View | CentreView | Window | Text, ...]
   local: View | None = None
   local_views: Number = 0
-  mask: masks.Blocks = NO_MASK  # of the patches of each view, not the local ones
+  mask: masks.Blocks | masks.Multiblock = NO_MASK  # of each view, not the local ones
   colour: Annotated[str, OneOf(ops.COLOURS)] = "rgb"  # as the network sees the picture
   mean: tuple[float, ...] = IMAGENET_MEAN
   std: tuple[Positive, ...] = IMAGENET_STD
 
   def __post_init__(self):
     fields.check_instance("augment", self)
+
+  @property
+  def hides(self) -> float:
+    """The number of the mask that switches it on; 0: none is drawn."""
+    return getattr(self.mask, self.mask.switch)
+
+  @property
+  def extras(self) -> dict[str, tuple[str, float]]:
+    """What may stand beside pictures: entry -> the field that asks for it, its number.
+
+    0: there is none.
+    """
+    given = {kind.entry: (kind.switch, 0) for kind in masks.KINDS}
+    given[self.mask.entry] = self.mask.switch, self.hides
+    return {"local": ("local_views", self.local_views), **given}
 
   @property
   def input(self) -> str:
@@ -114,6 +129,7 @@ _IBOT_LOCAL = dataclasses.replace(_DINO_LOCAL, crop_max=0.25)
 _SUPERVISED = View(jitter_p=0.0, gray_p=0.0)
 _CMC = dataclasses.replace(_SUPERVISED, crop_min=0.2)
 _MAE = dataclasses.replace(_CMC, interpolation="bicubic")
+_IJEPA = View(crop_min=0.3, flip=0.0, jitter_p=0.0, gray_p=0.0)
 _CLIP = View(interpolation="bicubic", crop_min=0.9, flip=0.0, jitter_p=0.0, gray_p=0.0)
 
 RECIPES = {
@@ -147,6 +163,7 @@ RECIPES = {
   "clip": Augmentation(  # Radford et al. 2021, with open_clip's crop
     (_CLIP,), mean=(0.48145, 0.45783, 0.40821), std=(0.26863, 0.26130, 0.27578)
   ),
+  "ijepa": Augmentation((_IJEPA,), mask=masks.Multiblock()),  # Assran et al. 2023
   "eval": Augmentation((CentreView(),)),
   "audio": Augmentation((Window(),)),
   "audio_eval": Augmentation((Window(random=False),)),
@@ -236,10 +253,10 @@ def build(config: Mapping, normalise: bool = True) -> Callable:
   "extent" i32 [B,2], its rows and columns in use; where they were squeezed onto it
   "aspect" f32 [B], their true width / height. Out: "image" f32
   [B,V,size,size,C] normalised and "place" f32 [B,V,5], of the picture (see `View`);
-  with local views "local" f32 [B,L,size,size,C] and "local_place"; with `mask_p` "mask"
-  bool [B,V,N]; the other keys as they came. Each view depends on `rng`, its example's
-  index and its number alone: not on the batch around it, nor on the devices (save for
-  the last bit, which XLA rounds by the shape of the batch).
+  with local views "local" f32 [B,L,size,size,C] and "local_place"; with a mask what its
+  class in `masks` draws; the other keys as they came. Each view depends on `rng`, its
+  example's index and its number alone: not on the batch around it, nor on the devices
+  (save for the last bit, which XLA rounds by the shape of the batch).
 
   Recordings are "audio" int16 [B,L] with "length" i32 [B] -> f32 [B,V,size]; texts
   "text" i32 [B,...] -> [B,1,...].
@@ -268,9 +285,9 @@ def build(config: Mapping, normalise: bool = True) -> Callable:
     if recipe.local_views:
       local = stack(recipe.local_views * (recipe.local,), len(recipe.views), *example)
       out |= {"local": local["image"], "local_place": local["place"]}
-    if recipe.mask.mask_p:
+    if recipe.hides:
       side = recipe.views[0].size // recipe.mask.patch_size
-      out["mask"] = recipe.mask.draw(keys, len(recipe.views), side, side)
+      out |= recipe.mask.draw(keys, len(recipe.views), side, side)
     return out
 
   return views

@@ -56,5 +56,29 @@ def masked_error(
     mean, deviation = moments(target)
     target = (target - mean) / deviation
   error = jnp.square(prediction.astype(jnp.float32) - target).mean(-1)
-  mask = mask.astype(jnp.float32)
-  return (error * mask).sum(1) / jnp.maximum(mask.sum(1), 1)
+  return weighted(error, mask)
+
+
+def smooth_l1(prediction: jax.Array, target: jax.Array, beta: float = 1.0) -> jax.Array:
+  """Huber's error of prediction [...,D] and target [...,D], mean over D -> [...] f32.
+
+  As PyTorch's `smooth_l1_loss`: d^2 / (2 beta) up to |d| = beta, |d| - beta / 2 beyond.
+  I-JEPA (Assran et al. 2023) of `normalised` targets with beta 1, data2vec (Baevski et
+  al. 2022, eq. 2) with 2.
+  """
+  distance = jnp.abs(prediction.astype(jnp.float32) - target.astype(jnp.float32))
+  near = jnp.square(distance) / (2 * beta)
+  return jnp.where(distance < beta, near, distance - beta / 2).mean(-1)
+
+
+def normalised(x: jax.Array) -> jax.Array:
+  """Normalises each x [...,D] to mean 0 and variance 1, as PyTorch's `layer_norm`."""
+  x = x.astype(jnp.float32)
+  x = x - x.mean(-1, keepdims=True)
+  return x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + 1e-5)
+
+
+def weighted(error: jax.Array, weight: jax.Array) -> jax.Array:
+  """Averages errors [...,N] by weights [...,N], 0 or 1 -> [...] f32; of none 0."""
+  weight = weight.astype(jnp.float32)
+  return (error * weight).sum(-1) / jnp.maximum(weight.sum(-1), 1)

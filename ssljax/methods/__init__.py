@@ -20,6 +20,7 @@ from ssljax.methods.dino import DINO
 from ssljax.methods.distill import Distill
 from ssljax.methods.given import Given
 from ssljax.methods.ibot import IBOT
+from ssljax.methods.ijepa import IJEPA
 from ssljax.methods.instdisc import InstDisc
 from ssljax.methods.invaspread import InvaSpread
 from ssljax.methods.lejepa import LeJEPA
@@ -68,6 +69,7 @@ METHODS: dict[str, type[Method]] = {
   "dcl": DCL,
   "mae": MAE,
   "ibot": IBOT,
+  "ijepa": IJEPA,
   "lejepa": LeJEPA,
 }
 PROBES = {  # started by commands on what is there: a run's encoder, a file of weights

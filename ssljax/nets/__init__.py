@@ -9,13 +9,18 @@ from flax import linen as nn
 from ssljax import fields
 from ssljax.nets.audio import Waveform
 from ssljax.nets.autoregressive import GRU, Contextual, Forecast, PixelCNN
-from ssljax.nets.decoder import Decoder, MaskedAutoencoder
+from ssljax.nets.decoder import (
+  Decoder,
+  LatentPredictor,
+  MaskedAutoencoder,
+  PatchPredictor,
+)
 from ssljax.nets.heads import MLP, Classifier, Network, Prototypes
 from ssljax.nets.multiview import MultiView
 from ssljax.nets.preact import ResNet20v2
 from ssljax.nets.resnet import ResNet18, ResNet34, ResNet50, ResNet101, ResNet152
 from ssljax.nets.text import Sentence, TextTransformer, TwoTowers
-from ssljax.nets.vit import ViT_B, ViT_L, ViT_S, ViT_Ti
+from ssljax.nets.vit import ViT_B, ViT_H, ViT_L, ViT_S, ViT_Ti
 
 ENCODERS = {
   "resnet18": ResNet18,
@@ -28,6 +33,7 @@ ENCODERS = {
   "vit_s": ViT_S,
   "vit_b": ViT_B,
   "vit_l": ViT_L,
+  "vit_h": ViT_H,
   "waveform": Waveform,
   "sentence": Sentence,
 }
@@ -44,6 +50,7 @@ HEADS = {  # a part of a network -> what it is
   "forecast": Forecast,
   "text": TextTransformer,
   "decoder": Decoder,
+  "patch_predictor": PatchPredictor,
   "patch_projector": MLP,
   "patch_prototypes": Prototypes,
 }
@@ -57,6 +64,7 @@ __all__ = [
   "HEADS",
   "SHARED",
   "Contextual",
+  "LatentPredictor",
   "MaskedAutoencoder",
   "MultiView",
   "Network",

@@ -20,17 +20,19 @@ def attend(
   v: jax.Array,
   causal: bool = False,
   implementation: str = "auto",
+  length: jax.Array | None = None,
 ) -> jax.Array:
   """Attends with queries [B,N,h,d] to keys and values [B,M,h,d] -> [B,N,h,d].
 
   The softmax is float32; products take factors as they come. With `causal` a token sees
-  itself and those before it. "auto" is cuDNN's where it can be taken (asked when this
+  itself and those before it. Of an example's keys the first `length` i32 [B] are seen,
+  1 at least; without, all. "auto" is cuDNN's where it can be taken (asked when this
   is traced), "xla" this file's everywhere: JAX's issue 32430 has cuDNN's failing under
   CUDA 13.
   """
   if implementation == "auto" and fits_cudnn(q):
-    return _cudnn(q, k, v, causal)
-  return _attend(q, k, v, causal)
+    return _cudnn(q, k, v, causal, length)
+  return _attend(q, k, v, length, causal)
 
 
 def fits_cudnn(q: jax.Array) -> bool:
@@ -40,7 +42,7 @@ def fits_cudnn(q: jax.Array) -> bool:
   return fits and compute_capability() >= 8.0
 
 
-def _cudnn(q: jax.Array, k: jax.Array, v: jax.Array, causal: bool) -> jax.Array:
+def _cudnn(q, k, v, causal: bool, length: jax.Array | None = None) -> jax.Array:
   """Attends by cuDNN's kernels, of an odd number of tokens with one of padding.
 
   JAX (0.10.2) takes every call for one with a bias, and refuses odd lengths a gradient.
@@ -48,9 +50,10 @@ def _cudnn(q: jax.Array, k: jax.Array, v: jax.Array, causal: bool) -> jax.Array:
   (batch, count), lengths = q.shape[:2], {}
   if count % 2:
     q, k, v = (jnp.pad(x, ((0, 0), (0, 1), (0, 0), (0, 0))) for x in (q, k, v))
-    if not causal:  # or nobody sees the last one anyway
-      real = jnp.full((batch,), count, jnp.int32)
-      lengths = {"query_seq_lengths": real, "key_value_seq_lengths": real}
+  if length is not None or (count % 2 and not causal):  # causal: nobody sees the last
+    real = jnp.full((batch,), count, jnp.int32)
+    seen = real if length is None else length
+    lengths = {"query_seq_lengths": real, "key_value_seq_lengths": seen}
   y = jax.nn.dot_product_attention(
     q, k, v, is_causal=causal, implementation="cudnn", **lengths
   )
@@ -63,37 +66,42 @@ def compute_capability() -> float:
   return float(number) if number.replace(".", "").isdigit() else 0.0  # not AMD's
 
 
-def probabilities(q: jax.Array, k: jax.Array, causal: bool = False) -> jax.Array:
+def probabilities(
+  q: jax.Array, k: jax.Array, causal: bool = False, length: jax.Array | None = None
+) -> jax.Array:
   """Computes what queries [B,N,h,d] give each key [B,M,h,d] -> [B,h,N,M] float32."""
-  return jax.nn.softmax(_scores(q, k, causal))
+  return jax.nn.softmax(_scores(q, k, length, causal))
 
 
-def _scores(q: jax.Array, k: jax.Array, causal: bool) -> jax.Array:
+def _scores(q, k, length: jax.Array | None, causal: bool) -> jax.Array:
   scores = jnp.einsum("bqhd,bkhd->bhqk", q, k, preferred_element_type=jnp.float32)
   if causal:
     visible = jnp.tril(jnp.ones(scores.shape[-2:], bool))
     scores = jnp.where(visible[None, None], scores, -jnp.inf)
+  if length is not None:
+    visible = jnp.arange(k.shape[1])[None] < length[:, None]
+    scores = jnp.where(visible[:, None, None], scores, -jnp.inf)
   return scores * q.shape[-1] ** -0.5
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _attend(q: jax.Array, k: jax.Array, v: jax.Array, causal: bool) -> jax.Array:
-  return _forward(q, k, v, causal)[0]
+@partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _attend(q, k, v, length: jax.Array | None, causal: bool) -> jax.Array:
+  return _forward(q, k, v, length, causal)[0]
 
 
-def _forward(q, k, v, causal):
-  scores = _scores(q, k, causal)
+def _forward(q, k, v, length, causal):
+  scores = _scores(q, k, length, causal)
   top = scores.max(-1, keepdims=True)
   weights = jnp.exp(scores - top)
   total = weights.sum(-1, keepdims=True)
   out = jnp.einsum("bhqk,bkhd->bqhd", (weights / total).astype(v.dtype), v)
-  return out, (q, k, v, out, (top + jnp.log(total))[..., 0])
+  return out, (q, k, v, length, out, (top + jnp.log(total))[..., 0])
 
 
 def _backward(causal, saved, grad):
-  q, k, v, out, log_total = saved
+  q, k, v, length, out, log_total = saved
   f32 = jnp.float32
-  p = jnp.exp(_scores(q, k, causal) - log_total[..., None])
+  p = jnp.exp(_scores(q, k, length, causal) - log_total[..., None])
   mean = (grad.astype(f32) * out.astype(f32)).sum(-1)  # of a query's grad_p, by p
   mean = mean.transpose(0, 2, 1)[..., None]
   grad_p = jnp.einsum("bqhd,bkhd->bhqk", grad, v, preferred_element_type=f32)
@@ -102,6 +110,7 @@ def _backward(causal, saved, grad):
     jnp.einsum("bhqk,bkhd->bqhd", grad_scores, k),
     jnp.einsum("bhqk,bqhd->bkhd", grad_scores, q),
     jnp.einsum("bhqk,bqhd->bkhd", p.astype(grad.dtype), grad),
+    None,
   )
 
 

@@ -33,8 +33,13 @@ class Attention(nn.Module):
   qkv_bias: bool = True
 
   @nn.compact
-  def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array | None]:
-    """Attends over tokens [B,N,D] -> [B,N,D]; with `maps` also [B,heads,N,N] f32."""
+  def __call__(
+    self, x: jax.Array, length: jax.Array | None = None
+  ) -> tuple[jax.Array, jax.Array | None]:
+    """Attends over tokens [B,N,D] -> [B,N,D]; with `maps` also [B,heads,N,N] f32.
+
+    Those from `length` i32 [B] on are not seen.
+    """
     batch, tokens, dim = x.shape
     if dim % self.heads:
       raise ConfigError(f"heads={self.heads} must divide width={dim}")
@@ -42,8 +47,8 @@ class Attention(nn.Module):
     qkv = dense(3 * dim, self.qkv_bias, kernel_init=self.qkv_init, name="qkv")(x)
     qkv = qkv.reshape(batch, tokens, 3, self.heads, dim // self.heads)
     q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
-    maps = attention.probabilities(q, k, self.causal) if self.maps else None
-    x = attention.attend(q, k, v, self.causal, self.attention)
+    maps = attention.probabilities(q, k, self.causal, length) if self.maps else None
+    x = attention.attend(q, k, v, self.causal, self.attention, length)
     x = x.reshape(batch, tokens, dim)
     return dense(dim, kernel_init=self.out_init, name="proj")(x), maps
 
@@ -77,11 +82,15 @@ class Block(nn.Module):
 
   @nn.compact
   def __call__(
-    self, x: jax.Array, train: bool, keys: jax.Array | None = None
+    self,
+    x: jax.Array,
+    train: bool,
+    keys: jax.Array | None = None,
+    length: jax.Array | None = None,
   ) -> tuple[jax.Array, jax.Array | None]:
     """Transforms tokens [B,N,D] -> [B,N,D]; with `maps` also [B,heads,N,N] f32.
 
-    `keys` [B] feed drop path.
+    `keys` [B] feed drop path. Tokens from `length` i32 [B] on are seen by none.
     """
     dim = x.shape[-1]
     out_init = self.out_init or self.dense_init
@@ -97,7 +106,7 @@ class Block(nn.Module):
       self.maps,
       self.qkv_bias,
       name="attn",
-    )(norm(name="norm1")(x))
+    )(norm(name="norm1")(x), length)
     y = self._scaled(y, "scale1")
     x = x + self._drop_path(y, train, keys, 0).astype(x.dtype)
     gated = self.mlp == "swiglu"

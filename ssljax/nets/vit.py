@@ -42,9 +42,9 @@ class ViT(Encoder):
   papers' codes: their autocast adds to float32 positions. With `remat` a block keeps
   its input alone and is computed once more for the gradient.
 
-  Tokens are the class token, `registers` (Darcet et al. 2024) and the patches in the
-  rows of their grid. With `mask_token` hidden patches are replaced by a learned one
-  (SimMIM, iBOT).
+  Tokens are the class token (I-JEPA has none: `class_token=False`), `registers` (Darcet
+  et al. 2024) and the patches in the rows of their grid. With `mask_token` hidden
+  patches are replaced by a learned one (SimMIM, iBOT).
 
   The collection "intermediates" gives who asks for it, block by block, "tokens" as the
   outputs name them, after the final norm, and "attention" [B,heads,T,T] of all T
@@ -60,7 +60,9 @@ class ViT(Encoder):
   position: Annotated[str, OneOf(POSITIONS)] = "sincos"
   image_size: Count = 224  # pixels; where the learned positions live
   pool: Annotated[str, OneOf(POOLS)] = "cls"
+  class_token: bool = True
   registers: Number = 0
+  init_std: NotNegative = 0.0  # of normal kernels; 0: as `position` says
   mask_token: bool = False
   drop_path: Annotated[float, Range(0, below=1)] = 0.0
   stop_grad_patch: bool = False
@@ -90,11 +92,12 @@ class ViT(Encoder):
     """Encodes some or all patches of pictures -> features of the whole, and of each.
 
     Inputs are "image" [B,H,W,C]; "keep" i32 [B,n], the patches seen, by their number in
-    the rows of the grid, else all; "mask" bool [B,N], those hidden by the mask token;
-    "keys" [B] for drop path. Outputs, float32: "features" [B,D], "cls" [B,D],
-    "registers" [B,R,D] where it has any, "patches" [B,N or n,D].
+    the rows of the grid, else all; "seen" i32 [B], how many of "keep" really are, the
+    others only fill the array; "mask" bool [B,N], those hidden by the mask token;
+    "keys" [B] for drop path. Outputs, float32: "features" [B,D], "patches" [B,N or
+    n,D], and where it has such "cls" [B,D], "registers" [B,R,D].
     """
-    image, keys = x["image"], x.get("keys")
+    image, keys, seen = x["image"], x.get("keys"), x.get("seen")
     self._validate(image.shape)
     qkv_init, dense_init, patch_init = self._initializers(image.shape[-1])
     patches = Conv(
@@ -119,19 +122,14 @@ class ViT(Encoder):
       token = self.param("mask", nn.initializers.normal(0.02), (1, 1, self.width))
       if "mask" in x:
         patches = jnp.where(x["mask"][:, :, None], token, patches)
-    cls_init = nn.initializers.normal(1e-6 if self.position == "sincos" else 0.02)
-    cls = self.param("cls", cls_init, (1, 1, self.width))
     table = self._position(height, width)
-    patches = patches + table[:, 1:]
+    patches = patches + table[:, self.class_token :]
     if "keep" in x:
       patches = jnp.take_along_axis(patches, x["keep"][..., None], axis=1)
-    first = [cls + table[:, :1]]
-    if self.registers:
-      shape = (1, self.registers, self.width)
-      first.append(self.param("registers", nn.initializers.normal(1e-6), shape))
-    first = jnp.concatenate(first, axis=1)
-    first = jnp.broadcast_to(first, (batch, *first.shape[1:]))
-    x = jnp.concatenate([first, patches], axis=1)
+    first = self._first(table)
+    first = [jnp.broadcast_to(part, (batch, *part.shape[1:])) for part in first]
+    x = jnp.concatenate([*first, patches], axis=1)
+    length = None if seen is None else x.shape[1] - patches.shape[1] + seen
     if self.pre_norm:
       x = ChannelNorm(self.epsilon, name="pre_norm")(x)
     norm = ChannelNorm(self.epsilon, name="norm")
@@ -156,12 +154,12 @@ class ViT(Encoder):
         mlp=self.mlp,
         qkv_bias=self.qkv_bias,
         name=f"block{i}",
-      )(x, train, block_keys)
+      )(x, train, block_keys, length)
       if asked or i + 1 == self.depth:
         tokens = self._named(x if self.pool in RAW else norm(x))
         self.sow("intermediates", "tokens", tokens)
         self.sow("intermediates", "attention", maps)
-    pooled = tokens["cls"] if self.pool == "cls" else tokens["patches"].mean(axis=1)
+    pooled = tokens["cls"] if self.pool == "cls" else _mean(tokens["patches"], seen)
     if self.pool == "mean_norm":
       pooled = norm(pooled)
     if self.out:
@@ -171,28 +169,49 @@ class ViT(Encoder):
 
   def _named(self, tokens: jax.Array) -> dict[str, jax.Array]:
     """Names tokens [B,1+R+N,D]: "cls", "registers", "patches"."""
-    named = {"cls": tokens[:, 0], "patches": tokens[:, 1 + self.registers :]}
+    first = int(self.class_token)
+    named = {"patches": tokens[:, first + self.registers :]}
+    if self.class_token:
+      named["cls"] = tokens[:, 0]
     if self.registers:
-      named["registers"] = tokens[:, 1 : 1 + self.registers]
+      named["registers"] = tokens[:, first : first + self.registers]
     return named
 
+  def _first(self, table: jax.Array) -> list[jax.Array]:
+    """Makes what stands before the patches, of a `table` of positions: [1,n,D] each."""
+    first = []
+    if self.class_token:
+      cls_init = nn.initializers.normal(1e-6 if self.position == "sincos" else 0.02)
+      first.append(self.param("cls", cls_init, (1, 1, self.width)) + table[:, :1])
+    if self.registers:
+      shape = (1, self.registers, self.width)
+      first.append(self.param("registers", nn.initializers.normal(1e-6), shape))
+    return first
+
   def _position(self, height: int, width: int) -> jax.Array:
-    """Makes position embeddings [1,1+N,D] for a grid of height x width patches."""
+    """Makes position embeddings for a grid of height x width patches, [1,1+N,D].
+
+    The class token's comes first, where there is one.
+    """
+    first = int(self.class_token)
     if self.position != "learned":
       columns = self.position == "sincos_columns"
       table = positions.sincos(height, width, self.width, column_first=columns)
-      return jnp.pad(table, ((1, 0), (0, 0)))[None]  # none for the class token
+      return jnp.pad(table, ((first, 0), (0, 0)))[None]  # none for the class token
     grid = self.image_size // self.patch_size
-    shape = (1, 1 + grid * grid, self.width)
+    shape = (1, first + grid * grid, self.width)
     table = self.param("position", nn.initializers.normal(0.02), shape)
     if (height, width) == (grid, grid):
       return table
-    patches = table[0, 1:].reshape(grid, grid, -1)
+    patches = table[0, first:].reshape(grid, grid, -1)
     patches = positions.resize_positions(patches, height, width, self.resize)
-    return jnp.concatenate([table[:, :1], patches.reshape(1, -1, self.width)], axis=1)
+    patches = patches.reshape(1, -1, self.width)
+    return jnp.concatenate([table[:, :first], patches], axis=1)
 
   def _initializers(self, channels: int) -> tuple[Initializer, ...]:
     """Makes initializers: of qkv, of other dense kernels, of the patch projection."""
+    if self.init_std:
+      return (nn.initializers.normal(self.init_std),) * 3
     if self.position == "learned":
       normal = nn.initializers.normal(0.02)
       return (
@@ -208,6 +227,10 @@ class ViT(Encoder):
     return _uniform((6 / (2 * self.width)) ** 0.5), xavier, patch_init  # q, k, v apart
 
   def _validate(self, shape: tuple[int, ...]) -> None:
+    if self.pool == "cls" and not self.class_token:
+      raise ConfigError(
+        "encoder.pool='cls' needs encoder.class_token=True; try pool='mean'"
+      )
     size = self.image_size if self.position == "learned" else self.patch_size
     for pixels in (*shape[1:3], size):
       if pixels % self.patch_size:
@@ -222,13 +245,23 @@ def readouts(blocks: Sequence[dict[str, jax.Array]]) -> dict[str, jax.Array]:
 
   As in DINOv2 (Oquab et al. 2023): the class token [B,D] of the last block or of the
   last four side by side, each alone or beside the mean of the last block's patches.
+  Of an encoder without a class token "cls" is that mean, as in I-JEPA.
   """
   mean = blocks[-1]["patches"].mean(axis=1)
   features = {}
   for name, chosen in (("cls", blocks[-1:]), ("cls4", blocks[-4:])):
-    x = jnp.concatenate([block["cls"] for block in chosen], axis=1)
+    first = [block.get("cls", block["patches"].mean(axis=1)) for block in chosen]
+    x = jnp.concatenate(first, axis=1)
     features |= {name: x, f"{name}_mean": jnp.concatenate([x, mean], axis=1)}
   return features
+
+
+def _mean(patches: jax.Array, seen: jax.Array | None) -> jax.Array:
+  """Averages patches [B,n,D], of each example the first `seen` i32 [B] -> [B,D]."""
+  if seen is None:
+    return patches.mean(axis=1)
+  is_seen = jnp.arange(patches.shape[1])[None] < seen[:, None]
+  return patches.mean(axis=1, where=is_seen[..., None])
 
 
 def _uniform(bound: float) -> Initializer:
@@ -242,3 +275,4 @@ ViT_Ti = partial(ViT, width=192, depth=12, heads=3)
 ViT_S = partial(ViT, width=384, depth=12, heads=6)  # MoCo v3: heads=12
 ViT_B = partial(ViT, width=768, depth=12, heads=12)
 ViT_L = partial(ViT, width=1024, depth=24, heads=16)
+ViT_H = partial(ViT, width=1280, depth=32, heads=16)

@@ -45,7 +45,7 @@ def test_every_patch_is_hidden_now_and_then():
 def test_shares_are_those_of_the_recipe_and_half_of_the_views_hide_none():
   keys = jax.random.split(jax.random.key(0), 500)
   blocks = masks.Blocks(mask_p=0.5, mask_min=0.1, mask_max=0.4)
-  hidden = np.asarray(blocks.draw(keys, 2, 10, 10)).sum(-1) / 100
+  hidden = np.asarray(blocks.draw(keys, 2, 10, 10)["mask"]).sum(-1) / 100
   assert abs((hidden > 0).mean() - 0.5) < 0.06
   assert_allclose([hidden[hidden > 0].min(), hidden.max()], [0.1, 0.4], atol=0.02)
 
@@ -94,3 +94,67 @@ def test_a_place_says_which_part_of_the_picture_a_view_shows():
 def test_an_impossible_share_is_refused_by_name():
   with pytest.raises(ConfigError, match=r"mask_min=0\.5 must be at most mask_max=0\.4"):
     ibot(mask_min=0.5, mask_max=0.4)
+
+
+def multiblock(count, rows=14, columns=14, **fields):
+  keys = jax.random.split(jax.random.key(0), count)
+  drawn = masks.Multiblock(**fields).draw(keys, 1, rows, columns)
+  return {name: np.asarray(x)[:, 0] for name, x in drawn.items()}
+
+
+def test_targets_are_rectangles_of_the_papers_sizes_one_size_a_picture():
+  drawn = multiblock(300)
+  sizes = []
+  for targets, weights in zip(drawn["target"], drawn["weight"], strict=True):
+    of_this = set()
+    for target, weight in zip(targets, weights, strict=True):
+      row, column = np.divmod(target[weight > 0], 14)
+      height, width = np.ptp(row) + 1, np.ptp(column) + 1
+      cells = set(zip(row, column, strict=True))
+      assert len(cells) == (weight > 0).sum() == height * width
+      of_this.add((height, width))
+    assert len(of_this) == 1
+    sizes += of_this
+  share = np.prod(sizes, axis=1) / 196
+  assert 0.13 < share.min() < 0.16 < 0.19 < share.max() < 0.22
+  ratio = np.divide(*np.transpose(sizes))
+  assert 0.6 < ratio.min() < 0.9 < 1.3 < ratio.max() < 1.7
+
+
+def test_a_context_has_nothing_of_its_targets_and_is_drawn_from_its_block():
+  drawn = multiblock(300)
+  for target, weight, context, seen in zip(
+    *(drawn[k] for k in ("target", "weight", "context", "seen")), strict=True
+  ):
+    visible = context[:seen]
+    assert len(set(context)) == len(context)
+    assert not set(visible) & set(target[weight > 0])
+  assert drawn["seen"].max() <= drawn["context"].shape[1] == 98
+  assert 60 < drawn["seen"].mean() < 95
+  corner = multiblock(500, context_min=0.3, context_max=0.3)
+  for context, seen in zip(corner["context"], corner["seen"], strict=True):
+    if seen > 10:  # else others help out
+      row, column = np.divmod(context[:seen], 14)
+      assert max(np.ptp(row), np.ptp(column)) < 8  # sqrt(0.3) of 14
+
+
+def test_something_is_seen_even_where_targets_cover_everything():
+  drawn = multiblock(50, 2, 2, target_min=1.0, target_max=1.0)
+  assert drawn["weight"].all()
+  assert (drawn["seen"] == 1).all()
+
+
+def test_the_last_row_and_column_are_targets_as_often_as_the_first():
+  drawn = multiblock(2000)
+  often = np.zeros(196)
+  np.add.at(often, drawn["target"][drawn["weight"] > 0], 1)
+  often = often.reshape(14, 14)
+  assert_allclose(often[0].sum(), often[-1].sum(), rtol=0.15)
+  assert_allclose(often[:, 0].sum(), often[:, -1].sum(), rtol=0.15)
+
+
+def test_bounds_in_the_wrong_order_are_refused_by_name():
+  with pytest.raises(ConfigError, match=r"target_min=0\.5 must be at most"):
+    masks.Multiblock(target_min=0.5)
+  with pytest.raises(ConfigError, match=r"context_least=0\.6 must be at most"):
+    masks.Multiblock(context_least=0.6)

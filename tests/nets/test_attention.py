@@ -138,3 +138,34 @@ def test_cudnn_s_attention_lowers_for_cuda_and_is_counted(monkeypatch):
   assert flops.count(traced.jaxpr) == {"bfloat16": 7 * pairs}
   text = traced.lower(lowering_platforms=("cuda",)).as_text()
   assert "__cudnn$fmha" in text
+
+
+LENGTH = np.int32([7, 3])
+
+
+def shortened(q, k, v, causal=False):
+  """Each example alone, without the keys behind its length."""
+  rows = [
+    plain(q[i : i + 1], k[i : i + 1, :n], v[i : i + 1, :n])
+    for i, n in enumerate(LENGTH)
+  ]
+  return jnp.concatenate(rows)
+
+
+@pytest.mark.parametrize("implementation", ["attend", "_cudnn"])
+def test_keys_behind_an_example_s_length_are_as_if_they_were_not(
+  monkeypatch, implementation
+):
+  real = jax.nn.dot_product_attention
+  in_its_place = lambda *x, **kw: real(*x, **kw | {"implementation": "xla"})  # noqa: E731
+  monkeypatch.setattr(jax.nn, "dot_product_attention", in_its_place)
+  attend = {
+    "attend": lambda *x: attention.attend(*x, length=LENGTH),
+    "_cudnn": lambda *x: attention._cudnn(*x, LENGTH),
+  }[implementation]
+  expected = value_and_grads(shortened, "float32", False)
+  actual = value_and_grads(attend, "float32", False)
+  for x, y in zip(actual, expected, strict=True):
+    assert_allclose(x, y, rtol=0, atol=2e-6 * np.abs(y).max())
+  maps = attention.probabilities(Q, K, length=LENGTH)
+  assert not np.asarray(maps)[1, :, :, 3:].any()
