@@ -4,8 +4,8 @@
 --config.format=torchvision --config.file=resnet18.safetensors
 
 `--config.format` is a family of docs/weights.md, whose names it takes; `hf` writes a
-folder with config.json, preprocessor_config.json and README.md. The file ends in
-.safetensors or .npz, or with PyTorch installed in .pth.
+folder with config.json, preprocessor_config.json and README.md; `onnx` a graph. The
+file ends in .safetensors or .npz, with PyTorch installed in .pth, of `onnx` in .onnx.
 """
 
 from ml_collections import ConfigDict
@@ -17,5 +17,6 @@ def get_config():
   c.checkpoint = ""  # a run's folder
   c.step = 0  # of its checkpoint; 0: the newest
   c.format = "safetensors"  # whose names; safetensors: torchvision's or timm's
+  c.input = "uint8"  # of onnx: pictures as they are; or "float", normalised
   c.file = ""  # to write; of hf: a folder
   return c

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import pathlib
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import numpy as np
@@ -12,14 +12,16 @@ from ml_collections import ConfigDict
 from ssljax import augment, encoder, fields, nets, runs, sharding
 from ssljax.encoder import Trained
 from ssljax.fields import ConfigError, Group
-from ssljax.fields.ranges import Number
+from ssljax.fields.ranges import Number, OneOf
 from ssljax.nets import positions
+from ssljax.protocols import onnx_out
 from ssljax.protocols.weights_in import ORIGIN, REST
 from ssljax.weights import FAMILIES, files, flatten, hub, members
 from ssljax.weights.forms import SCALED
 from ssljax.weights.tables import Form, Pictures, Place, there, to_theirs
 
 DEFAULT = "safetensors"  # torchvision's names, or timm's
+ONNX = "onnx"  # a graph, which has no names
 NOTED = ("epsilon", "activation", "resize", "pool", "stem", "stem_relu")
 TRAINING = (  # fields of an encoder by which it learns, not what it is
   *("stop_grad_patch", "drop_path", "remat", "attention", "start", "stem_start"),
@@ -34,7 +36,8 @@ class Saving:
   evaluator: str  # "save_weights"
   checkpoint: str  # a run's folder
   step: Number = 0  # of its checkpoint; 0: the newest
-  format: str = DEFAULT  # a family, or how several begin: hf
+  format: str = DEFAULT  # a family, or how several begin: hf; or onnx
+  input: Annotated[str, OneOf(onnx_out.INPUTS)] = "uint8"  # of onnx: what it takes
   file: str  # to write; of hf a folder
 
 
@@ -59,6 +62,8 @@ def evaluate(config: ConfigDict, out: str | pathlib.Path | None = None) -> dict:
   ConfigError where the family has no names for what the encoder holds.
   """
   fields.check(*declare(config), config)
+  if config.input != "uint8" and config.format != ONNX:
+    raise ConfigError(f"input={config.input!r} is of format='onnx' alone")
   for name in ("checkpoint", "file"):
     if not config[name]:
       raise ConfigError(f"config.{name} is empty; set it by --config.{name}=...")
@@ -77,6 +82,18 @@ def evaluate(config: ConfigDict, out: str | pathlib.Path | None = None) -> dict:
     if k in nets.declare(trained.config.encoder).fields
   }
   pictures = _pictures(trained.config)
+  own = {k: v for k, v in says.items() if k not in (*TRAINING, "dtype", "block")}
+  own["name"] = trained.config.encoder.name
+  texts = {"ssljax": json.dumps({"encoder": own, "pictures": pictures._asdict()})}
+  if config.format == ONNX:
+    texts |= {k: json.dumps(v) for k, v in pictures._asdict().items()}
+    with runs.writing(file.parent):
+      off = onnx_out.write(file, trained, config.input, texts)
+    print(
+      f"ONNX Runtime's features are within {off:.1e} of their scale of load_encoder's: "
+      f"written to {file}"
+    )
+    return {}
   if "patch/kernel" in ours and "position" not in ours:
     ours["position"], says["image_size"] = _table(says, pictures.size), pictures.size
   chosen = choose(config.format, ours, says, origin)
@@ -85,9 +102,6 @@ def evaluate(config: ConfigDict, out: str | pathlib.Path | None = None) -> dict:
     arrays |= files.read(run / REST)[0]
   else:
     arrays |= _counted(arrays)
-  own = {k: v for k, v in says.items() if k not in (*TRAINING, "dtype", "block")}
-  own["name"] = trained.config.encoder.name
-  texts = {"ssljax": json.dumps({"encoder": own, "pictures": pictures._asdict()})}
   target = file / "model.safetensors" if chosen.family.startswith("hf_") else file
   with runs.writing(target.parent):
     files.write(target, arrays, texts)
@@ -113,7 +127,7 @@ def choose(
     format = "timm" if "patch/kernel" in ours else "torchvision"
   families = members(format)
   if not families:
-    fields.check_choice("format", format, [DEFAULT, "hf", *FAMILIES])
+    fields.check_choice("format", format, [DEFAULT, "hf", ONNX, *FAMILIES])
   best, least = None, ("", 10**9)
   for family in families:
     forms = FAMILIES[family].forms
