@@ -1,21 +1,19 @@
 """What people type becomes a config, or a sentence; what there is can be listed."""
 
 import math
-import pathlib
 
 import pytest
 
 from ssljax import command_line, recipe
+from ssljax.command_line import HOME, listing
 from ssljax.fields import ConfigError
-
-HOME = pathlib.Path(__file__).parent.parent
 
 
 def typed(*arguments, config="simclr_digits"):
   """The config that these arguments make of another."""
   overrides, rest = command_line.split(arguments)
   assert not rest
-  _, loaded = command_line.load(config, HOME)
+  _, loaded = command_line.load(config)
   for path, text in overrides:
     command_line.override(loaded, path, text)
   return loaded
@@ -100,7 +98,7 @@ def test_a_value_that_cannot_be_is_named(arguments, sentence):
 )
 def test_a_config_is_found_from_anywhere(spelling, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
-  name, config = command_line.load(f"{spelling}:smoke", HOME)
+  name, config = command_line.load(f"{spelling}:smoke")
   assert (name, config.method.name, config.steps) == ("byol_cifar10", "byol", 6)
 
 
@@ -109,9 +107,9 @@ def test_a_config_of_this_folder_comes_first(tmp_path, monkeypatch):
   text = "from configs import simclr_digits\n\n\ndef get_config():\n"
   text += "  c = simclr_digits.get_config()\n  c.seed = 5\n  return c\n"
   (tmp_path / "byol_cifar10.py").write_text(text)
-  assert command_line.load("byol_cifar10", HOME)[1].seed == 5
+  assert command_line.load("byol_cifar10")[1].seed == 5
   with pytest.raises(ConfigError, match="byol_cifar10 has no variants, and ':smoke'"):
-    command_line.load("byol_cifar10:smoke", HOME)
+    command_line.load("byol_cifar10:smoke")
 
 
 @pytest.mark.parametrize(
@@ -126,18 +124,18 @@ def test_a_config_of_this_folder_comes_first(tmp_path, monkeypatch):
 )
 def test_a_config_that_does_not_exist_has_a_neighbour(argument, sentence):
   with pytest.raises(ConfigError, match=sentence):
-    command_line.load(argument, HOME)
+    command_line.load(argument)
 
 
 def test_a_mistake_in_a_config_s_code_keeps_its_traceback(tmp_path):
   file = tmp_path / "mine.py"
   file.write_text("def get_config(variant=''):\n  return {}['sed']\n")
   with pytest.raises(KeyError, match="sed"):
-    command_line.load(str(file), HOME)
+    command_line.load(str(file))
 
 
 def test_help_lists_every_recipe_and_protocol_with_its_claim():
-  text = command_line.help_text("usage", HOME)
+  text = listing.recipes()
   for file in (HOME / "configs").rglob("*.py"):
     if file.stem != "common":
       assert f" {file.stem} " in text, file
@@ -148,14 +146,14 @@ def test_help_lists_every_recipe_and_protocol_with_its_claim():
 def test_every_config_s_fields_can_be_listed():
   for file in (HOME / "configs").rglob("*.py"):
     if file.stem != "common":
-      _, config = command_line.load(str(file), HOME)
-      text = command_line.fields_text(config)
+      _, config = command_line.load(str(file))
+      text = listing.fields_text(config)
       assert text.startswith("field "), file
       assert "anything" not in text, file
 
 
 def test_the_list_of_fields_tells_value_range_default_and_source():
-  text = command_line.fields_text(command_line.load("byol_imagenet", HOME)[1])
+  text = listing.fields_text(command_line.load("byol_imagenet")[1])
   lines = {line.split()[0]: " ".join(line.split()) for line in text.split("\n")}
   assert lines["batch_size"].startswith("batch_size 4096 a whole number at least 1 ")
   assert lines["method.tau.base"] == (
@@ -165,6 +163,6 @@ def test_the_list_of_fields_tells_value_range_default_and_source():
   assert lines["augment.gray_p"] == (
     "augment.gray_p - a number at least 0 and at most 1 0.2 ssljax/augment/views.py"
   )
-  protocol = command_line.fields_text(command_line.load("eval/knn", HOME)[1])
+  protocol = listing.fields_text(command_line.load("eval/knn")[1])
   assert "knn.temperature" in protocol
   assert "ssljax/evals/knn.py" in protocol

@@ -9,6 +9,7 @@ import shlex
 import pytest
 
 from ssljax import command_line, methods, recipe
+from ssljax.command_line import listing
 from ssljax.protocols import evaluate as protocols
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -66,7 +67,7 @@ def unknown_fields(arguments):
   name = options.get("--config", "configs/simclr_digits.py")
   known = {"--config", "--workdir", "--fields", "--help"}
   assert {option for option in rest if option.startswith("--")} <= known
-  _, config = command_line.load(name, ROOT)
+  _, config = command_line.load(name)
   for path, text in overrides:
     if text not in CUT:
       command_line.override(config, path, text)
@@ -75,14 +76,14 @@ def unknown_fields(arguments):
 
 
 def fields_of(config):
-  lines = command_line.fields_text(config).splitlines()
+  lines = listing.fields_text(config).splitlines()
   return {line.split()[0] for line in lines}
 
 
 @functools.cache
 def every_field():
   """The fields of all recipes and protocols, in their full form."""
-  configs = (command_line.load(name, ROOT)[1] for name in [*RECIPES, *COMMANDS])
+  configs = (command_line.load(name)[1] for name in [*RECIPES, *COMMANDS])
   return set().union(*map(fields_of, configs))
 
 
