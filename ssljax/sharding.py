@@ -7,6 +7,8 @@ it. The mathematics never changes with it.
 
 import os
 import pathlib
+import signal
+import threading
 from collections.abc import Iterable
 
 import jax
@@ -16,13 +18,15 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 AXIS = "data"
+HEARTBEAT = 30  # seconds without a sign of life, after which a process is dead
 
 
 def start_processes() -> None:
   """Joins the other processes of this run, where the environment names any.
 
   `jax.distributed` finds Slurm, Open MPI and TPUs under GKE itself; elsewhere set
-  JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID.
+  JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID. One that dies ends the
+  others, who name it, within HEARTBEAT seconds and a little.
   """
   if jax.distributed.is_initialized():
     return
@@ -31,9 +35,15 @@ def start_processes() -> None:
       os.environ["JAX_COORDINATOR_ADDRESS"],
       int(os.environ["JAX_NUM_PROCESSES"]),
       int(os.environ["JAX_PROCESS_ID"]),
+      heartbeat_timeout_seconds=HEARTBEAT,
     )
   elif _cluster_size() > 1:
-    jax.distributed.initialize()
+    jax.distributed.initialize(heartbeat_timeout_seconds=HEARTBEAT)
+  else:
+    return
+  if threading.current_thread() is threading.main_thread():
+    # JAX ends a process by abort(), and has said why: no dump of every thread, please.
+    signal.signal(signal.SIGABRT, signal.SIG_DFL)
 
 
 def _cluster_size() -> int:

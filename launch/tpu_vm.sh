@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# A run on a TPU VM of Google Cloud, on all hosts of its slice.
+#
+#   launch/tpu_vm.sh --config configs/byol_imagenet.py
+#
+# The same line continues a run whose slice was preempted. Checkpoints and data lie in a
+# bucket that all hosts see.
+set -euo pipefail
+
+NAME="${NAME:-ssljax}"                            # of the TPU VM
+ZONE="${ZONE:-us-central2-b}"
+TYPE="${TYPE:-v4-32}"
+VERSION="${VERSION:-tpu-ubuntu2204-base}"
+SOURCE="${SOURCE:?where to clone ssljax from, a URL of git}"
+WORKDIR="${WORKDIR:?a folder of a bucket: gs://BUCKET/runs/NAME}"
+
+vm() {
+  gcloud compute tpus tpu-vm "$1" "$NAME" --zone="$ZONE" "${@:2}"
+}
+
+on_every_host() {
+  vm ssh --worker=all --command="$1"
+}
+
+if ! vm describe >/dev/null 2>&1; then
+  vm create --accelerator-type="$TYPE" --version="$VERSION" --spot
+  on_every_host "git clone --depth=1 $(printf %q "$SOURCE") ssljax"
+  on_every_host "cd ssljax && python3 -m venv .venv && .venv/bin/pip install -e '.[tpu]'"
+fi
+on_every_host "cd ssljax && .venv/bin/python -m ssljax --workdir $(printf '%q ' "$WORKDIR" "$@")"
