@@ -14,7 +14,8 @@ from ssljax.protocols import evaluate as protocols
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = ROOT / "README.md"
-PAGES = [README, *sorted(ROOT.glob("docs/*.md"))]
+DOCS = sorted(ROOT.glob("docs/*.md"))
+PAGES = [README, *DOCS, *sorted(ROOT.glob("examples/*/README.md"))]
 RECIPES = sorted(path.stem for path in ROOT.glob("configs/*_*.py"))
 PROTOCOLS = sorted(path.stem for path in ROOT.glob("configs/eval/*.py"))
 PROTOCOLS.remove("common")
@@ -25,7 +26,7 @@ COMMANDS = [f"eval/{name}" for name in PROTOCOLS] + [
 BLOCK = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 CODE = re.compile(r"`([^`]+)`")
 LINK = re.compile(r"\]\(([^)#\s]*)#?([^)\s]*)\)")
-FILE = re.compile(r"\b(?:ssljax|tests|configs|benchmarks)/[\w/.]+(?![\w/.<])")
+FILE = re.compile(r"\b(?:ssljax|tests|configs|benchmarks|examples)/[\w/.]+(?![\w/.<])")
 OPTION = re.compile(r'(?:"--(?=\w+")|\b(?=\w+=\())(\w+)')  # of a benchmark
 FLAG = re.compile(r"--config\.([\w.]+)=")
 PROTOCOL_ROW = re.compile(r"^\| `(\w+)(:\w+)?` (?:`(--[^`]*)`)?", re.MULTILINE)
@@ -52,10 +53,10 @@ def snippets(page):
 
 
 def commands(page, program):
-  """The arguments of every `python PROGRAM ...` of a page, a list each."""
+  """The arguments of every `PROGRAM ...` of a page, a list each."""
   for snippet in snippets(page):
     for command in snippet.split(" && "):
-      _, found, rest = command.partition(f"python {program}")
+      _, found, rest = command.partition(program)
       if found and "<" not in rest and rest != " ...":
         yield shlex.split(rest, comments=True)
 
@@ -98,12 +99,22 @@ def test_every_link_leads_to_a_page_and_a_heading(page):
 @pytest.mark.parametrize("page", PAGES, ids=where)
 def test_every_command_can_be_typed(page):
   """Its config, variant and fields are there, and every value within its range."""
-  for arguments in commands(page, "run.py"):
+  for arguments in commands(page, "python run.py"):
     assert not unknown_fields(arguments), arguments
   for program in ROOT.glob("benchmarks/*.py"):
-    for arguments in commands(page, f"benchmarks/{program.name}"):
+    for arguments in commands(page, f"python benchmarks/{program.name}"):
       options = {a.removeprefix("--") for a in arguments if a.startswith("--")}
       assert options <= {"quick", *OPTION.findall(program.read_text())}, arguments
+
+
+@pytest.mark.parametrize("page", PAGES[-1:], ids=where)
+def test_every_command_of_an_example_has_its_options(page):
+  for program in page.parent.glob("*.py"):
+    found = [*commands(page, f"-m examples.{page.parent.name}.{program.stem}")]
+    options = set(re.findall(r'"(--\w+)"', program.read_text()))
+    for arguments in found:
+      assert {a for a in arguments if a.startswith("--")} <= options, arguments
+    assert found or "__main__" not in program.read_text(), program
 
 
 def test_every_protocol_s_command_can_be_typed():
@@ -127,7 +138,7 @@ def test_readme_is_short():
 
 def test_readme_names_every_page_config_and_method():
   text = README.read_text("utf-8")
-  for page in PAGES[1:]:
+  for page in DOCS:
     assert f"({where(page)})" in text
   for name in RECIPES:
     assert f"`{name}`" in text

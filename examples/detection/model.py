@@ -11,8 +11,14 @@ from torchvision.models.detection import FasterRCNN, backbone_utils, faster_rcnn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops import MultiScaleRoIAlign
 
-KINDS = ("fpn", "c4")
+from examples.detection.schedule import Schedule
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
 RATIOS = (0.5, 1.0, 2.0)
+PROPOSALS = {  # before and after what overlaps is merged, where 512 of them learn
+  "fpn": {"pre": (2000, 1000), "post": (1000, 1000)},  # in training, in testing
+  "c4": {"pre": (12000, 6000), "post": (2000, 1000)},
+}
 
 
 def resnet(arrays: Mapping[str, Any], start: bool = True) -> residual.ResNet:
@@ -50,10 +56,7 @@ def detector(
   net: residual.ResNet,
   kind: str,
   classes: int,
-  scales: Sequence[int],
-  longest: int,
-  anchor: int,
-  rois: int,
+  plan: Schedule,
   mean: Sequence[float],
   std: Sequence[float],
 ) -> FasterRCNN:
@@ -61,20 +64,23 @@ def detector(
 
   "fpn" is R50-FPN with BatchNorm in the pyramid too; "c4" shares all but the last stage
   and has one more BatchNorm behind that, as MoCo's `Res5ROIHeadsExtraNorm`. All norms
-  learn. `scales` are those of the shorter side in training, the last in testing;
-  `anchor` the smallest side of one, of five; `rois` the boxes that learn in a picture.
-  A ResNet narrower than 64 has a head and a pyramid as much narrower.
+  learn. Testing is at the last of the plan's scales. Where fewer boxes than 512 learn,
+  as much fewer are proposed; of a ResNet narrower than 64 head and pyramid are as much
+  narrower.
   """
   width = net.bn1.num_features
-  out = width * (net.layer1[0].expansion)
-  sizes = tuple(anchor * 2**i for i in range(5))
+  out = width * net.layer1[0].expansion
+  sizes = tuple(plan.anchor * 2**i for i in range(5))
   shared = {
-    "min_size": tuple(scales),
-    "max_size": longest,
+    "min_size": plan.scales,
+    "max_size": plan.longest,
     "image_mean": list(mean),
     "image_std": list(std),
-    "box_batch_size_per_image": rois,
+    "box_batch_size_per_image": plan.rois,
   }
+  for when, counts in PROPOSALS[kind].items():
+    for split, count in zip(("train", "test"), counts, strict=True):
+      shared[f"rpn_{when}_nms_top_n_{split}"] = count * plan.rois // 512
   if kind == "fpn":
     pyramid = backbone_utils.BackboneWithFPN(
       net,
@@ -87,7 +93,6 @@ def detector(
     return FasterRCNN(
       pyramid,
       rpn_anchor_generator=AnchorGenerator(tuple((s,) for s in sizes), (RATIOS,) * 5),
-      rpn_post_nms_top_n_train=1000,
       box_head=faster_rcnn.TwoMLPHead(49 * pyramid.out_channels, hidden),
       box_predictor=faster_rcnn.FastRCNNPredictor(hidden, classes + 1),
       **shared,
@@ -101,8 +106,6 @@ def detector(
   return FasterRCNN(
     body,
     rpn_anchor_generator=AnchorGenerator((sizes,), (RATIOS,)),
-    rpn_pre_nms_top_n_train=12000,
-    rpn_pre_nms_top_n_test=6000,
     box_roi_pool=MultiScaleRoIAlign(["0"], output_size=14, sampling_ratio=0),
     box_head=head,
     box_predictor=faster_rcnn.FastRCNNPredictor(8 * out, classes + 1),

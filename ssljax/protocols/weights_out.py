@@ -97,6 +97,8 @@ def evaluate(config: ConfigDict, out: str | pathlib.Path | None = None) -> dict:
   if "patch/kernel" in ours and "position" not in ours:
     ours["position"], says["image_size"] = _table(says, pictures.size), pictures.size
   chosen = choose(config.format, ours, says, origin)
+  if file.suffix == ".pkl" and chosen.family != "detectron2":
+    raise ConfigError(f"file={str(file)!r} ends as format='detectron2' alone may")
   arrays = write_names(ours, says, chosen)
   if origin.get("format") == chosen.family:
     arrays |= files.read(run / REST)[0]

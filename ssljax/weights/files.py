@@ -2,7 +2,8 @@
 
 .safetensors is read by a few lines here: a length, a JSON header, numbers. What PyTorch
 saves is a pickle, which may hold calls: every function that it names is looked at
-first, and then it is read by `torch.load(weights_only=True)`, which knows arrays alone.
+first, and then it is read by `torch.load(weights_only=True)`, which knows arrays alone,
+or, where it is none of PyTorch's, by `pickles.py`.
 """
 
 import hashlib
@@ -20,6 +21,7 @@ import ml_dtypes
 import numpy as np
 
 from ssljax.fields import ConfigError
+from ssljax.weights import pickles
 
 Arrays = dict[str, np.ndarray]
 DTYPES = {  # of safetensors
@@ -121,6 +123,7 @@ def write(path: pathlib.Path, arrays: Mapping[str, np.ndarray], texts: Mapping) 
   """
   writers = {".safetensors": _write_safetensors, ".npz": _write_npz}
   writers |= dict.fromkeys((".pth", ".pt", ".bin"), _write_torch)
+  writers[".pkl"] = lambda path, arrays, _: pickles.write(path, arrays)  # Detectron2's
   if path.suffix not in writers:
     raise ConfigError(f"{path} must end in one of {', '.join(writers)}")
   path.parent.mkdir(parents=True, exist_ok=True)
@@ -187,12 +190,21 @@ def _read_pickle(path: pathlib.Path) -> tuple[Arrays, dict[str, str]]:
     raise ConfigError(
       f"{path} is no whole file of PyTorch's ({type(error).__name__}: {error})"
     ) from error
-  for name in sorted(called - {NAMESPACE}):
+  for name in sorted(called - {NAMESPACE} - {" ".join(pair) for pair in pickles.KNOWN}):
     if name.replace(" ", ".").split(".")[0] not in HARMLESS:
       raise ConfigError(
         f"{path} would call {name.replace(' ', '.')} as it is opened: it is refused. A "
         "file of weights holds arrays alone; ask for it as .safetensors"
       )
+  if not zipfile.is_zipfile(path):
+    try:
+      found = pickles.read(path)
+    except Exception as error:
+      raise ConfigError(
+        f"{path} cannot be read as arrays alone ({type(error).__name__}: {error})"
+      ) from error
+    if found != pickles.TORCH:
+      return {k: x for k, x in _flat(found) if isinstance(x, np.ndarray)}, {}
   torch = _torch(path, "read")
   import argparse
 
@@ -244,14 +256,22 @@ def called_by(data: bytes) -> set[str]:
   found, start = set(), 0
   while start < len(data):
     texts: list[str] = []
+    memo: dict[int, str | None] = {}
+    text = None  # what was pushed last, if it is one
     try:
       for opcode, argument, position in pickletools.genops(data[start:]):
-        if opcode.name in ("GLOBAL", "INST"):
+        name = opcode.name
+        if name.endswith("PUT") or name == "MEMOIZE":
+          memo[len(memo) if argument is None else argument] = text
+          continue
+        text = memo.get(argument) if name.endswith("GET") else None
+        if name in ("GLOBAL", "INST"):
           found.add(argument)
-        elif opcode.name == "STACK_GLOBAL":
+        elif name == "STACK_GLOBAL":
           found.add(" ".join(texts[-2:]))
         elif isinstance(argument, str):
-          texts.append(argument)
+          text = argument
+        texts += [] if text is None else [text]
         end = position + 1
     except Exception:
       if not start:

@@ -115,6 +115,7 @@ def test_a_recipe_starts_from_it(resnet, tmp_path):
     ({}, "config.checkpoint is empty"),
     ({"checkpoint": "RUN"}, "config.file is empty"),
     ({"checkpoint": "RUN", "file": "x.onnx"}, "must end in one of"),
+    ({"checkpoint": "RUN", "file": "x.pkl"}, "ends as format='detectron2' alone may"),
     ({"checkpoint": "RUN", "file": "x.npz", "format": "clip"}, "has no names for"),
     ({"checkpoint": "RUN", "file": "x.npz", "format": "keras"}, "format='keras' must"),
   ],

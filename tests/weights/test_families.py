@@ -1,5 +1,7 @@
 """Every release is recognised by names and shapes, and goes back as it came."""
 
+import re
+
 import jax
 import numpy as np
 import pytest
@@ -67,6 +69,35 @@ def test_a_release_is_recognised_and_goes_back_to_the_bit(release):
   assert back.keys() == arrays.keys()
   for name, x in arrays.items():
     np.testing.assert_array_equal(back[name], x, err_msg=name)
+
+
+def test_detectron2_has_every_name_and_shape_of_moco_s_converter():
+  """A ResNet-50 of ours; the converter's rules are those of MoCo's `detection/`."""
+
+  def converted(name):
+    name = name if name.startswith("layer") else f"stem.{name}"
+    name = re.sub(r"layer(\d)", lambda m: f"res{int(m[1]) + 1}", name)
+    name = re.sub(r"bn(\d)", r"conv\1.norm", name)
+    return re.sub(
+      r"downsample\.1", "shortcut.norm", name.replace("downsample.0", "shortcut")
+    )
+
+  net = nets.build({"name": "resnet50"})
+  image = {"image": np.zeros((1, 64, 64, 3), np.float32)}
+  shapes = jax.eval_shape(lambda key: net.init(key, image, False), jax.random.key(0))
+  ours = {
+    k: np.broadcast_to(np.float32(0), x.shape) for k, x in flatten(shapes).items()
+  }
+  kernel = np.random.default_rng(0).normal(size=(7, 7, 3, 64))
+  ours["conv1/kernel"] = kernel.astype(np.float32)
+  chosen = weights_out.choose("detectron2", ours, dict(vars(net)), {})
+  arrays = weights_out.write_names(ours, dict(vars(net)), chosen)
+  arrays |= weights_out._counted(arrays)
+  theirs = releases.shapes("torchvision_resnet50").items()
+  want = {converted(k): shape for k, shape in theirs if not k.startswith("fc.")}
+  assert {k: x.shape for k, x in arrays.items()} == want
+  first = arrays["stem.conv1.weight"]  # red, green, blue: INPUT.FORMAT is "RGB"
+  np.testing.assert_array_equal(first, ours["conv1/kernel"].transpose(3, 2, 0, 1))
 
 
 @pytest.mark.parametrize("format", ["vicreg", "barlow"])

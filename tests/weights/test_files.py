@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ssljax.fields import ConfigError
-from ssljax.weights import files
+from ssljax.weights import files, pickles
 
 ARRAYS = {
   "a.weight": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -117,6 +117,36 @@ def test_a_hostile_pickle_behind_a_harmless_one_is_seen(tmp_path):
   assert "builtins exec" in files.called_by(data)
 
 
+def test_a_call_that_is_not_seen_beforehand_is_refused(tmp_path, monkeypatch):
+  monkeypatch.setattr(files, "called_by", lambda data: set())
+  mark = tmp_path / "it_ran"
+  path = written(tmp_path, pickle.dumps({"a": Hostile(mark)}), "x.pkl")
+  with pytest.raises(ConfigError, match=r"arrays alone.*it would call builtins\.exec"):
+    files.read(path)
+  assert not mark.exists()
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
+def test_a_pickle_of_arrays_is_read_without_pytorch(tmp_path, protocol):
+  """As MoCo's converter writes it; what is no array is left."""
+  arrays = {k: ARRAYS[k] for k in ("a.weight", "c")}
+  data = {"model": arrays, "__author__": "MOCO", "matching_heuristics": True}
+  path = written(tmp_path, pickle.dumps(data, protocol), "x.pkl")
+  np.testing.assert_equal(files.read(path), (arrays, {}))
+
+
+def test_detectron2_s_pickle_needs_no_version_of_numpy(tmp_path):
+  path = tmp_path / "x.pkl"
+  arrays = {"a": ARRAYS["a.weight"], "n": np.asarray(7)}
+  files.write(path, arrays, {})
+  assert files.called_by(path.read_bytes()) == {"numpy ndarray", "builtins bytearray"}
+  found = pickle.loads(path.read_bytes(), encoding="latin1")
+  np.testing.assert_equal(found["model"], arrays)
+  assert found["model"]["a"].flags.writeable
+  assert (found["__author__"], found["matching_heuristics"]) == ("ssljax", True)
+  np.testing.assert_equal(files.read(path)[0], arrays)
+
+
 def test_what_is_no_pickle_is_answered_in_a_sentence(tmp_path):
   with pytest.raises(ConfigError, match="no whole file of PyTorch's"):
     files.read(written(tmp_path, b"\xff\xfe hello", "x.pth"))
@@ -124,7 +154,7 @@ def test_what_is_no_pickle_is_answered_in_a_sentence(tmp_path):
 
 def test_without_pytorch_a_sentence_says_what_to_do(tmp_path, monkeypatch):
   monkeypatch.setattr(files.importlib.util, "find_spec", lambda name: None)
-  path = written(tmp_path, pickle.dumps({"a": [1.0]}), "x.pth")
+  path = written(tmp_path, pickle.dumps(pickles.TORCH), "x.pth")
   with pytest.raises(ConfigError, match="PyTorch, which is not installed"):
     files.read(path)
 
