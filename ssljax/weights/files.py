@@ -177,7 +177,10 @@ def _read_npz(path: pathlib.Path) -> tuple[Arrays, dict[str, str]]:
   try:
     with np.load(path, allow_pickle=False) as file:
       return {name: file[name] for name in file}, {}
-  except (ValueError, EOFError, zipfile.BadZipFile, TypeError) as error:
+  except (
+    *(ValueError, EOFError, zipfile.BadZipFile, TypeError),
+    MemoryError,  # a few bytes may say that they unpack to terabytes
+  ) as error:
     raise ConfigError(
       f"{path} is no whole .npz file of numbers: {' '.join(str(error).split())}"
     ) from error
