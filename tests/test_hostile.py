@@ -20,17 +20,22 @@ from ssljax.weights import files
 TAG = "<img src=x onerror=alert(1)><script>alert(1)</script>"
 
 
+def run(path, text, folder):
+  """What `run.py --config.PATH=TEXT --fields`, then without --fields, comes to."""
+  _, config = command_line.load("simclr_digits")
+  command_line.override(config, path, text)
+  listing.fields_text(config)
+  return ssljax.train_and_evaluate(config, folder)
+
+
 @pytest.mark.parametrize(
   "path", ["seed", "batch_size", "data.dir", "evals.at_end", "optimizer.learning_rate"]
 )
 def test_a_field_s_value_is_never_run(path, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
-  _, config = command_line.load("simclr_digits")
   text = "__import__('pathlib').Path('it_ran').touch()"
-  with pytest.raises(ConfigError, match=r"touch|__import__"):
-    command_line.override(config, path, text)  # refused here, or where it is used
-    listing.fields_text(config)
-    ssljax.train_and_evaluate(config, tmp_path / "run")
+  with pytest.raises(ConfigError, match="__import__"):
+    run(path, text, tmp_path / "run")
   assert not (tmp_path / "it_ran").exists()
 
 
@@ -67,7 +72,7 @@ def test_a_picture_that_unpacks_to_gigabytes_is_left_out(tmp_path, caplog):
     file.parent.mkdir(exist_ok=True)
     Image.fromarray(rng.integers(0, 255, (8, 8, 3), np.uint8)).save(file)
   bomb(tmp_path / "0" / "bomb.png", 100_000)
-  sources = data.build(ConfigDict(name="folder", dir=str(tmp_path), size=8))
+  sources = data.build(ConfigDict({"name": "folder", "dir": str(tmp_path), "size": 8}))
   assert sum(map(len, sources)) == 20
   assert "'0/bomb.png: DecompressionBombError" in caplog.text
 
@@ -98,4 +103,4 @@ def test_an_index_of_weights_names_files_of_its_own_folder_alone(tmp_path):
 @pytest.mark.parametrize("name", ["../up", "/etc/passwd", "..", "a/../../b"])
 def test_a_data_set_s_name_is_no_path(name):
   with pytest.raises(ConfigError, match=r"data\.name"):
-    data.build(ConfigDict(name=name, size=8))
+    data.build(ConfigDict({"name": name, "size": 8}))

@@ -20,7 +20,7 @@ from ssljax.data.shards import Shards, TFRecords, count_array_records
 from ssljax.data.source import Example, Source, Splits
 from ssljax.fields import ConfigError, as_path
 
-NAME = re.compile(r"\w+(/[\w.\-]+)?(:[\d.*]+)?(/[^/]+)?")
+NAME = re.compile(r"\w+($|[/:][^.])")
 LOOKED_AT = 32  # examples, for a label
 EVAL_SPLITS = ("validation", "test")  # ImageNet's "test" has no labels
 NUMBERED = ("stl10", "cifar10", "cifar100")  # their keys, not kept, are numbers
@@ -139,10 +139,6 @@ def splits(
   `dir`: default is TFDS_DATA_DIR, then TFDS's own default. `train_split`: default
   "train"; `eval_split`: default "validation" or else "test", or nothing.
   """
-  if not NAME.fullmatch(name):  # no path: TFDS would look for it beside its folder
-    raise ConfigError(
-      f"data.name={name!r} is no name of a data set: name, name/config or name:1.0.0"
-    )
   builder = _open(name, dir)
   infos = builder.info.splits
   train = train_split or "train"
@@ -168,6 +164,8 @@ def _open(name: str, data_dir: str):
 
   chosen = data_dir or os.environ.get("TFDS_DATA_DIR") or tfds.core.constants.DATA_DIR
   root = as_path(chosen)
+  if not NAME.match(name):  # a path, which TFDS would follow out of its folder
+    raise ConfigError(_unknown(name, root))
   try:
     return read_only_builder.builder_from_files(name, data_dir=root)
   except registered.DatasetNotFoundError:
