@@ -25,6 +25,7 @@ def get_config(variant: str = ""):
   c.data.captions = ()  # its own; labelled pictures get theirs from templates
   c.data.vocabulary = 49408
   c.data.context = 77
+  c.data.tokenizer = ""  # CLIP's merges, or a run's folder; "": trained on the captions
 
   c.augment.recipe = "clip"
   c.augment.size = 224

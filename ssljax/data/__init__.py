@@ -29,6 +29,7 @@ from ssljax.data.loader import Loader, eval_batches, make_loader, prefetch
 from ssljax.data.reader import zeros
 from ssljax.data.source import Source, Splits, spec
 from ssljax.data.tokenizer import Tokenizer
+from ssljax.data.tokenizer import find as find_tokenizer
 from ssljax.fields import ConfigError
 from ssljax.fields.ranges import Count, Number, OneOf
 
@@ -45,6 +46,7 @@ __all__ = [
   "differences",
   "digest",
   "eval_batches",
+  "find_tokenizer",
   "identify",
   "lasting",
   "make_loader",

@@ -165,22 +165,26 @@ def add(
   captions: Sequence[str] = (),
   vocabulary: Annotated[int, Range(2)] = 49408,
   context: Annotated[int, Range(2)] = 77,
+  tokenizer: str = "",
 ) -> Splits:
   """Adds "text" i32 [context] to the examples of both sources.
 
   `captions` are templates such as "a photo of a {}." for labelled sources without
   captions of their own. The tokenizer of at most `vocabulary` ids is that of a run's
-  `folder`; without one it is trained on what the training split can say.
+  `folder`; of a new run it is the one at `tokenizer`, a file or another run's folder,
+  or without one it is trained on what the training split can say.
   """
   if captions:
     _check_templates(captions, sources.train)
   if folder:
-    tokenizer = Tokenizer.load(folder)
+    learned = Tokenizer.load(folder)
+  elif tokenizer:
+    learned = Tokenizer.open(as_path(tokenizer), vocabulary, context)
   else:
     names = sources.train.class_names
     texts = [say(t, n) for n in names for t in captions] or sources.train.captions
-    tokenizer = Tokenizer.train(texts, vocabulary, context)
-  return Splits(*(s and Captioned(s, tuple(captions), tokenizer) for s in sources))
+    learned = Tokenizer.train(texts, vocabulary, context)
+  return Splits(*(s and Captioned(s, tuple(captions), learned) for s in sources))
 
 
 def say(template: str, name: str) -> str:

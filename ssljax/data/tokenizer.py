@@ -1,5 +1,6 @@
-"""Texts to token ids: a byte-level BPE that a run trains on its own captions."""
+"""Texts to token ids: a byte-level BPE, trained on a run's captions or CLIP's own."""
 
+import gzip
 import os
 import pathlib
 from collections.abc import Iterable, Sequence
@@ -10,8 +11,12 @@ from ssljax.data.codec import Codec
 from ssljax.fields import ConfigError
 
 FILE = "tokenizer.json"  # in a run's folder
+FILES = (FILE, "merges.txt", "bpe_simple_vocab_16e6.txt.gz")  # first to last, in others
 SPECIAL = ("<padding>", "<start>", "<end>")  # ids 0, 1, 2
 LEAST = 256 + len(SPECIAL)  # every byte is a token, so nothing is unknown
+CLIP_SPECIAL = ("<|startoftext|>", "<|endoftext|>")  # its last ids
+CLIP_BYTES = 2 * 256  # every byte is a token, and another where it ends a word
+CLIP_WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
 
 
 class Tokenizer:
@@ -62,6 +67,41 @@ class Tokenizer:
     return cls(rules)
 
   @classmethod
+  def open(
+    cls, place: pathlib.Path, vocabulary: int, context: int, padding: str = ""
+  ) -> "Tokenizer":
+    """Opens the tokenizer of `vocabulary` ids that a file holds, or a folder.
+
+    A tokenizer.json, or CLIP's merges (`bpe_simple_vocab_16e6.txt.gz`, Hugging Face's
+    `merges.txt`). Texts are filled up to `context` ids with the token `padding`; "":
+    with zeros, which CLIP's code does too. ConfigError, in a sentence, for what is no
+    such file or has ids that the vocabulary has not.
+    """
+    path = find(place)
+    if path is None:
+      raise ConfigError(
+        f"data.tokenizer={str(place)!r} is no file and no folder with one of "
+        f"{', '.join(FILES)}"
+      )
+    try:
+      rules = _of_json(path) if path.suffix == ".json" else _of_merges(path, vocabulary)
+      ids = rules.get_vocab()
+      if max(ids.values()) >= vocabulary:
+        raise ValueError(f"ids up to {max(ids.values())}, and {vocabulary} are known")
+      number = ids[padding] if padding else 0
+    except ConfigError:
+      raise
+    except Exception as error:  # tokenizers raises Exception itself
+      raise ConfigError(
+        f"data.tokenizer: {str(path)!r} is no tokenizer of these texts "
+        f"({type(error).__name__}: {error}); take the one that came with the weights"
+      ) from error
+    rules.enable_truncation(context)
+    token = padding or rules.id_to_token(0)
+    rules.enable_padding(length=context, pad_id=number, pad_token=token)
+    return cls(rules)
+
+  @classmethod
   def load(cls, folder: str | os.PathLike) -> "Tokenizer":
     """Loads the tokenizer that `save` left in a run's folder."""
     path = pathlib.Path(folder) / FILE
@@ -101,6 +141,53 @@ class Texts(Codec):
     caption = example["caption"]
     ids = self.tokenizer.encode(caption if self.shape else [caption])
     return {"text": ids if self.shape else ids[0]}
+
+
+def find(place: pathlib.Path) -> pathlib.Path | None:
+  """Finds the file of a tokenizer: `place` itself, or in it; None: there is none."""
+  if place.is_file():
+    return place
+  return next((place / name for name in FILES if (place / name).is_file()), None)
+
+
+def _of_json(path: pathlib.Path):
+  return _tokenizers().Tokenizer.from_str(path.read_text("utf-8"))
+
+
+def _of_merges(path: pathlib.Path, vocabulary: int):
+  """Builds CLIP's tokenizer from its merges, the most frequent first.
+
+  Of as many as make up the vocabulary: all bytes, all that end a word, merges, start
+  and end of a text. CLIP's code mends broken letters (ftfy) and `&amp;` before; here
+  nothing does.
+  """
+  hf, count = _tokenizers(), vocabulary - CLIP_BYTES - len(CLIP_SPECIAL)
+  with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as f:
+    lines = f.read().split("\n")[1:]  # the first says of which version it is
+  merges = [tuple(line.split()) for line in lines[: max(count, 0)]]
+  if len(merges) != count or any(len(pair) != 2 for pair in merges):
+    raise ValueError(f"{count} merges of two are asked for, and it has {len(lines)}")
+  alphabet = sorted(hf.pre_tokenizers.ByteLevel.alphabet())
+  ended = [f"{x}</w>" for x in alphabet]
+  tokens = [*alphabet, *ended, *map("".join, merges), *CLIP_SPECIAL]
+  ids = {token: i for i, token in enumerate(tokens)}
+  rules = hf.Tokenizer(
+    hf.models.BPE(vocab=ids, merges=merges, end_of_word_suffix="</w>")
+  )
+  rules.normalizer = hf.normalizers.Sequence(
+    [hf.normalizers.NFC(), hf.normalizers.Lowercase()]
+  )
+  words = hf.pre_tokenizers.Split(hf.Regex(CLIP_WORDS), "removed", invert=True)
+  rules.pre_tokenizer = hf.pre_tokenizers.Sequence(
+    [words, hf.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+  )
+  rules.decoder = hf.decoders.BPEDecoder(suffix="</w>")
+  start, end = CLIP_SPECIAL
+  rules.post_processor = hf.processors.TemplateProcessing(
+    single=f"{start} $A {end}",
+    special_tokens=[(start, ids[start]), (end, ids[end])],
+  )
+  return rules
 
 
 def _tokenizers():

@@ -27,14 +27,15 @@ class CLIP(Method):
   """CLIP, figure 3: a picture and its caption meet; the batch's other captions do not.
 
   `loss` is "softmax" (CLIP) or "sigmoid" (SigLIP). The scale of the cosines is learned
-  and kept between 1 and 100, as in open_clip; the paper bounds it from above.
+  and kept between 1 and 100, as in open_clip; the paper bounds it from above. Without
+  a projector pictures' features are compared as they are, as in SigLIP.
   """
 
   net: TwoTowers
   loss: Annotated[str, OneOf(STARTS)] = "softmax"
   num_views: ClassVar[int] = 1
   needs_entries: ClassVar[tuple[str, ...]] = ("text",)
-  needs_heads: ClassVar[tuple[str, ...]] = ("projector", "text")
+  needs_heads: ClassVar[tuple[str, ...]] = ("text",)
 
   def init(self, rng, batch):
     """Initialises params, with the loss's own scalars, batch_stats, empty target."""

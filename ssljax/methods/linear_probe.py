@@ -10,7 +10,7 @@ from ssljax.core import Aux, Encoded, Method, TrainState
 from ssljax.fields import ConfigError
 from ssljax.fields.ranges import NotNegative, Positive
 from ssljax.losses import classification
-from ssljax.nets.vit import readouts
+from ssljax.nets.readouts import readouts
 
 POOLED = "pooled"  # the features that the method itself is judged by
 
@@ -22,7 +22,7 @@ class LinearProbe(Method):
   The encoder is seen once, without gradient and with its running statistics; each
   head is trained as if it were alone. `rates` multiply the learning rate: a head's
   loss is scaled by its rate, which under SGD without decay is the same. `choices` name
-  readouts: "pooled", those of a transformer (`nets.vit.readouts`), or () for all.
+  readouts: "pooled", those of a transformer (`nets.readouts`), or () for all.
   Kernels start normal with deviation `init_std`. `inputs` is what the base's batches
   held beside pictures, as (name, shape of one, dtype): it is built on zeros of them.
   """

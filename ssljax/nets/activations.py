@@ -69,4 +69,30 @@ def _quick_gelu_backward(x, grad):
 quick_gelu.defvjp(_quick_gelu_forward, _quick_gelu_backward)
 
 
-ACTIVATIONS = {"relu": relu, "gelu": gelu, "quick_gelu": quick_gelu}
+@jax.custom_vjp
+def gelu_tanh(x: jax.Array) -> jax.Array:
+  """Computes GELU by a hyperbolic tangent (Hendrycks & Gimpel 2016): SigLIP's."""
+  return jax.nn.gelu(x, approximate=True)
+
+
+def _gelu_tanh_forward(x):
+  return jax.nn.gelu(x, approximate=True), x
+
+
+def _gelu_tanh_backward(x, grad):
+  z = x.astype(jnp.float32)
+  scale = math.sqrt(2 / math.pi)
+  t = jnp.tanh(scale * (z + 0.044715 * z**3))
+  slope = (1 + t) / 2 + z * (1 - t * t) / 2 * scale * (1 + 3 * 0.044715 * z * z)
+  return ((grad.astype(jnp.float32) * slope).astype(x.dtype),)
+
+
+gelu_tanh.defvjp(_gelu_tanh_forward, _gelu_tanh_backward)
+
+
+ACTIVATIONS = {
+  "relu": relu,
+  "gelu": gelu,
+  "quick_gelu": quick_gelu,
+  "gelu_tanh": gelu_tanh,
+}

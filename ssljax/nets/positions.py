@@ -1,4 +1,4 @@
-"""Where patches lie: tables of position embeddings."""
+"""Where patches lie: tables of position embeddings, and rotations."""
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,32 @@ def sincos(height: int, width: int, dim: int, column_first: bool = False) -> jax
   first, second = (column, row) if column_first else (row, column)
   table = [np.sin(first), np.cos(first), np.sin(second), np.cos(second)]
   return jnp.asarray(np.concatenate(table, axis=1), jnp.float32)
+
+
+def rotary(height: int, width: int, dim: int, base: float = 100.0) -> jax.Array:
+  """Makes the angles [height*width, dim] of a head's numbers, row-major (DINOv3).
+
+  The centre of a patch is its row and column in -1..1, each side by itself, so that
+  pictures of any size have the same range. A quarter of the angles is the row at
+  wavelengths of 1 to `base`, in such units, a quarter the column; the second half is
+  the first again, as `rotate` pairs them. ConfigError unless 4 divides dim.
+  """
+  if dim % 4:
+    raise ConfigError(
+      f"a head has {dim} numbers; rotary positions need a multiple of 4"
+    )
+  omega = 2 * np.pi * base ** -(np.arange(dim // 4) / (dim // 4))
+  row = np.repeat((np.arange(height) + 0.5) / height * 2 - 1, width)[:, None] * omega
+  column = np.tile((np.arange(width) + 0.5) / width * 2 - 1, height)[:, None] * omega
+  return jnp.asarray(np.concatenate([row, column, row, column], axis=1), jnp.float32)
+
+
+def rotate(x: jax.Array, angles: jax.Array) -> jax.Array:
+  """Rotates numbers i and i + d/2 of tokens [B,N,h,d] by angles [1 or B,N,d]."""
+  angles = angles[:, :, None]
+  first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+  turned = jnp.concatenate([-second, first], axis=-1)
+  return (x * jnp.cos(angles) + turned * jnp.sin(angles)).astype(x.dtype)
 
 
 def resize_positions(

@@ -6,12 +6,15 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from ssljax.fields.ranges import Count, OneOf, Range
-from ssljax.nets.activations import relu
+from ssljax.fields import ConfigError
+from ssljax.fields.ranges import Count, OneOf, Positive, Range
+from ssljax.nets.activations import ACTIVATIONS, relu
 from ssljax.nets.attention import IMPLEMENTATIONS
 from ssljax.nets.module import Encoder, Module
 from ssljax.nets.norm import ChannelNorm
 from ssljax.nets.transformer import Block
+
+READS = ("end", "last")
 
 
 class Sentence(Encoder):
@@ -44,13 +47,14 @@ class Sentence(Encoder):
 
 
 class TextTransformer(Module):
-  """CLIP's text encoder (Radford et al. 2021): causal, read off at the last token.
+  """CLIP's text encoder (Radford et al. 2021): causal, read off at the end of a text.
 
-  That is the last one that is not padding, which the tokenizer makes the end of text;
-  what stands behind it changes nothing. The activation is that of the official code,
-  x sigmoid(1.702 x), and so are the normal starts; biases start at 0. Positions are
-  learned for the length of text that it is initialised with. The residual stream is
-  float32 whatever `dtype` is.
+  That is the last id that is not 0, where the tokenizer puts the end; what stands
+  behind it changes nothing. SigLIP (Zhai et al. 2023) is not causal, and read="last"
+  at its last id, padding or not; its map to `out` has a bias. The activation is that
+  of the official code, x sigmoid(1.702 x), and so are the normal starts; biases start
+  at 0. Positions are learned for the length of text that it is initialised with. The
+  residual stream is float32 whatever `dtype` is.
   """
 
   vocabulary: Annotated[int, Range(2)]  # ids, 0 included
@@ -58,6 +62,13 @@ class TextTransformer(Module):
   width: Count = 512
   depth: Count = 12
   heads: Count = 8
+  # What released weights differ in (docs/weights.md).
+  activation: Annotated[str, OneOf(ACTIVATIONS)] = "quick_gelu"  # open_clip's: gelu
+  epsilon: Positive = 1e-6  # of norms; CLIP's and open_clip's 1e-5
+  causal: bool = True  # SigLIP: False
+  read: Annotated[str, OneOf(READS)] = "end"  # SigLIP: last
+  out_bias: bool = False  # SigLIP: True
+  mlp_ratio: Positive = 4.0
   attention: Annotated[str, OneOf(IMPLEMENTATIONS)] = "auto"
   dtype: Any = jnp.float32
 
@@ -75,42 +86,56 @@ class TextTransformer(Module):
     for i in range(self.depth):
       x, _ = Block(
         self.heads,
-        mlp_ratio=4.0,
+        mlp_ratio=self.mlp_ratio,
         qkv_init=normal(scale),
         dense_init=normal(scale * 0.5**0.5),
         drop_path=0.0,
         dtype=self.dtype,
         out_init=normal(scale * (2 * self.depth) ** -0.5),
-        activation="quick_gelu",
-        causal=True,
+        activation=self.activation,
+        causal=self.causal,
         attention=self.attention,
+        epsilon=self.epsilon,
         name=f"block{i}",
       )(x, train)
-    last = jnp.maximum((text > 0).sum(1) - 1, 0)
-    x = jnp.take_along_axis(x, last[:, None, None], axis=1)[:, 0]
+    if self.read == "last":
+      x = x[:, -1]
+    else:
+      ids = jnp.arange(text.shape[1])[None]
+      end = jnp.where(text > 0, ids, 0).max(1)
+      x = jnp.take_along_axis(x, end[:, None, None], axis=1)[:, 0]
     project = nn.Dense(
-      self.out, use_bias=False, kernel_init=normal(scale), dtype=self.dtype, name="proj"
+      self.out, self.out_bias, kernel_init=normal(scale), dtype=self.dtype, name="proj"
     )
-    return project(ChannelNorm(dtype=self.dtype, name="norm")(x))
+    return project(ChannelNorm(self.epsilon, dtype=self.dtype, name="norm")(x))
 
 
 class TwoTowers(nn.Module):
   """Pictures and texts in one space; what is absent from the input leaves no key.
 
   "features" [B,D] come from the encoder of pictures, "projection" [B,out] from the
-  projector on them, "text" [B,out] from the encoder of texts.
+  projector on them, or are they where there is none; "text" [B,out] come from the
+  encoder of texts.
   """
 
   encoder: nn.Module
-  projector: nn.Module
   text: nn.Module
+  projector: nn.Module | None = None
 
   def __call__(self, x: dict[str, jax.Array], train: bool) -> dict[str, jax.Array]:
     """Encodes {"image" [B,H,W,C], "text" i32 [B,T]} -> outputs by name, f32."""
     outputs = {}
     if "image" in x:
       outputs |= self.encoder(x, train)
-      outputs["projection"] = self.projector(outputs["features"], train)
+      features = outputs["features"]
+      project = self.projector
+      outputs["projection"] = project(features, train) if project else features
     if "text" in x:
       outputs["text"] = self.text(x["text"], train)
+    sizes = {k: outputs[k].shape[-1] for k in ("projection", "text") if k in outputs}
+    if len({*sizes.values()}) > 1:
+      raise ConfigError(
+        f"pictures have {sizes['projection']} numbers (method.projector.out) and texts "
+        f"{sizes['text']} (method.text.out); they must have as many"
+      )
     return {name: value.astype(jnp.float32) for name, value in outputs.items()}

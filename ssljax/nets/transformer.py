@@ -8,12 +8,32 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from ssljax.fields import ConfigError
-from ssljax.nets import attention
+from ssljax.nets import attention, positions
 from ssljax.nets.activations import ACTIVATIONS
 from ssljax.nets.norm import ChannelNorm
 
 Initializer = nn.initializers.Initializer
 MLPS = ("plain", "swiglu")
+
+
+class Keyless(nn.Module):
+  """Maps [...,D] to queries, keys and values [...,3D] whose keys have no bias.
+
+  The bias is stored whole, as DINOv3's is: its middle third counts as 0.
+  """
+
+  kernel_init: Initializer
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Maps [...,D] -> [...,3D] in `dtype`."""
+    dim = x.shape[-1]
+    kernel = self.param("kernel", self.kernel_init, (dim, 3 * dim))
+    bias = self.param("bias", nn.initializers.zeros, (3 * dim,))
+    bias = jnp.where(jnp.arange(3 * dim) // dim == 1, 0, bias).astype(self.dtype)
+    y = jnp.matmul(x.astype(self.dtype), kernel.astype(self.dtype))
+    return y + bias.reshape((1,) * (y.ndim - 1) + bias.shape)
 
 
 class Attention(nn.Module):
@@ -31,26 +51,72 @@ class Attention(nn.Module):
   attention: str = "auto"
   maps: bool = False
   qkv_bias: bool = True
+  key_bias: bool = True
 
   @nn.compact
   def __call__(
-    self, x: jax.Array, length: jax.Array | None = None
+    self,
+    x: jax.Array,
+    length: jax.Array | None = None,
+    angles: jax.Array | None = None,
   ) -> tuple[jax.Array, jax.Array | None]:
     """Attends over tokens [B,N,D] -> [B,N,D]; with `maps` also [B,heads,N,N] f32.
 
-    Those from `length` i32 [B] on are not seen.
+    Those from `length` i32 [B] on are not seen. Queries and keys are rotated by
+    `angles` [1 or B,N,D/heads], where there are any.
     """
     batch, tokens, dim = x.shape
     if dim % self.heads:
       raise ConfigError(f"heads={self.heads} must divide width={dim}")
     dense = partial(nn.Dense, dtype=self.dtype)
-    qkv = dense(3 * dim, self.qkv_bias, kernel_init=self.qkv_init, name="qkv")(x)
+    if self.qkv_bias and not self.key_bias:
+      qkv = Keyless(self.qkv_init, self.dtype, name="qkv")(x)
+    else:
+      qkv = dense(3 * dim, self.qkv_bias, kernel_init=self.qkv_init, name="qkv")(x)
     qkv = qkv.reshape(batch, tokens, 3, self.heads, dim // self.heads)
     q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
+    if angles is not None:
+      q, k = (positions.rotate(y, angles) for y in (q, k))
     maps = attention.probabilities(q, k, self.causal, length) if self.maps else None
     x = attention.attend(q, k, v, self.causal, self.attention, length)
     x = x.reshape(batch, tokens, dim)
     return dense(dim, kernel_init=self.out_init, name="proj")(x), maps
+
+
+class AttentionPool(nn.Module):
+  """Reads tokens off by one learned query; an MLP follows, a residual.
+
+  The "MAP" head of Zhai et al. 2022 (Scaling vision transformers), which SigLIP has.
+  """
+
+  heads: int
+  mlp_ratio: float
+  kernel_init: Initializer
+  dtype: Any
+  activation: str = "gelu"
+  epsilon: float = 1e-6
+
+  @nn.compact
+  def __call__(
+    self, x: jax.Array, length: jax.Array | None = None
+  ) -> tuple[jax.Array, jax.Array]:
+    """Pools tokens [B,N,D] -> [B,D], and what the query gave each [B,heads,1,N] f32.
+
+    Tokens from `length` i32 [B] on are not seen.
+    """
+    batch, count, dim = x.shape
+    dense = partial(nn.Dense, kernel_init=self.kernel_init, dtype=self.dtype)
+    probe = self.param("probe", self.kernel_init, (1, 1, dim))
+    tokens = jnp.concatenate([jnp.broadcast_to(probe, (batch, 1, dim)), x], axis=1)
+    qkv = dense(3 * dim, name="qkv")(tokens)
+    qkv = qkv.reshape(batch, 1 + count, 3, self.heads, dim // self.heads)
+    q, k, v = qkv[:, :1, 0], qkv[:, 1:, 1], qkv[:, 1:, 2]
+    maps = attention.probabilities(q, k, False, length)
+    x = attention.attend(q, k, v, False, "xla", length).reshape(batch, dim)
+    x = dense(dim, name="proj")(x)
+    y = ChannelNorm(self.epsilon, dtype=self.dtype, name="norm")(x)
+    y = ACTIVATIONS[self.activation](dense(int(dim * self.mlp_ratio), name="fc1")(y))
+    return x + dense(dim, name="fc2")(y), maps
 
 
 class Block(nn.Module):
@@ -79,6 +145,7 @@ class Block(nn.Module):
   layer_scale: float = 0.0
   mlp: str = "plain"
   qkv_bias: bool = True
+  key_bias: bool = True
 
   @nn.compact
   def __call__(
@@ -87,10 +154,12 @@ class Block(nn.Module):
     train: bool,
     keys: jax.Array | None = None,
     length: jax.Array | None = None,
+    angles: jax.Array | None = None,
   ) -> tuple[jax.Array, jax.Array | None]:
     """Transforms tokens [B,N,D] -> [B,N,D]; with `maps` also [B,heads,N,N] f32.
 
-    `keys` [B] feed drop path. Tokens from `length` i32 [B] on are seen by none.
+    `keys` [B] feed drop path. Tokens from `length` i32 [B] on are seen by none;
+    `angles` [1 or B,N,D/heads] rotate queries and keys.
     """
     dim = x.shape[-1]
     out_init = self.out_init or self.dense_init
@@ -105,8 +174,9 @@ class Block(nn.Module):
       self.attention,
       self.maps,
       self.qkv_bias,
+      self.key_bias,
       name="attn",
-    )(norm(name="norm1")(x), length)
+    )(norm(name="norm1")(x), length, angles)
     y = self._scaled(y, "scale1")
     x = x + self._drop_path(y, train, keys, 0).astype(x.dtype)
     gated = self.mlp == "swiglu"

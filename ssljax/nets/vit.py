@@ -1,6 +1,5 @@
 """Vision transformer (Dosovitskiy et al. 2021) as MoCo v3, DINO and MAE use it."""
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any
 
@@ -16,10 +15,10 @@ from ssljax.nets.attention import IMPLEMENTATIONS
 from ssljax.nets.conv import Conv
 from ssljax.nets.module import Encoder
 from ssljax.nets.norm import ChannelNorm
-from ssljax.nets.transformer import MLPS, Block
+from ssljax.nets.transformer import MLPS, AttentionPool, Block
 
-POSITIONS = ("sincos", "sincos_columns", "learned")
-POOLS = ("cls", "mean", "raw_mean", "mean_norm")
+POSITIONS = ("sincos", "sincos_columns", "learned", "rope")
+POOLS = ("cls", "mean", "raw_mean", "mean_norm", "attention")
 RAW = ("raw_mean", "mean_norm")  # whose tokens no final norm has seen
 
 Initializer = nn.initializers.Initializer
@@ -32,11 +31,14 @@ class ViT(Encoder):
   kernels, those of q, k and v each by itself. "learned" is DINO's (Caron et al.
   2021): positions learned at `image_size`, interpolated for images of other sizes,
   and normal(0.02) kernels. "sincos_columns" is MAE's (He et al. 2022): a fixed table
-  that starts with the columns, and Xavier kernels, those of q, k and v as one. With
+  that starts with the columns, and Xavier kernels, those of q, k and v as one. "rope"
+  is DINOv3's (Siméoni et al. 2025): no table, queries and keys of patches rotated in
+  every block, and normal(0.02) kernels; any size of picture will do. With
   `stop_grad_patch` the patch projection stays at its random start (MoCo v3, section
   4.2). `drop_path` grows linearly over the blocks to its value and needs "keys" among
   the inputs. pool="raw_mean" is the mean of patches that no final norm has seen: MAE's
-  fine-tuning, whose classifier brings one; "mean_norm" has the norm behind the mean.
+  fine-tuning, whose classifier brings one; "mean_norm" has the norm behind the mean;
+  "attention" reads patches off by a learned query (`transformer.AttentionPool`).
 
   Parameters are float32, and so is the residual stream whatever `dtype` is, as in the
   papers' codes: their autocast adds to float32 positions. With `remat` a block keeps
@@ -48,8 +50,9 @@ class ViT(Encoder):
 
   The collection "intermediates" gives who asks for it, block by block, "tokens" as the
   outputs name them, after the final norm, and "attention" [B,heads,T,T] of all T
-  tokens, patches last. `attention="xla"` takes no other program's attention (see
-  `attention.attend`). ConfigError if patches do not tile the image.
+  tokens, patches last; at the end that of the query that pools. `attention="xla"` takes
+  no other program's attention (see `attention.attend`). ConfigError if patches do not
+  tile the image.
   """
 
   width: Count
@@ -74,6 +77,8 @@ class ViT(Encoder):
   pre_norm: bool = False  # before the first block (CLIP)
   patch_bias: bool = True  # CLIP has none
   qkv_bias: bool = True
+  key_bias: bool = True  # DINOv3: False
+  rope_base: Positive = 100.0  # longest wavelength of rotary positions (DINOv3)
   resize: Annotated[str, OneOf(positions.RESIZES)] = "by_scale"  # of learned positions
   out: Number = 0  # features of a linear map (CLIP); 0: none, they are `width`
   attention: Annotated[str, OneOf(IMPLEMENTATIONS)] = "auto"
@@ -124,6 +129,7 @@ class ViT(Encoder):
         patches = jnp.where(x["mask"][:, :, None], token, patches)
     table = self._position(height, width)
     patches = patches + table[:, self.class_token :]
+    angles = self._angles(height, width, x.get("keep"))
     if "keep" in x:
       patches = jnp.take_along_axis(patches, x["keep"][..., None], axis=1)
     first = self._first(table)
@@ -153,13 +159,20 @@ class ViT(Encoder):
         layer_scale=self.layer_scale,
         mlp=self.mlp,
         qkv_bias=self.qkv_bias,
+        key_bias=self.key_bias,
         name=f"block{i}",
-      )(x, train, block_keys, length)
+      )(x, train, block_keys, length, angles)
       if asked or i + 1 == self.depth:
         tokens = self._named(x if self.pool in RAW else norm(x))
         self.sow("intermediates", "tokens", tokens)
         self.sow("intermediates", "attention", maps)
-    pooled = tokens["cls"] if self.pool == "cls" else _mean(tokens["patches"], seen)
+    if self.pool == "attention":
+      numbers = self.heads, self.mlp_ratio, dense_init, self.dtype
+      pool = AttentionPool(*numbers, self.activation, self.epsilon, name="pool")
+      pooled, maps = pool(tokens["patches"], seen)
+      self.sow("intermediates", "attention", maps)
+    else:
+      pooled = tokens["cls"] if self.pool == "cls" else _mean(tokens["patches"], seen)
     if self.pool == "mean_norm":
       pooled = norm(pooled)
     if self.out:
@@ -194,6 +207,8 @@ class ViT(Encoder):
     The class token's comes first, where there is one.
     """
     first = int(self.class_token)
+    if self.position == "rope":
+      return jnp.zeros((1, first + height * width, 1))
     if self.position != "learned":
       columns = self.position == "sincos_columns"
       table = positions.sincos(height, width, self.width, column_first=columns)
@@ -208,11 +223,21 @@ class ViT(Encoder):
     patches = patches.reshape(1, -1, self.width)
     return jnp.concatenate([table[:, :first], patches], axis=1)
 
+  def _angles(self, height: int, width: int, keep) -> jax.Array | None:
+    """Makes the angles [1 or B,T,d] of all tokens; those before patches stay at 0."""
+    if self.position != "rope":
+      return None
+    angles = positions.rotary(height, width, self.width // self.heads, self.rope_base)
+    angles = angles[None]
+    if keep is not None:
+      angles = jnp.take_along_axis(angles, keep[..., None], axis=1)
+    return jnp.pad(angles, ((0, 0), (self.class_token + self.registers, 0), (0, 0)))
+
   def _initializers(self, channels: int) -> tuple[Initializer, ...]:
     """Makes initializers: of qkv, of other dense kernels, of the patch projection."""
     if self.init_std:
       return (nn.initializers.normal(self.init_std),) * 3
-    if self.position == "learned":
+    if self.position in ("learned", "rope"):
       normal = nn.initializers.normal(0.02)
       return (
         normal,
@@ -238,22 +263,6 @@ class ViT(Encoder):
           f"encoder.patch_size={self.patch_size} must divide the image's {pixels} "
           f"pixels; try images of {max(1, pixels // self.patch_size) * self.patch_size}"
         )
-
-
-def readouts(blocks: Sequence[dict[str, jax.Array]]) -> dict[str, jax.Array]:
-  """Makes the features that probes choose from of every block's tokens by name.
-
-  As in DINOv2 (Oquab et al. 2023): the class token [B,D] of the last block or of the
-  last four side by side, each alone or beside the mean of the last block's patches.
-  Of an encoder without a class token "cls" is that mean, as in I-JEPA.
-  """
-  mean = blocks[-1]["patches"].mean(axis=1)
-  features = {}
-  for name, chosen in (("cls", blocks[-1:]), ("cls4", blocks[-4:])):
-    first = [block.get("cls", block["patches"].mean(axis=1)) for block in chosen]
-    x = jnp.concatenate(first, axis=1)
-    features |= {name: x, f"{name}_mean": jnp.concatenate([x, mean], axis=1)}
-  return features
 
 
 def _mean(patches: jax.Array, seen: jax.Array | None) -> jax.Array:

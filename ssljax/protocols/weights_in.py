@@ -17,9 +17,11 @@ from ssljax.fields import ConfigError, Group
 from ssljax.fields.ranges import Number, Range
 from ssljax.runs import lock, writing
 from ssljax.weights import FAMILIES, Found, files, hub, recognise, take, unflatten
+from ssljax.weights.recognise import channels, context
 
 SOURCE = "ssljax/protocols/weights_in.py"
 ORIGIN, REST = "origin.json", "rest.safetensors"  # of the folder
+PADDING = "</s>"  # SigLIP's texts are filled with their end
 ENCODERS = nets.ENCODERS["resnet50"], nets.ENCODERS["vit_s"]  # whose fields may be told
 
 
@@ -68,12 +70,15 @@ def evaluate(config: ConfigDict, out: str | pathlib.Path | None = None) -> dict:
   folder = fields.as_path(out or pathlib.Path("runs", file.stem or "weights"))
   _check_free(folder)
   arrays, texts = files.read(file)
-  theirs, pictures = hub.read(file) if file.is_dir() else ({}, {})
+  said = hub.read(file) if file.is_dir() else hub.Said()
   own = _own(texts)
-  told = {**theirs, **own.get("encoder", {}), **config.encoder.to_dict()}
-  found = recognise(arrays, config.format, told)
+  told = {**said.encoder, **own.get("encoder", {}), **config.encoder.to_dict()}
+  heads = {**said.heads, **own.get("heads", {})}
+  found = recognise(arrays, config.format, told, heads)
   ours = take(arrays, found)
-  c = compose(config, found, {**pictures, **own.get("pictures", {})})
+  c = compose(config, found, {**said.pictures, **own.get("pictures", {})})
+  length = context(found.places, arrays)
+  tokenizer = _tokenizer(c, file, length) if length else None
   origin = {
     "file": file.name,
     "sha256": files.digest(file),
@@ -86,6 +91,8 @@ def evaluate(config: ConfigDict, out: str | pathlib.Path | None = None) -> dict:
   with lock.owned(folder), writing(folder):
     _check_free(folder)
     _write(c, ours, origin, folder)
+    if tokenizer:
+      tokenizer.save(folder)
     rest = {name: np.asarray(arrays[name]) for name in found.left}
     files.write(folder / REST, rest, {})
     runs.write(folder / ORIGIN, json.dumps(origin, indent=2) + "\n")
@@ -102,7 +109,7 @@ def compose(config: ConfigDict, found: Found, told: dict[str, Any]) -> ConfigDic
   """
   c = config.run.copy_and_resolve_references().unlock()
   c.data = config.data.copy_and_resolve_references()
-  c.encoder = found.fields
+  c.encoder, c.method = found.fields, found.method
   pictures = {**FAMILIES[found.family].pictures._asdict(), **told}
   size = config.size or pictures["size"] or found.fields.get("image_size", 224)
   crop, how = config.crop or pictures["crop"], pictures["interpolation"]
@@ -118,13 +125,14 @@ def _write(c: ConfigDict, ours: dict, origin: dict, folder: pathlib.Path) -> Non
   recipe.check(c)
   plan = schedules.Plan(c.batch_size, c.batch_size, steps_per_epoch=1, total_steps=1)
   parts = recipe.build(c, plan)
-  first = "patch/kernel" if "patch/kernel" in ours else "conv1/kernel"
-  channels = ours[first].shape[2]
+  shapes = {k: x.shape for k, x in ours.items()}
   spec = data.spec(data.Pictures(c.data.size))
-  spec["image"] = (*spec["image"][0][:2], channels), spec["image"][1]
+  spec["image"] = (*spec["image"][0][:2], channels(shapes)), spec["image"][1]
+  if "text" in parts.method.needs_entries:
+    spec["text"] = (shapes["text/position"][1:2], "int32")
   expected = recipe.shapes(parts, data.zeros(spec, c.batch_size))
   collections = unflatten(ours)
-  params, stats = ({"encoder": x} if x else {} for x in collections.values())
+  params, stats = collections["params"], collections["batch_stats"]
   state = TrainState(
     jnp.zeros((), jnp.int32),
     *jax.device_put((params, stats)),
@@ -132,7 +140,7 @@ def _write(c: ConfigDict, ours: dict, origin: dict, folder: pathlib.Path) -> Non
     parts.tx.init(params),
   )
   if jax.tree.structure(state) != jax.tree.structure(expected):
-    raise ConfigError("the weights are not those of the encoder that was built")
+    raise ConfigError("the weights are not those of the network that was built")
   meta = {
     "config": json.loads(c.to_json()),
     "data": {},
@@ -146,6 +154,26 @@ def _write(c: ConfigDict, ours: dict, origin: dict, folder: pathlib.Path) -> Non
   with Checkpoints(folder, owned=True) as checkpoints:
     checkpoints.save(0, state, meta)
     checkpoints.wait()
+
+
+def _tokenizer(
+  c: ConfigDict, file: pathlib.Path, context: int
+) -> data.Tokenizer | None:
+  """Reads the tokenizer that texts of `context` ids are for, where one is named.
+
+  It is data.tokenizer, or what lies in a folder of Hugging Face's. The config is told
+  how many ids there are.
+  """
+  c.data.update(vocabulary=c.method.text.vocabulary, context=context)
+  place = fields.as_path(c.data.tokenizer) if c.data.get("tokenizer") else file
+  if place == file and not (file.is_dir() and data.find_tokenizer(file)):
+    print(
+      "No tokenizer is named, so texts cannot be read: --config.data.tokenizer= takes "
+      "CLIP's bpe_simple_vocab_16e6.txt.gz, or a tokenizer.json"
+    )
+    return None
+  padding = PADDING if c.method.text.get("read") == "last" else ""
+  return data.Tokenizer.open(place, c.data.vocabulary, context, padding)
 
 
 def _check_free(folder: pathlib.Path) -> None:
@@ -176,8 +204,10 @@ def _say(file: pathlib.Path, found: Found, c: ConfigDict, folder: pathlib.Path) 
   known = {k: v for k, v in found.fields.items() if k != "name"}
   shown = ", ".join(f"{k}={v}" for k, v in known.items())
   print(f"{file} has the names of {found.family}: {c.encoder.name} ({shown})")
+  if heads := sorted(found.method.keys() & nets.HEADS.keys()):
+    print(f"On it: {', '.join(heads)}; it is a run of the method {c.method.name}.")
   if found.left:
-    print(f"{len(found.left)} tensors are no part of the encoder, and kept beside it.")
+    print(f"{len(found.left)} tensors are no part of the network, and kept beside it.")
   a = c.augment
   print(
     f"Pictures: the central {c.evals.crop:.3g} of the shorter side to {a.size} pixels, "

@@ -9,17 +9,20 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from ssljax import augment, encoder, fields, nets, runs, sharding
+from ssljax import augment, core, data, encoder, fields, nets, runs, sharding
 from ssljax.encoder import Trained
 from ssljax.fields import ConfigError, Group
 from ssljax.fields.ranges import Number, OneOf
 from ssljax.nets import positions
-from ssljax.protocols import onnx_out
+from ssljax.protocols import model_card, onnx_out
 from ssljax.protocols.weights_in import ORIGIN, REST
 from ssljax.weights import FAMILIES, files, flatten, hub, members
 from ssljax.weights.forms import SCALED
-from ssljax.weights.tables import Form, Pictures, Place, there, to_theirs
+from ssljax.weights.tables import ENCODER, Form, Pictures, Places, to_theirs
 
+MASK = "encoder/mask"  # only learned to be replaced; a family may have no name for it
+# Fields of which an encoder's arrays say nothing, and that a family has or has not.
+UNLIKE = {"position": "rope", "key_bias": False, "class_token": False}
 DEFAULT = "safetensors"  # torchvision's names, or timm's
 ONNX = "onnx"  # a graph, which has no names
 NOTED = ("epsilon", "activation", "resize", "pool", "stem", "stem_relu")
@@ -47,7 +50,7 @@ class Chosen(NamedTuple):
   family: str
   form: Form
   prefix: str
-  places: dict[str, Place]
+  places: Places  # of arrays that have a name there
 
 
 def declare(_: ConfigDict) -> list[Group]:
@@ -84,9 +87,11 @@ def evaluate(config: ConfigDict, out: str | pathlib.Path | None = None) -> dict:
   pictures = _pictures(trained.config)
   own = {k: v for k, v in says.items() if k not in (*TRAINING, "dtype", "block")}
   own["name"] = trained.config.encoder.name
-  texts = {"ssljax": json.dumps({"encoder": own, "pictures": pictures._asdict()})}
+  wrote = {"encoder": own, "pictures": pictures._asdict()}
   if config.format == ONNX:
-    texts |= {k: json.dumps(v) for k, v in pictures._asdict().items()}
+    texts = {
+      k: json.dumps(v) for k, v in {"ssljax": wrote, **wrote["pictures"]}.items()
+    }
     with runs.writing(file.parent):
       off = onnx_out.write(file, trained, config.input, texts)
     print(
@@ -94,26 +99,37 @@ def evaluate(config: ConfigDict, out: str | pathlib.Path | None = None) -> dict:
       f"written to {file}"
     )
     return {}
-  if "patch/kernel" in ours and "position" not in ours:
-    ours["position"], says["image_size"] = _table(says, pictures.size), pictures.size
+  if says.get("position", "learned") not in ("learned", "rope"):
+    table = _table(says, pictures.size)
+    ours["encoder/position"], says["image_size"] = table, pictures.size
   chosen = choose(config.format, ours, says, origin)
   if file.suffix == ".pkl" and chosen.family != "detectron2":
     raise ConfigError(f"file={str(file)!r} ends as format='detectron2' alone may")
+  heads = _heads(trained.parts.method.net, chosen)
+  _check_texts(run, heads)
   arrays = write_names(ours, says, chosen)
   if origin.get("format") == chosen.family:
     arrays |= files.read(run / REST)[0]
   else:
-    arrays |= _counted(arrays)
+    made = chosen.form.buffers(says)
+    arrays |= _counted(arrays) | {chosen.prefix + k: x for k, x in made.items()}
+  texts = {"ssljax": json.dumps({**wrote, "heads": heads})}
   target = file / "model.safetensors" if chosen.family.startswith("hf_") else file
   with runs.writing(target.parent):
     files.write(target, arrays, texts)
     if target != file:
-      deep = "layer1_0/conv3/kernel" in ours
-      stages = tuple(says.get("stage_sizes", ()))
-      _write_json(file / hub.CONFIG, hub.config_of(chosen.family, says, stages, deep))
+      shapes = {k: x.shape for k, x in ours.items()}
+      config = hub.config_of(chosen.family, says, heads, shapes)
+      _write_json(file / hub.CONFIG, config)
+      tokenizer = data.find_tokenizer(run) if "text" in heads else None
+      if tokenizer:
+        runs.write(file / tokenizer.name, tokenizer.read_text("utf-8"))
       _write_json(file / hub.PICTURES, hub.pictures_of(pictures))
-      runs.write(file / hub.CARD, card(trained, run, origin))
+      runs.write(file / hub.CARD, model_card.write(trained, run, origin))
   assumed = {**_defaults(net), **chosen.form.fields, **chosen.form.adapt(says)}
+  parts = {k.partition("/")[0] for k in ours}
+  if left := sorted(parts - {k.partition("/")[0] for k in chosen.places}):
+    print(f"Left out, as {chosen.family} has no names for it: {', '.join(left)}.")
   for name in NOTED:
     if says.get(name) != assumed.get(name):
       print(f"Its {name} is {says[name]}, where {chosen.family} has {assumed[name]}.")
@@ -126,7 +142,7 @@ def choose(
 ) -> Chosen:
   """Chooses the family and the form that have a name for every array of `ours`."""
   if format == DEFAULT:
-    format = "timm" if "patch/kernel" in ours else "torchvision"
+    format = "timm" if "encoder/patch/kernel" in ours else "torchvision"
   families = members(format)
   if not families:
     fields.check_choice("format", format, [DEFAULT, "hf", ONNX, *FAMILIES])
@@ -136,16 +152,22 @@ def choose(
     if origin.get("format") == family:
       forms = forms[origin["form"] :][:1]
     for form in forms:
-      places = {name: there(name, form.rows) for name in ours}
-      without = [k for k, place in places.items() if place is None and k != "mask"]
+      prefix = origin if origin.get("format") == family else {}
+      prefix = prefix.get("prefix", FAMILIES[family].prefixes[0])
+      inside = FAMILIES[family].inside
+      places = {name: form.place(name, prefix, inside) for name in ours}
+      nameless = [k for k, place in places.items() if place is None]
+      without = [k for k in nameless if k.startswith(ENCODER) and k != MASK]
+      without += [
+        f"{k}={says.get(k)!r}"
+        for k, v in UNLIKE.items()
+        if (says.get(k) == v) != (form.fields.get(k) == v)
+      ]
       unlike = sum(says.get(k, v) != v for k, v in form.fields.items())
-      unlike += 50 * any(name not in ours for name in form.always)
-      score = 100 * len(without) + unlike
+      unlike += 50 * any(ENCODER + name not in ours for name in form.always)
+      score = 100 * len(without) + unlike + (len(without) < len(nameless))
       if score < least[1]:
-        prefix = origin if origin.get("format") == family else {}
-        prefix = prefix.get("prefix", FAMILIES[family].prefixes[0])
-        found = {k: place for k, place in places.items() if place}
-        best = Chosen(family, form, prefix, found)
+        best = Chosen(family, form, prefix, _whole(places))
         least = ", ".join(without[:3]), score
   if least[0]:
     raise ConfigError(
@@ -155,68 +177,66 @@ def choose(
   return best
 
 
+def _whole(places: dict[str, Any]) -> Places:
+  """Leaves out heads of which an array has no name there."""
+  partial = {k.partition("/")[0] for k, place in places.items() if place is None}
+  return {
+    k: place
+    for k, place in places.items()
+    if place and (k.startswith(ENCODER) or k.partition("/")[0] not in partial)
+  }
+
+
 def write_names(
   ours: dict[str, np.ndarray], says: dict[str, Any], chosen: Chosen
 ) -> dict[str, np.ndarray]:
   """Lays out arrays of ours as theirs, by their names."""
   ours = dict(ours)
-  position = chosen.places.get("position")
-  if position and position.layout == "no_class" and ours["position"][:, 0].any():
-    # That of the class token joins the token.
-    ours["cls"] = ours["cls"] + ours["position"][:, :1]
+  position = chosen.places.get("encoder/position")
+  if position and position.layout == "no_class":
+    table = ours["encoder/position"]
+    if table[:, 0].any():  # that of the class token joins the token
+      ours["encoder/cls"] = ours["encoder/cls"] + table[:, :1]
   arrays = {}
   for name, place in chosen.places.items():
     for theirs, x in to_theirs(ours[name], place).items():
-      arrays[chosen.prefix + theirs] = np.ascontiguousarray(x)
+      arrays[theirs] = np.array(x, order="C")
   if chosen.form.always == SCALED and not says["layer_scale"]:
     for i in range(says["depth"]):
-      for name in (f"block{i}/scale1", f"block{i}/scale2"):
-        theirs = there(name, chosen.form.rows).theirs[0]
-        arrays[chosen.prefix + theirs] = np.ones(says["width"], np.float32)
+      for name in (f"encoder/block{i}/scale1", f"encoder/block{i}/scale2"):
+        (theirs,) = chosen.form.place(name, chosen.prefix, "").theirs
+        arrays[theirs] = np.ones(says["width"], np.float32)
   return arrays
-
-
-def card(trained: Trained, run: pathlib.Path, origin: dict[str, Any]) -> str:
-  """Writes the model card of a run: what it is, learned from what, how good it is."""
-  c, results = trained.config, {}
-  for file in (run / "results.json", *sorted((run / "evals").glob("*.json"))):
-    if file.is_file():
-      found = json.loads(file.read_text("utf-8"))
-      results[file.stem] = found.get("results", found)
-  lines = [
-    *("---", "library_name: transformers", "tags:", "- self-supervised", "---", ""),
-    f"# {c.encoder.name}, {run.name}",
-    "",
-    f"Written by ssljax from step {int(trained.state.step)} of a run.",
-    "",
-    f"- method: {c.method.name}, seed {c.seed}",
-  ]
-  if origin:
-    lines += [
-      f"- weights: {origin['file']}, sha256 {origin['sha256']}, as {origin['format']}",
-      "- licence: that of those weights",
-    ]
-  else:
-    lines += [
-      f"- data: {c.data.name}, {int(trained.state.step) * c.batch_size} pictures"
-    ]
-  start = c.pretrained.checkpoint
-  lines += [f"- started from: {start}, whose licence holds here too"] * bool(start)
-  for name, rows in results.items():
-    for row, scores in rows.items():
-      told = ", ".join(f"{k} {v:.2f}" for k, v in scores.items())
-      lines.append(f"- {name}, {row}: {told}")
-  return "\n".join([*lines, ""])
 
 
 def _arrays(trained: Trained) -> dict[str, np.ndarray]:
   judged = trained.judged
-  collections = {
-    "params": judged.params["encoder"],
-    "batch_stats": (judged.batch_stats or {}).get("encoder", {}),
-  }
+  params = core.without_probe(judged.params)
+  collections = {"params": params, "batch_stats": judged.batch_stats or {}}
   flat = flatten(jax.device_get(collections))
   return {k: np.asarray(x, np.float32) for k, x in flat.items()}
+
+
+def _heads(net: Any, chosen: Chosen) -> dict[str, dict]:
+  """Reads the fields of the heads that are written, by role."""
+  roles = {k.partition("/")[0] for k in chosen.places} & nets.HEADS.keys()
+  return {
+    role: {k: vars(getattr(net, role))[k] for k in nets.declare_head(role).fields}
+    for role in sorted(roles)
+  }
+
+
+def _check_texts(run: pathlib.Path, heads: dict[str, dict]) -> None:
+  """Raises ConfigError where others would read a text off another token than ours."""
+  if heads.get("text", {}).get("read") != "end" or not data.find_tokenizer(run):
+    return
+  start_and_end = data.Tokenizer.load(run).encode([""])[0]
+  end, last = start_and_end.max(), heads["text"]["vocabulary"] - 1
+  if end != last:
+    raise ConfigError(
+      f"texts of {run} end with the id {end}; CLIP's code reads them off the largest, "
+      f"{last}: only a run with CLIP's tokenizer goes out, data.tokenizer"
+    )
 
 
 def _pictures(c: ConfigDict) -> Pictures:

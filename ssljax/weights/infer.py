@@ -1,4 +1,4 @@
-"""Which encoder it is: a config's fields, read off the shapes of its arrays."""
+"""Which network it is: a config's fields, read off the shapes of its arrays."""
 
 import re
 from collections.abc import Mapping
@@ -7,8 +7,10 @@ from typing import Any
 from ssljax import nets
 from ssljax.fields import ConfigError
 
-Shapes = Mapping[str, tuple[int, ...]]  # path below "params" or "batch_stats" -> shape
+Shapes = Mapping[str, tuple[int, ...]]  # path below a part of the network -> shape
+FIRST = "patch", "stem_conv1", "conv1"  # convolutions that see pictures
 BLOCK = re.compile(r"block(\d+)/")
+LINEAR = re.compile(r"^fc(\d+)/", re.MULTILINE)
 STAGE = re.compile(r"layer(\d+)_(\d+)/")
 RESNETS = {  # stage sizes, whether its blocks are bottlenecks -> the encoder's name
   (tuple(nets.ENCODERS[name].keywords["stage_sizes"]), deep): name
@@ -78,6 +80,58 @@ def _vit(shapes: Shapes) -> dict[str, Any]:
   if "proj/kernel" in shapes:
     found["out"] = _at(shapes, "proj/kernel", 1)
   return found
+
+
+def method(
+  shapes: Shapes, known: Mapping[str, Any], told: Mapping[str, Mapping]
+) -> dict[str, Any]:
+  """Reads the heads' fields off their arrays' shapes -> the group `method`.
+
+  `known` is the group but for what shapes tell; `told` are fields by role, laid over.
+  """
+  heads: dict[str, dict] = {}
+  for path, shape in shapes.items():
+    role, _, rest = path.partition("/")
+    heads.setdefault(role, {})[rest] = shape
+  found = {k: v for k, v in known.items() if not isinstance(v, Mapping)}
+  for role, head in heads.items():
+    if read := READERS.get(nets.HEADS.get(role)):
+      found[role] = {**read(head), **known.get(role, {}), **told.get(role, {})}
+  return found
+
+
+def _mlp(shapes: Shapes) -> dict[str, Any]:
+  layers = max((int(n) for n in LINEAR.findall("\n".join(shapes))), default=1)
+  last = f"fc{layers}", f"bn{layers}"
+  kinds = {(True, True): "affine", (True, False): "scale", (False, False): "plain"}
+  found = {"layers": layers, "out": _at(shapes, f"{last[0]}/kernel", 1)}
+  found |= {"out_bias": f"{last[0]}/bias" in shapes, "last_norm": "none"}
+  if f"{last[1]}/mean" in shapes:
+    affine = tuple(f"{last[1]}/{name}" in shapes for name in ("scale", "bias"))
+    found["last_norm"] = kinds.get(affine, "affine")
+  if layers > 1:
+    found["hidden"] = _at(shapes, "fc1/kernel", 1)
+    found["hidden_bias"], found["norm"] = "fc1/bias" in shapes, "bn1/mean" in shapes
+  return found
+
+
+def _prototypes(shapes: Shapes) -> dict[str, Any]:
+  found = {"num": _at(shapes, "kernel", 2), "use_bias": "bias" in shapes}
+  return {**found, "gain": "gain" in shapes}
+
+
+def _text(shapes: Shapes) -> dict[str, Any]:
+  vocabulary, width = shapes.get("embed/embedding", (2, 64))
+  depth = 1 + max(map(int, BLOCK.findall("\n".join(shapes))), default=0)
+  found = {"vocabulary": vocabulary, "width": width, "depth": depth}
+  found |= {"heads": max(1, width // 64), "out": _at(shapes, "proj/kernel", 1)}
+  hidden = _at(shapes, "block0/fc1/kernel", 4 * width)
+  if hidden != 4 * width:
+    found["mlp_ratio"] = _ratio(hidden, width)
+  return found | ({"out_bias": True} if "proj/bias" in shapes else {})
+
+
+READERS = {nets.MLP: _mlp, nets.Prototypes: _prototypes, nets.TextTransformer: _text}
 
 
 def _at(shapes: Shapes, name: str, otherwise: int) -> int:

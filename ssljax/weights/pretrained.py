@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from ssljax import encoder, nets, paths
+from ssljax import data, encoder, nets, paths
 from ssljax.core import TrainState
-from ssljax.fields import ConfigError, check_choice
+from ssljax.fields import ConfigError, as_path, check_choice
 
 UNSEEN = ("heads", "activation")  # fields of an encoder that no shape shows
 INTO = {"params": "", "teacher": "teacher", "base": "base"}  # -> entry of `target`
@@ -52,6 +52,7 @@ def start(config: ConfigDict, state: TrainState, mesh: Mesh) -> TrainState:
     return state.replace(target={**state.target, entry: copied})
   paths.check("pretrained.take", group.take, state.params)
   _check_alike(source.config.encoder, config.encoder)
+  _check_texts(config, state.params)
   source_weights = {k: getattr(source.judged, k) for k in ("params", "batch_stats")}
   own_weights = {"params": state.params, "batch_stats": state.batch_stats}
   slow_copy = {name: state.target[name] for name in own_weights if name in state.target}
@@ -69,6 +70,22 @@ def _check_alike(source: ConfigDict, own: ConfigDict) -> None:
         f"pretrained.checkpoint: encoder.{field} is {there!r} there and {here!r} here; "
         f"set encoder.{field}={there}"
       )
+
+
+def _check_texts(config: ConfigDict, params: Any) -> None:
+  """Raises ConfigError where a tower of texts would read them by other ids."""
+  group = config.pretrained
+  texts = {name: x for name, x in params.items() if name == "text"}
+  leaves = jax.tree_util.tree_leaves_with_path(texts)
+  if not any(paths.matches(group.take, *leaf) for leaf in leaves):
+    return
+  own = config.get("data", {}).get("tokenizer")
+  if not own and data.find_tokenizer(as_path(group.checkpoint)):
+    raise ConfigError(
+      "pretrained.checkpoint: its texts are read by its own tokenizer; set "
+      f"data.tokenizer={group.checkpoint!r}, or take its encoder: "
+      "pretrained.take=('^encoder/',)"
+    )
 
 
 def _take(patterns: Iterable[str], source: Any, target: Any) -> Any:

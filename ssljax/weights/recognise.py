@@ -2,7 +2,7 @@
 
 import difflib
 import fnmatch
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -10,13 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from ssljax import nets
+from ssljax import methods, nets, schedules
 from ssljax.fields import ConfigError, check_choice
 from ssljax.weights import infer, tables
 from ssljax.weights.families import FAMILIES
-from ssljax.weights.tables import Form, Place
+from ssljax.weights.tables import ENCODER, Form, Places
 
 RUNNING = ("mean", "var")  # the leaves that are no parameters
+PLAN = schedules.Plan(1, 1, steps_per_epoch=1, total_steps=1)  # of what never learns
+GIVEN = "given"  # the method of an encoder with any heads or none
 LISTED = 3  # of what does not fit
 
 
@@ -26,9 +28,10 @@ class Found(NamedTuple):
   family: str
   form: Form
   prefix: str
-  places: dict[str, Place]  # path of ours -> theirs, with the prefix
-  left: tuple[str, ...]  # names that are no part of the encoder
+  places: Places
+  left: tuple[str, ...]  # names that are no part of the network
   fields: dict[str, Any]  # of the group `encoder`
+  method: dict[str, Any]  # the group `method`: its name, and heads by role
   also: tuple[str, ...] = ()  # families whose weights are called alike
 
 
@@ -36,11 +39,13 @@ def recognise(
   arrays: Mapping[str, np.ndarray],
   format: str = "",
   told: Mapping[str, Any] | None = None,
+  heads: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Found:
   """Finds the family of arrays by name, or where they lie in that of `format`.
 
-  `told` are fields of the encoder laid over those that shapes tell. ConfigError names,
-  tensor by tensor, what has no place, what is not there and what has another shape.
+  `told` are fields of the encoder laid over those that shapes tell, `heads` those of
+  heads by role. ConfigError names, tensor by tensor, what has no place, what is not
+  there and what has another shape.
   """
   if format:
     known = members(format)
@@ -49,7 +54,9 @@ def recognise(
   else:
     known = list(FAMILIES)
   told = told or {}
-  candidates = [c for name in known for c in _candidates(name, arrays, told)]
+  candidates = [
+    c for name in known for c in _candidates(name, arrays, told, heads or {})
+  ]
   if not candidates:
     some = ", ".join(sorted(arrays)[:LISTED]) or "nothing at all"
     raise ConfigError(
@@ -84,19 +91,35 @@ def members(format: str) -> list[str]:
   return [n for n in FAMILIES if n == format or n.startswith(f"{format}_")]
 
 
-def shapes(fields: Mapping[str, Any], channels: int = 3) -> dict[str, tuple[int, ...]]:
-  """Traces the shapes of an encoder's arrays, by path below their collection."""
-  net = nets.build(fields)
+def shapes(
+  fields: Mapping[str, Any],
+  method: Mapping[str, Any],
+  channels: int = 3,
+  context: int = 0,
+) -> dict[str, tuple[int, ...]]:
+  """Traces the shapes of a network's arrays, by path below their collection.
+
+  `fields` and `method` are the groups `encoder` and `method` of its config, `channels`
+  those of pictures, `context` the tokens of texts, where it reads any.
+  """
+  built = methods.build(method, nets.build(fields), PLAN, jnp.float32)
   side = fields.get("image_size", 4 * fields.get("patch_size", 8))
-  x = jax.ShapeDtypeStruct((1, side, side, channels), jnp.float32)
-  variables = jax.eval_shape(
-    lambda key, x: net.init(key, {"image": x}, train=False), jax.random.key(0), x
-  )
-  return {name: x.shape for name, x in flatten(variables).items()}
+  batch = {"image": jax.ShapeDtypeStruct((1, 1, side, side, channels), jnp.float32)}
+  if "text" in built.needs_entries:
+    batch["text"] = jax.ShapeDtypeStruct((1, context or 1), jnp.int32)
+  params, stats, _ = jax.eval_shape(built.init, jax.random.key(0), batch)
+  flat = flatten({"params": params, "batch_stats": stats})
+  return {name: x.shape for name, x in flat.items()}
+
+
+def context(places: Places, arrays: Mapping[str, np.ndarray]) -> int:
+  """Reads how many tokens a text has off its positions; 0: there are no texts."""
+  place = places.get("text/position")
+  return arrays[place.theirs[0]].shape[-2] if place else 0
 
 
 def flatten(variables: Mapping[str, Any]) -> dict[str, Any]:
-  """Flattens an encoder's collections: {"bn1/scale": x, "bn1/mean": x, ...}."""
+  """Flattens collections: {"encoder/bn1/scale": x, "encoder/bn1/mean": x, ...}."""
   flat = {}
   for collection in ("params", "batch_stats"):
     flat |= traverse_util.flatten_dict(variables.get(collection, {}), sep="/")
@@ -117,49 +140,56 @@ def take(arrays: Mapping[str, np.ndarray], found: Found) -> dict[str, np.ndarray
   """Reads the arrays of ours, float32 by path; ConfigError: one is not finite."""
   ours = {}
   for name, place in found.places.items():
-    x = np.ascontiguousarray(tables.to_ours(arrays, place), np.float32)
+    x = np.array(tables.to_ours(arrays, place), np.float32, order="C")
     if not np.isfinite(x).all():
       raise ConfigError(f"{place.theirs[0]} has numbers that are not finite")
     ours[name] = x
+  for short, x in found.form.buffers(found.fields).items():
+    name = found.prefix + short
+    if name in arrays and not _alike(arrays[name], x):
+      raise ConfigError(f"{name} has other numbers than {found.family}'s always has")
   return ours
 
 
+def _alike(a: np.ndarray, b: np.ndarray) -> bool:
+  """Whether numbers are the same but for rounding to bfloat16."""
+  a = np.asarray(a, np.float32)
+  return a.shape == b.shape and np.allclose(a, b, rtol=2**-8, atol=0)
+
+
 def _candidates(
-  name: str, arrays: Mapping[str, np.ndarray], told: Mapping[str, Any]
+  name: str,
+  arrays: Mapping[str, np.ndarray],
+  told: Mapping[str, Any],
+  heads: Mapping[str, Any],
 ) -> Iterator[Found]:
   """Yields every form of a family that has at least a place among the names."""
   family = FAMILIES[name]
   for prefix in family.prefixes:
-    inside = {n[len(prefix) :]: n for n in arrays if n.startswith(prefix)}
-    for form in family.forms if inside else ():
-      places, _ = tables.find(inside, form.rows)
-      places = {
-        ours: place
-        for ours, place in places.items()
-        if _has_rank(arrays, prefix, place)
-      }
-      if not (fields := infer.encoder(_our_shapes(arrays, prefix, places))):
+    for form in family.forms if any(n.startswith(prefix) for n in arrays) else ():
+      places = form.places(arrays, prefix, family.inside)
+      places = {k: place for k, place in places.items() if _has_rank(arrays, place)}
+      given = _our_shapes(arrays, places)
+      of_encoder = [k for k in given if k.startswith(ENCODER)]
+      found = {k.removeprefix(ENCODER): given.pop(k) for k in of_encoder}
+      if not (fields := infer.encoder(found)):
         continue
-      full = {
-        ours: Place(tuple(prefix + n for n in place.theirs), place.layout)
-        for ours, place in places.items()
-      }
       fields |= {**form.fields, **form.adapt(fields), **told}
-      taken = {n for place in full.values() for n in place.theirs}
-      yield Found(
-        name, form, prefix, full, tuple(sorted(arrays.keys() - taken)), fields
-      )
+      method = infer.method(given, form.method(fields), heads)
+      taken = {n for place in places.values() for n in place.theirs}
+      left = tuple(sorted(arrays.keys() - taken))
+      yield Found(name, form, prefix, places, left, fields, method)
 
 
-def _has_rank(arrays, prefix: str, place: Place) -> bool:
+def _has_rank(arrays: Mapping[str, np.ndarray], place: tables.Place) -> bool:
   rank = tables.RANKS.get(place.layout)
-  return rank is None or all(arrays[prefix + n].ndim == rank for n in place.theirs)
+  return rank is None or all(arrays[n].ndim == rank for n in place.theirs)
 
 
-def _our_shapes(arrays, prefix: str, places) -> dict[str, tuple[int, ...]]:
+def _our_shapes(arrays, places: Places) -> dict[str, tuple[int, ...]]:
   shapes = {}
   for ours, place in places.items():
-    parts = {n: _shaped(arrays[prefix + n]) for n in place.theirs}
+    parts = {n: _shaped(arrays[n]) for n in place.theirs}
     if len({x.shape[1:] for x in parts.values()}) == 1:
       shapes[ours] = tables.to_ours(parts, place).shape
   return shapes
@@ -193,15 +223,24 @@ def _check_refused(name: str, arrays: Mapping[str, np.ndarray]) -> None:
 def _problems(found: Found, arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
   """Yields what does not fit, tensor by tensor, with the nearest that would."""
   unplaced = _unplaced(found)
+  known = found.form.method(found.fields)
+  needed = known.keys() - found.method.keys()
+  if (
+    needed and known["name"] != GIVEN
+  ):  # without them there is no network whose shapes could be told
+    root = found.prefix.removesuffix(FAMILIES[found.family].inside)
+    rows = (row for row in found.form.heads if row.ours.split("/")[0] in needed)
+    yield from (f"{root}{tables.parts(row)[0]} is not there" for row in rows)
+    return
   try:
-    channels = _channels(arrays, found)
-    expected = shapes(found.fields, channels)
+    sizes = channels(_our_shapes(arrays, found.places)), context(found.places, arrays)
+    expected = shapes(found.fields, found.method, *sizes)
   except ConfigError as error:
     yield str(error)
     return
-  missing = []
+  missing, inside = [], FAMILIES[found.family].inside
   for ours, shape in expected.items():
-    place = found.places.get(ours) or _there(ours, found)
+    place = found.places.get(ours) or found.form.place(ours, found.prefix, inside)
     if place is None:
       yield f"our {ours} has no row in the table of {found.family}"
     elif ours not in found.places:
@@ -233,14 +272,7 @@ def _problems(found: Found, arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
     yield f"{found.places[ours].theirs[0]} has no place in an encoder of these fields"
 
 
-def _there(ours: str, found: Found) -> Place | None:
-  place = tables.there(ours, found.form.rows)
-  if place is None:
-    return None
-  return Place(tuple(found.prefix + n for n in place.theirs), place.layout)
-
-
-def _channels(arrays: Mapping[str, np.ndarray], found: Found) -> int:
-  first: Callable = lambda name: found.places[name].theirs[0]  # noqa: E731
-  name = "patch/kernel" if "patch/kernel" in found.places else "conv1/kernel"
-  return arrays[first(name)].shape[1]
+def channels(shapes: Mapping[str, tuple[int, ...]]) -> int:
+  """Counts the channels of pictures, by the shapes of a network's arrays."""
+  kernels = (shapes.get(f"{ENCODER}{name}/kernel") for name in infer.FIRST)
+  return next(shape[2] for shape in kernels if shape)

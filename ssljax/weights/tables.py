@@ -36,12 +36,37 @@ class Pictures(NamedTuple):
 
 
 class Form(NamedTuple):
-  """One architecture under one naming."""
+  """One architecture under one naming; rows of the encoder, and of heads on it.
+
+  Paths of ours in `heads` begin with a head's role, `projector/fc1/kernel`. `method`
+  is the group of the run's config, but for what shapes tell: its name, and by role
+  the fields of heads that stand in no shape. `buffers` makes what theirs hold besides
+  and an encoder's fields tell, by name below its prefix; nothing else may stand there.
+  """
 
   rows: tuple[Row, ...]
   fields: Mapping[str, Any] = MappingProxyType({})  # of the encoder, not in any shape
   adapt: Callable[[dict], dict] = lambda found: {}  # by fields that shapes gave
   always: tuple[str, ...] = ()  # arrays of ours without which it is never written
+  buffers: Callable[[Mapping], dict[str, np.ndarray]] = lambda encoder: {}
+  heads: tuple[Row, ...] = ()
+  method: Callable[[Mapping], dict] = lambda encoder: {"name": "given"}
+
+  def place(self, ours: str, prefix: str, inside: str) -> "Place | None":
+    """Finds where an array of ours lies below an encoder's `prefix`; None: nowhere.
+
+    `ours` is a path of the whole network, "encoder/bn1/scale"; heads lie below the
+    prefix without what is `inside` it.
+    """
+    if ours.startswith(ENCODER):
+      return there(ours.removeprefix(ENCODER), self.rows, prefix)
+    return there(ours, self.heads, prefix.removesuffix(inside))
+
+  def places(self, names: Iterable[str], prefix: str, inside: str) -> "Places":
+    """Finds where arrays of ours lie among `names` of theirs, by path."""
+    encoder = find(names, self.rows, prefix)
+    heads = find(names, self.heads, prefix.removesuffix(inside))
+    return {f"{ENCODER}{k}": place for k, place in encoder.items()} | heads
 
 
 class Family(NamedTuple):
@@ -51,6 +76,7 @@ class Family(NamedTuple):
   forms: tuple[Form, ...]
   pictures: Pictures = Pictures()
   prefixes: tuple[str, ...] = ("",)  # of the encoder's names, the preferred first
+  inside: str = ""  # the end of a prefix that heads' names do not have
   beside: tuple[str, ...] = ()  # names that are no part of the encoder, with * and ?
   refused: Mapping[str, str] = MappingProxyType({})  # names like these -> why
 
@@ -62,18 +88,33 @@ class Place(NamedTuple):
   layout: str
 
 
+Places = dict[str, Place]  # path of ours, "encoder/..." or "projector/..." -> theirs
+ENCODER = "encoder/"
 LAYOUTS = {  # theirs -> ours, ours -> theirs
   "as_is": (lambda x: x, lambda x: x),
   "conv": (lambda x: x.transpose(2, 3, 1, 0), lambda x: x.transpose(3, 2, 0, 1)),
   "dense": (lambda x: x.T, lambda x: x.T),  # [out,in] -> [in,out]
   "rows": (lambda x: x[None], lambda x: x[0]),  # [N,D] -> [1,N,D]
   "vector": (lambda x: x[None, None], lambda x: x[0, 0]),  # [D] -> [1,1,D]
+  "scalar": (lambda x: x[0], lambda x: x[None]),  # [1] -> []
   "no_class": (  # positions of patches alone [1,N,D] -> [1,1+N,D]
     lambda x: np.concatenate([np.zeros_like(x[:, :1]), x], axis=1),
     lambda x: x[:, 1:],
   ),
+  "no_keys": (  # biases of queries and values [2D] -> of all three [3D]
+    lambda x: np.insert(x, [len(x) // 2] * (len(x) // 2), 0),
+    lambda x: np.delete(x, np.s_[len(x) // 3 : 2 * len(x) // 3]),
+  ),
 }
-RANKS = {"conv": 4, "dense": 2, "rows": 2, "vector": 1, "no_class": 3}  # of theirs
+RANKS = {
+  "conv": 4,
+  "dense": 2,
+  "rows": 2,
+  "vector": 1,
+  "scalar": 1,
+  "no_class": 3,
+  "no_keys": 1,
+}  # of theirs
 
 
 def conv(ours: str, theirs: str, bias: bool = False) -> list[Row]:
@@ -97,29 +138,38 @@ def norm(ours: str, theirs: str, running: bool = False) -> list[Row]:
   return [Row(f"{ours}/{a}", f"{theirs}.{b}") for a, b in names.items()]
 
 
-def find(names: Iterable[str], rows: Iterable[Row]) -> tuple[dict[str, Place], set]:
-  """Finds where arrays of ours lie among `names` of theirs -> places, names left."""
-  names, places = set(names), {}
-  left = set(names)
+def below(rows: Iterable[Row], ours: str = "", theirs: str = "") -> list[Row]:
+  """Puts rows below a path of ours, and below names of theirs."""
+  return [
+    Row(ours + row.ours, tuple(theirs + part for part in parts(row)), row.layout)
+    for row in rows
+  ]
+
+
+def find(names: Iterable[str], rows: Iterable[Row], prefix: str = "") -> Places:
+  """Finds where arrays of ours lie among `names` of theirs below a prefix."""
+  inside = {n[len(prefix) :] for n in names if n.startswith(prefix)}
+  places = {}
   for row in rows:
-    first, *_ = parts = _parts(row)
+    first, *_ = templates = parts(row)
     pattern, _ = _compiled(first)
-    for name in names:
+    for name in inside if NUMBER.search(first) else inside & {first}:
       if match := pattern.fullmatch(name):
         numbers = _read(first, match)
-        theirs = tuple(_written(part, numbers) for part in parts)
-        if names.issuperset(theirs):
+        theirs = tuple(_written(part, numbers) for part in templates)
+        if inside.issuperset(theirs):
+          theirs = tuple(prefix + part for part in theirs)
           places[_written(row.ours, numbers)] = Place(theirs, row.layout)
-          left -= set(theirs)
-  return places, left
+  return places
 
 
-def there(ours: str, rows: Iterable[Row]) -> Place | None:
+def there(ours: str, rows: Iterable[Row], prefix: str = "") -> Place | None:
   """Finds how an array of ours is called there; None: no row has it."""
   for row in rows:
     if match := _compiled(row.ours)[0].fullmatch(ours):
       numbers = _read(row.ours, match)
-      return Place(tuple(_written(part, numbers) for part in _parts(row)), row.layout)
+      theirs = tuple(prefix + _written(part, numbers) for part in parts(row))
+      return Place(theirs, row.layout)
   return None
 
 
@@ -133,6 +183,8 @@ def to_ours(arrays: Mapping[str, np.ndarray], place: Place) -> np.ndarray:
 def to_theirs(x: np.ndarray, place: Place) -> dict[str, np.ndarray]:
   """Lays out an array of ours as theirs and splits it into its parts, by name."""
   x = LAYOUTS[place.layout][1](x)
+  if len(place.theirs) == 1:
+    return {place.theirs[0]: x}
   return dict(zip(place.theirs, np.split(x, len(place.theirs)), strict=True))
 
 
@@ -142,7 +194,8 @@ def shape_there(shape: tuple[int, ...], place: Place) -> list[int]:
   return list(first.shape)
 
 
-def _parts(row: Row) -> tuple[str, ...]:
+def parts(row: Row) -> tuple[str, ...]:
+  """Lists the names there that a row joins to one array of ours."""
   return (row.theirs,) if isinstance(row.theirs, str) else row.theirs
 
 

@@ -23,7 +23,7 @@ class Rows(nn.Module):
 def method(loss, dim):
   """-> CLIP of linear towers, parameters with which they change nothing."""
   projector = MLP(layers=1, out=dim, out_bias=False)
-  net = TwoTowers(tiny.Encoder(), projector, Rows())
+  net = TwoTowers(tiny.Encoder(), Rows(), projector)
   kernel = {"fc1": {"kernel": np.eye(dim, dtype=np.float32)}}
   return CLIP(net, loss=loss), {"projector": kernel, "text": kernel}
 

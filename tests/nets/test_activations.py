@@ -12,6 +12,7 @@ from ssljax.train import kept
 PLAIN = {
   "relu": jax.nn.relu,
   "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+  "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True),
   "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),
 }
 X = np.float32([*np.linspace(-6, 6, 121), -0.0, 40, -40])

@@ -104,7 +104,7 @@ def test_heads_that_do_not_divide_the_width_are_named():
 
 
 def test_towers_answer_what_they_are_asked():
-  net = TwoTowers(Encoder(), MLP(layers=1, out=5), MODULE)
+  net = TwoTowers(Encoder(), MODULE, MLP(layers=1, out=5))
   image = jnp.ones((2, 4))
   weights = net.init(jax.random.key(0), {"image": image, "text": TEXT}, False)
   both = net.apply(weights, {"image": image, "text": TEXT}, False)

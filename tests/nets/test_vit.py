@@ -187,8 +187,8 @@ def test_the_residual_stream_of_bfloat16_is_float32():
     ({"heads": 5}, "heads=5 must divide width=24"),
     ({"pool": "max"}, "pool='max' must be one of cls, mean"),
     (
-      {"position": "rope"},
-      "position='rope' must be one of sincos, sincos_columns, learned",
+      {"position": "rotary"},
+      "position='rotary' must be one of sincos, sincos_columns, learned",
     ),
   ],
 )

@@ -5,63 +5,30 @@ with strict=True. The extra `interop-test` installs them.
 """
 
 import argparse
-import json
 
-import jax
 import numpy as np
 import pytest
 
-from ssljax import nets
 from ssljax.fields import ConfigError
-from ssljax.protocols import weights_out
-from ssljax.weights import FAMILIES, files, hub, recognise, take, unflatten
+from ssljax.weights import files
 
 torch = pytest.importorskip("torch", reason="needs the extra interop-test: torch")
+from interop import (
+  check,
+  close,
+  outputs,
+  pictures,
+  randomised,
+  state_dict,
+  through_folders,
+)
+
 STEM = {"patch_size": 4, "img_size": 24, "num_classes": 0, "dynamic_img_size": True}
 TIMM = {**STEM, "embed_dim": 24, "depth": 2, "num_heads": 3}
 HF = {
   **{"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3},
   **{"image_size": 24, "patch_size": 4},
 }
-
-
-def randomised(model):
-  """The model, evaluated, each number random, running variances positive."""
-  torch.manual_seed(0)
-  with torch.no_grad():
-    for name, x in [*model.named_parameters(), *model.named_buffers()]:
-      if name.endswith("running_var"):
-        x.uniform_(0.5, 2)
-      elif x.is_floating_point():
-        x.normal_(1.0 if x.ndim == 1 and "weight" in name else 0.0, 0.1)
-  return model.eval()
-
-
-def features(arrays, image, format="", **told):
-  """-> features [B,D] of pictures [B,H,W,C], and the state dict that goes back out."""
-  found = recognise(arrays, format, told)
-  ours = take(arrays, found)
-  net = nets.build(found.fields)
-  apply = jax.jit(lambda v, x: net.apply(v, {"image": x}, train=False)["features"])
-  says = {**vars(net), **found.fields}
-  form = FAMILIES[found.family].forms.index(found.form)
-  origin = {"format": found.family, "prefix": found.prefix, "form": form}
-  chosen = weights_out.choose(found.family, ours, says, origin)
-  back = weights_out.write_names(ours, says, chosen)
-  back |= {name: arrays[name] for name in found.left}
-  return np.asarray(apply(unflatten(ours), image)), back
-
-
-def check(model, height, width, read=lambda y: y, rounding=1e-5, format="", **told):
-  arrays = {k: x.numpy().copy() for k, x in model.state_dict().items()}
-  image = np.random.default_rng(0).normal(size=(2, height, width, 3))
-  image = image.astype(np.float32)
-  with torch.no_grad():
-    theirs = read(model(torch.from_numpy(image.transpose(0, 3, 1, 2).copy()))).numpy()
-  ours, back = features(arrays, image, format, **told)
-  assert ours.shape == theirs.shape
-  assert np.abs(ours - theirs).max() < rounding * np.abs(theirs).max()
-  model.load_state_dict({k: torch.from_numpy(x) for k, x in back.items()}, strict=True)
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -127,36 +94,6 @@ def test_timm_s_resnet_with_a_head_left_out():
   check(randomised(timm.create_model("resnet18", num_classes=0)), 33, 64, format="timm")
 
 
-def through_folders(model, height, width, folder, deep=False, stages=(), **arguments):
-  """Reads what transformers saves; lets it build and load what goes back out."""
-  transformers = pytest.importorskip("transformers", reason="needs transformers")
-  model = randomised(model)
-  model.save_pretrained(folder / "in")
-  arrays, _ = files.read(folder / "in")
-  told, _ = hub.read(folder / "in")
-  image = np.random.default_rng(0).normal(size=(2, height, width, 3))
-  image = image.astype(np.float32)
-  with torch.no_grad():
-    x = torch.from_numpy(image.transpose(0, 3, 1, 2).copy())
-    y = model(x, **arguments)
-  theirs = y.pooler_output.flatten(1) if stages else y.last_hidden_state[:, 0]
-  ours, back = features(arrays, image, **told)
-  assert np.abs(ours - theirs.numpy()).max() < 1e-5 * np.abs(theirs.numpy()).max()
-  found = recognise(arrays, told=told)
-  says = {**vars(nets.build(found.fields)), **found.fields}
-  files.write(folder / "out" / "model.safetensors", back, {})
-  config = hub.config_of(found.family, says, stages, deep)
-  (folder / "out" / "config.json").write_text(json.dumps(config))
-  assert hub.read(folder / "out")[0] == told
-  again, info = transformers.AutoModel.from_pretrained(
-    folder / "out", output_loading_info=True
-  )
-  assert not any(info[k] for k in ("missing_keys", "unexpected_keys"))
-  assert type(again) is type(model)
-  for name, x in model.state_dict().items():
-    assert torch.equal(again.state_dict()[name], x), name
-
-
 @pytest.mark.parametrize(
   ("name", "fields", "size"),
   [
@@ -175,6 +112,71 @@ def test_hugging_face_s_vision_transformers(name, fields, size, tmp_path):
   through_folders(cls(cls.config_class(**HF, **fields)), *size, tmp_path, **sized)
 
 
+def dinov3(**fields):
+  transformers = pytest.importorskip("transformers", reason="needs transformers")
+  config = transformers.DINOv3ViTConfig(
+    **HF, intermediate_size=64, num_register_tokens=4, **fields
+  )
+  return transformers.DINOv3ViTModel(config)
+
+
+@pytest.mark.parametrize("gate", [{}, {"use_gated_mlp": True, "hidden_act": "silu"}])
+@pytest.mark.parametrize("size", [(24, 24), (20, 44)])
+def test_hugging_face_s_dinov3(gate, size, tmp_path):
+  through_folders(dinov3(**gate), *size, tmp_path)
+
+
+def official(name, x, gated):
+  """DINOv3's own name of an array of transformers', and the array as it has it."""
+  for theirs, own in (
+    *(("embeddings.patch_embeddings", "patch_embed.proj"), ("embeddings.", "")),
+    *(("register_tokens", "storage_tokens"), ("model.layer.", "blocks.")),
+    *(("attention.o_proj", "attn.proj"), ("layer_scale1.lambda1", "ls1.gamma")),
+    *(("layer_scale2.lambda1", "ls2.gamma"), ("gate_proj", "w1")),
+  ):
+    name = name.replace(theirs, own)
+  of_gated = {"up_proj": "w2", "down_proj": "w3"}
+  plain = {"up_proj": "fc1", "down_proj": "fc2"}
+  for theirs, own in (of_gated if gated else plain).items():
+    name = name.replace(theirs, own)
+  return name, x[0] if name == "mask_token" else x
+
+
+@pytest.mark.parametrize("gate", [{}, {"use_gated_mlp": True, "hidden_act": "silu"}])
+def test_dinov3_by_its_own_names(gate):
+  model = randomised(dinov3(**gate))
+  image, x = pictures(20, 44)
+  arrays = {}
+  of_transformers = state_dict(model)
+  for name, array in of_transformers.items():
+    name, array = official(name, array, bool(gate))
+    if "attention." not in name:
+      arrays[name] = array
+  for i in range(2):
+    old, new = f"model.layer.{i}.attention.", f"blocks.{i}.attn.qkv."
+    q, k, v = (of_transformers[f"{old}{n}_proj.weight"] for n in "qkv")
+    arrays[f"{new}weight"] = np.concatenate([q, k, v])
+    q, v = (of_transformers[f"{old}{n}_proj.bias"] for n in "qv")
+    arrays[f"{new}bias"] = np.concatenate([q, np.full_like(q, 7), v])  # 7: never seen
+    arrays[f"{new}bias_mask"] = np.repeat(np.float32([1, 0, 1]), len(q))
+  arrays["rope_embed.periods"] = np.float32([1, 10])
+  with torch.no_grad():
+    theirs = model(x).last_hidden_state[:, 0].numpy()
+  ours, back, found = outputs(arrays, {"image": image}, heads=3)
+  assert found.family == "dinov3"
+  close(ours["features"], theirs)
+  assert back.keys() == arrays.keys()
+  for name, array in arrays.items():
+    np.testing.assert_array_equal(back[name], array, err_msg=name)
+  arrays["rope_embed.periods"] = np.float32([1, 20])
+  with pytest.raises(ConfigError, match=r"rope_embed\.periods has other numbers"):
+    outputs(arrays, {"image": image}, heads=3)
+
+
+def pooled(y):
+  return y.pooler_output.flatten(1)
+
+
 def test_hugging_face_s_resnet(tmp_path):
   transformers = pytest.importorskip("transformers", reason="needs transformers")
   stages = (3, 4, 6, 3)
@@ -182,60 +184,4 @@ def test_hugging_face_s_resnet(tmp_path):
     embedding_size=8, hidden_sizes=[32, 64, 128, 256], depths=list(stages)
   )
   model = transformers.ResNetModel(config)
-  through_folders(model, 65, 47, tmp_path, deep=True, stages=stages)
-
-
-class CLIPBlock(torch.nn.Module):
-  """A block of OpenAI's `clip/model.py`."""
-
-  def __init__(self, width, heads):
-    super().__init__()
-    self.attn = torch.nn.MultiheadAttention(width, heads)
-    self.ln_1, self.ln_2 = torch.nn.LayerNorm(width), torch.nn.LayerNorm(width)
-    self.mlp = torch.nn.ModuleDict(
-      {
-        "c_fc": torch.nn.Linear(width, 4 * width),
-        "c_proj": torch.nn.Linear(4 * width, width),
-      }
-    )
-
-  def forward(self, x):
-    y = self.ln_1(x)
-    x = x + self.attn(y, y, y, need_weights=False)[0]
-    y = self.mlp["c_fc"](self.ln_2(x))
-    return x + self.mlp["c_proj"](y * torch.sigmoid(1.702 * y))
-
-
-class CLIPVisual(torch.nn.Module):
-  """The tower of pictures of OpenAI's `clip/model.py`, by its names."""
-
-  def __init__(self, width=32, heads=4, out=16, patch=4, grid=6):
-    super().__init__()
-    self.conv1 = torch.nn.Conv2d(3, width, patch, patch, bias=False)
-    self.class_embedding = torch.nn.Parameter(torch.zeros(width))
-    self.positional_embedding = torch.nn.Parameter(torch.zeros(grid**2 + 1, width))
-    self.ln_pre, self.ln_post = (torch.nn.LayerNorm(width) for _ in range(2))
-    self.transformer = torch.nn.Module()
-    self.transformer.resblocks = torch.nn.Sequential(
-      *(CLIPBlock(width, heads) for _ in range(2))
-    )
-    self.proj = torch.nn.Parameter(torch.zeros(width, out))
-
-  def forward(self, x):
-    x = self.conv1(x).flatten(2).permute(0, 2, 1)
-    first = self.class_embedding.expand(len(x), 1, -1)
-    x = self.ln_pre(torch.cat([first, x], 1) + self.positional_embedding)
-    x = self.transformer.resblocks(x.permute(1, 0, 2)).permute(1, 0, 2)
-    return self.ln_post(x[:, 0]) @ self.proj
-
-
-def test_clip_s_tower_of_pictures():
-  class Clip(torch.nn.Module):
-    def __init__(self):
-      super().__init__()
-      self.visual = CLIPVisual()
-
-    def forward(self, x):
-      return self.visual(x)
-
-  check(randomised(Clip()), 24, 24, heads=4)
+  through_folders(model, 65, 47, tmp_path, read=pooled)

@@ -17,7 +17,6 @@ GATED = (
   *dense("block{}/fc1", "blocks.{}.mlp.w12"),
   *dense("block{}/fc2", "blocks.{}.mlp.w3"),
 )
-ROTARY = "DINOv3's rotary positions are not among our networks"
 
 
 def _resize(fields):
@@ -33,5 +32,4 @@ FAMILY = Family(
   Pictures(interpolation="bicubic"),
   prefixes=("", "backbone."),
   beside=("*_head.*",),
-  refused={"storage_tokens": ROTARY, "rope_embed.*": ROTARY},
 )
