@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from ssljax import methods, nets
+from ssljax import nets
 from ssljax.protocols import weights_out
 from ssljax.weights import FAMILIES, files, hub, recognise, take, unflatten
-from ssljax.weights.recognise import PLAN
+from ssljax.weights.recognise import network
 
 
 def randomised(model):
@@ -29,7 +29,7 @@ def outputs(arrays, inputs, format="", told_heads=None, **told):
   """-> outputs by name of a network's inputs, the state dict going back, `Found`."""
   found = recognise(arrays, format, told, told_heads)
   ours = take(arrays, found)
-  net = methods.build(found.method, nets.build(found.fields), PLAN, np.float32).net
+  net = network(found.fields, found.method)
   apply = jax.jit(lambda v, x: net.apply(v, x, train=False))
   says = {**vars(net.encoder), **found.fields}
   form = FAMILIES[found.family].forms.index(found.form)

@@ -1,4 +1,4 @@
-"""Features that probes choose from, of what a vision transformer gives block by block."""
+"""Features that probes choose from, out of a vision transformer's blocks."""
 
 from collections.abc import Sequence
 

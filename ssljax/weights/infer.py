@@ -125,7 +125,7 @@ def _text(shapes: Shapes) -> dict[str, Any]:
   depth = 1 + max(map(int, BLOCK.findall("\n".join(shapes))), default=0)
   found = {"vocabulary": vocabulary, "width": width, "depth": depth}
   found |= {"heads": max(1, width // 64), "out": _at(shapes, "proj/kernel", 1)}
-  hidden = _at(shapes, "block0/fc1/kernel", 4 * width)
+  (hidden,) = shapes.get("block0/fc1/bias", (4 * width,))
   if hidden != 4 * width:
     found["mlp_ratio"] = _ratio(hidden, width)
   return found | ({"out_bias": True} if "proj/bias" in shapes else {})

@@ -8,11 +8,12 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from ssljax import data, encoder, nets, paths
+from ssljax import encoder, nets, paths
 from ssljax.core import TrainState
 from ssljax.fields import ConfigError, as_path, check_choice
 
 UNSEEN = ("heads", "activation")  # fields of an encoder that no shape shows
+TOKENIZER = "tokenizer.json"  # in the folder of a run that reads texts
 INTO = {"params": "", "teacher": "teacher", "base": "base"}  # -> entry of `target`
 
 
@@ -80,7 +81,7 @@ def _check_texts(config: ConfigDict, params: Any) -> None:
   if not any(paths.matches(group.take, *leaf) for leaf in leaves):
     return
   own = config.get("data", {}).get("tokenizer")
-  if not own and data.find_tokenizer(as_path(group.checkpoint)):
+  if not own and (as_path(group.checkpoint) / TOKENIZER).is_file():
     raise ConfigError(
       "pretrained.checkpoint: its texts are read by its own tokenizer; set "
       f"data.tokenizer={group.checkpoint!r}, or take its encoder: "

@@ -8,16 +8,16 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 from flax import traverse_util
 
-from ssljax import methods, nets, schedules
+from ssljax import nets
 from ssljax.fields import ConfigError, check_choice
 from ssljax.weights import infer, tables
 from ssljax.weights.families import FAMILIES
 from ssljax.weights.tables import ENCODER, Form, Places
 
 RUNNING = ("mean", "var")  # the leaves that are no parameters
-PLAN = schedules.Plan(1, 1, steps_per_epoch=1, total_steps=1)  # of what never learns
 GIVEN = "given"  # the method of an encoder with any heads or none
 LISTED = 3  # of what does not fit
 
@@ -102,14 +102,22 @@ def shapes(
   `fields` and `method` are the groups `encoder` and `method` of its config, `channels`
   those of pictures, `context` the tokens of texts, where it reads any.
   """
-  built = methods.build(method, nets.build(fields), PLAN, jnp.float32)
+  net = network(fields, method)
   side = fields.get("image_size", 4 * fields.get("patch_size", 8))
-  batch = {"image": jax.ShapeDtypeStruct((1, 1, side, side, channels), jnp.float32)}
-  if "text" in built.needs_entries:
-    batch["text"] = jax.ShapeDtypeStruct((1, context or 1), jnp.int32)
-  params, stats, _ = jax.eval_shape(built.init, jax.random.key(0), batch)
-  flat = flatten({"params": params, "batch_stats": stats})
-  return {name: x.shape for name, x in flat.items()}
+  x = {"image": jax.ShapeDtypeStruct((1, side, side, channels), jnp.float32)}
+  if "text" in method:
+    x["text"] = jax.ShapeDtypeStruct((1, context or 1), jnp.int32)
+  variables = jax.eval_shape(
+    lambda key, x: net.init(key, x, train=False), jax.random.key(0), x
+  )
+  return {name: x.shape for name, x in flatten(variables).items()}
+
+
+def network(fields: Mapping[str, Any], method: Mapping[str, Any]) -> nn.Module:
+  """Builds an encoder and the heads on it, of the groups `encoder` and `method`."""
+  heads = {k: nets.build_head(k, v) for k, v in method.items() if k in nets.HEADS}
+  build = nets.TwoTowers if "text" in heads else nets.Network
+  return build(nets.build(fields), **heads)
 
 
 def context(places: Places, arrays: Mapping[str, np.ndarray]) -> int:
@@ -235,6 +243,8 @@ def _problems(found: Found, arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
   try:
     sizes = channels(_our_shapes(arrays, found.places)), context(found.places, arrays)
     expected = shapes(found.fields, found.method, *sizes)
+    # What a loss learns besides the network: numbers, none of them in a head.
+    expected |= {row.ours: () for row in found.form.heads if "/" not in row.ours}
   except ConfigError as error:
     yield str(error)
     return
