@@ -14,7 +14,7 @@ from ssljax.fields import ConfigError, as_path
 from ssljax.judge import Judge, report
 from ssljax.runs import compiled, lock, stop
 from ssljax.runs.writer import Writer
-from ssljax.train import dispatch, feed
+from ssljax.train import dispatch, exhausted, feed
 from ssljax.train.feed import Feed
 from ssljax.train.loop import Run
 from ssljax.train.pace import Pace
@@ -34,7 +34,12 @@ def train_and_evaluate(config: ConfigDict, workdir: str | pathlib.Path) -> dict:
   workdir = as_path(workdir)
   recipe.check(config)
   with lock.owned(workdir):
-    return train(config, workdir)
+    try:
+      return train(config, workdir)
+    except jax.errors.JaxRuntimeError as error:
+      if told := exhausted.explained(error, config):
+        raise told from error
+      raise
 
 
 def train(config: ConfigDict, workdir: pathlib.Path) -> dict:
