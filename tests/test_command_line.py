@@ -6,7 +6,7 @@ import pytest
 
 from ssljax import command_line, recipe
 from ssljax.command_line import HOME, listing
-from ssljax.fields import ConfigError
+from ssljax.fields import ConfigError, as_path
 
 
 def typed(*arguments, config="simclr_digits"):
@@ -166,3 +166,10 @@ def test_the_list_of_fields_tells_value_range_default_and_source():
   protocol = listing.fields_text(command_line.load("eval/knn")[1])
   assert "knn.temperature" in protocol
   assert "ssljax/evals/knn.py" in protocol
+
+
+@pytest.mark.parametrize("address", ["gs://bucket/runs/a", "s3://b/c", "gs:/b/c"])
+def test_an_address_is_no_folder(address):
+  """pathlib would make a folder `gs:` of it, here."""
+  with pytest.raises(ConfigError, match=r"is an address and no folder; mount the buck"):
+    as_path(address)

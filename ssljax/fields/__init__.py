@@ -11,6 +11,7 @@ import functools
 import inspect
 import os
 import pathlib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, NamedTuple
 
@@ -26,8 +27,14 @@ class ConfigError(ValueError):
 def as_path(value: str | os.PathLike) -> pathlib.Path:
   """Expands a path as a person writes it, `~` for home; ConfigError: nobody's home.
 
-  Whatever names a file or a folder from outside comes through here.
+  Whatever names a file or a folder from outside comes through here. ConfigError too
+  for an address: a run's folder is locked and renamed in, which object stores are not.
   """
+  if re.match(r"\w+:/{1,2}\w", os.fspath(value)):
+    raise ConfigError(
+      f"{os.fspath(value)!r} is an address and no folder; mount the bucket (gcsfuse, "
+      "mount-s3, rclone mount) and name the folder where it is"
+    )
   try:
     return pathlib.Path(value).expanduser()
   except RuntimeError as error:
