@@ -30,7 +30,7 @@ def as_path(value: str | os.PathLike) -> pathlib.Path:
   Whatever names a file or a folder from outside comes through here. ConfigError too
   for an address: a run's folder is locked and renamed in, which object stores are not.
   """
-  if re.match(r"\w+:/{1,2}\w", os.fspath(value)):
+  if re.match(r"\w{2,}:/{1,2}\w", os.fspath(value)):
     raise ConfigError(
       f"{os.fspath(value)!r} is an address and no folder; mount the bucket (gcsfuse, "
       "mount-s3, rclone mount) and name the folder where it is"
