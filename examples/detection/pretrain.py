@@ -13,7 +13,7 @@ from configs import simclr_folder
 def get_config(variant: str = ""):
   c = simclr_folder.get_config(variant)
   c.batch_size = 128
-  c.steps = 400
+  c.steps = 500
   c.log_every = 20
   c.data.update(size=64, in_memory=True)
   c.augment.update(size=48, crop_min=0.4, flip=0.0, gray_p=0.3)

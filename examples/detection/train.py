@@ -8,6 +8,7 @@ batch among GPUs, whose BatchNorms then see all of them.
 """
 
 import argparse
+import datetime
 import itertools
 import json
 import os
@@ -172,7 +173,9 @@ def main(words: Sequence[str] | None = None) -> Scores:
   plan = shortened(plan, given.iterations or plan.iterations)
   plan = plan._replace(batch=given.batch or plan.batch, rate=given.rate or plan.rate)
   if "WORLD_SIZE" in os.environ:
-    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    patience = datetime.timedelta(hours=3)  # while the first process judges
+    distributed.init_process_group(backend, timeout=patience)
   if plan.batch % _process()[1]:
     raise SystemExit(f"--batch={plan.batch} is no multiple of the processes")
   trained = read(given.encoder)
