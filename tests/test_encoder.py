@@ -66,6 +66,11 @@ def test_what_is_no_batch_of_pictures_is_named(workdir, shape_and_dtype):
     ("linear", {}, ["linear", "linear_top5"]),
     ("transfer", {"data.name": "digits"}, ["linear", "linear_top5"]),
     (
+      "attentive",
+      {"attentive.steps": 2},
+      ["linear", "linear_top5", "attentive", "attentive_top5"],
+    ),
+    (
       "few_label",
       {"few_label.labels_per_class": (1,), "few_label.draws": 2},
       ["few_label_1", "few_label_1_std"],

@@ -13,6 +13,7 @@ from ssljax.data import (
   audio,
   captions,
   deep,
+  dense,
   digits,
   folder,
   prepared,
@@ -53,6 +54,7 @@ __all__ = [
   "prefetch",
   "prompts",
   "spec",
+  "with_truth",
   "zeros",
 ]
 
@@ -120,6 +122,26 @@ def as_they_are(data) -> Splits:
       f"data.dir={values.get('dir', '')!r} cannot be read: {error.strerror or error}: "
       f"{str(error.filename)!r}"
     ) from error
+  _measure(sources)
+  return sources
+
+
+def with_truth(data, kind: dense.Kind) -> Splits:
+  """Opens the pictures that `data` names with a truth of this kind for each pixel.
+
+  `name` is "folder", whose `dir` has images/ and, of the same names, truths, or a data
+  set of the TFDS catalogue with such a feature. Raises ValueError in one sentence.
+  """
+  places = {k: data.get(k) or "" for k in ("dir", "train_split", "eval_split")}
+  if data.name == "folder":
+    sources = dense.in_folder(kind, *places.values())
+  elif data.name in SOURCES:
+    raise ConfigError(
+      f"data.name={data.name!r} has no {kind.noun} of a picture; name 'folder', whose "
+      f"data.dir has images/ and {kind.folder}/, or a data set of TFDS that has them"
+    )
+  else:
+    sources = dense.in_tfds(kind, data.name, *places.values())
   _measure(sources)
   return sources
 

@@ -119,6 +119,18 @@ def _stored(
     return _fit(to_rgb(f, open_it, ranges), size), width, height, orientation
 
 
+def size_of(picture: Picture) -> tuple[int, int]:
+  """Reads the width and height of a picture, upright. Raises UnreadableError."""
+  if isinstance(picture, np.ndarray):
+    return picture.shape[1], picture.shape[0]
+  try:
+    with deep.open_picture(picture) as f:
+      (width, height), turned = f.size, _orientation(f) in (5, 6, 7, 8)
+  except Exception as error:  # Pillow's plugins raise whatever broken bytes lead to
+    raise UnreadableError(f"{type(error).__name__}: {error}") from error
+  return (height, width) if turned else (width, height)
+
+
 def as_stored(picture: Picture, size: int) -> bytes | None:
   """Returns a JPEG's bytes where `decode` gives its pixels, not scaled, not turned."""
   if isinstance(picture, np.ndarray):

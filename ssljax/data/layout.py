@@ -8,7 +8,23 @@ from absl import logging
 from ssljax.data import places
 from ssljax.data.places import listed, printable
 from ssljax.data.walk import holds
-from ssljax.fields import ConfigError
+from ssljax.fields import ConfigError, as_path
+
+
+def folder_of(data_dir: str, noun: str) -> pathlib.Path:
+  """Returns the folder that `data_dir` names; ConfigError where it is none."""
+  if not data_dir:
+    raise ConfigError(
+      f"data.dir is empty; name the folder of {noun}, such as "
+      f"--config.data.dir=~/{noun}"
+    )
+  root = as_path(data_dir)
+  if not root.is_dir():
+    unpack = "; unpack it first" if root.is_file() else ""
+    raise ConfigError(
+      f"data.dir={str(root)!r} is no folder; give one with {noun}{unpack}"
+    )
+  return root
 
 
 def roots(

@@ -10,7 +10,7 @@ import hashlib
 import os
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -139,6 +139,17 @@ def splits(
   `dir`: default is TFDS_DATA_DIR, then TFDS's own default. `train_split`: default
   "train"; `eval_split`: default "validation" or else "test", or nothing.
   """
+  return opened(Records, name, dir, train_split, eval_split)
+
+
+def opened(
+  records: Callable[..., Records],
+  name: str,
+  dir: str,
+  train_split: str,
+  eval_split: str,
+) -> Splits:
+  """Opens `name` as `splits` does, each split by `records`(builder, its name)."""
   builder = _open(name, dir)
   infos = builder.info.splits
   train = train_split or "train"
@@ -154,7 +165,7 @@ def splits(
     if empty:
       raise ConfigError(f"data.{field}={split!r} of {name!r} is empty; widen the slice")
   return Splits(
-    Records(builder, train), Records(builder, evaluate) if evaluate else None
+    records(builder, train), records(builder, evaluate) if evaluate else None
   )
 
 

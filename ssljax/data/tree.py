@@ -17,7 +17,7 @@ from ssljax.data import identity, layout, places
 from ssljax.data.places import listed, printable
 from ssljax.data.source import Example, Source, Splits
 from ssljax.data.walk import Walk
-from ssljax.fields import ConfigError, as_path
+from ssljax.fields import ConfigError
 
 HELD_OUT = 0.1  # of every class, where no folder says what to evaluate on
 CHECK_AT_MOST = 100_000  # files whose headers are read before anything starts
@@ -75,17 +75,7 @@ def splits(kind: Kind, data_dir: str, train_split: str, eval_split: str) -> Spli
   level of folders, where there are two or more and most files lie in them; one of them
   called "unlabelled" is none. What is left out is said aloud. Raises ValueError.
   """
-  if not data_dir:
-    raise ConfigError(
-      f"data.dir is empty; name the folder of {kind.noun}, such as "
-      f"--config.data.dir=~/{kind.noun}"
-    )
-  root = as_path(data_dir)
-  if not root.is_dir():
-    unpack = "; unpack it first" if root.is_file() else ""
-    raise ConfigError(
-      f"data.dir={str(root)!r} is no folder; give one with {kind.noun}{unpack}"
-    )
+  root = layout.folder_of(data_dir, kind.noun)
   train_root, eval_root = layout.roots(root, kind.endings, train_split, eval_split)
   without = ()
   if eval_root and train_root in eval_root.parents:
@@ -98,13 +88,13 @@ def splits(kind: Kind, data_dir: str, train_split: str, eval_split: str) -> Spli
   return _hold_out(train) if train.num_classes else Splits(train, None)
 
 
-def _read(
-  kind: Kind,
-  root: pathlib.Path,
-  classes: tuple[str, ...] | None = None,
-  without: Iterable[str] = (),
-) -> Folder:
-  """Reads the files below `root`; `classes` are the training split's, for the other."""
+def files_of(
+  kind: Kind, root: pathlib.Path, without: Iterable[str] = ()
+) -> tuple[list[str], Walk]:
+  """Lists the files below `root` that can be read, sorted, and what was met besides.
+
+  ConfigError where there is none.
+  """
   walk = Walk(root, kind.endings, without)
   files = sorted(walk)
   if not files:
@@ -114,7 +104,17 @@ def _read(
       f"{' '.join(sorted(kind.endings))}"
     )
   walk.warn(kind.noun)
-  files = _check_headers(kind, root, files)
+  return _check_headers(kind, root, files), walk
+
+
+def _read(
+  kind: Kind,
+  root: pathlib.Path,
+  classes: tuple[str, ...] | None = None,
+  without: Iterable[str] = (),
+) -> Folder:
+  """Reads the files below `root`; `classes` are the training split's, for the other."""
+  files, walk = files_of(kind, root, without)
   owners = [_class(file) for file in files]
   if classes is None:
     classes = _classes(kind, root, owners, walk.tops)
@@ -259,15 +259,15 @@ def _is_away(error: Exception | None) -> bool:
   return bool(error_number) and error.errno != errno.ENOENT  # a link to nothing
 
 
+def rank(file: str) -> bytes:
+  """Ranks a file in no order, by its name: what comes first is held out."""
+  return hashlib.sha256(os.fsencode(file.replace(os.sep, "/"))).digest()
+
+
 def _hold_out(source: Folder) -> Splits:
   """Holds out a tenth of every class, at least one where it has two, by the names."""
-
-  def rank(i):
-    name = source.files[i].replace(os.sep, "/")
-    return hashlib.sha256(os.fsencode(name)).digest()
-
   by_class = collections.defaultdict(list)
-  for i in sorted(range(len(source)), key=rank):
+  for i in sorted(range(len(source)), key=lambda i: rank(source.files[i])):
     by_class[source.labels[i]].append(i)
   parts = [], []
   alone = []

@@ -11,6 +11,7 @@ import numpy as np
 
 from ssljax import fields
 from ssljax.evals import (
+  attentive,
   classifier,
   copies,
   few_label,
@@ -25,6 +26,7 @@ EVALUATORS = {
   "classifier": classifier.evaluate,
   "knn": knn.evaluate,
   "linear": linear.evaluate,
+  "attentive": attentive.evaluate,
   "few_label": few_label.evaluate,
   "retrieval": retrieval.evaluate,
   "geometry": geometry.evaluate,
@@ -32,7 +34,7 @@ EVALUATORS = {
   "robustness": robustness.evaluate,
 }
 UNLABELLED = ("geometry", "copies")  # which ask for no label
-ON_PICTURES = ("copies", "robustness")  # which change pictures
+ON_PICTURES = ("attentive", "copies", "robustness")  # which look at them again
 LIMITS = {
   "knn": knn.limits,
   "robustness": knn.limits,

@@ -1,6 +1,7 @@
 """Pictures to features, once for all evaluators of a moment."""
 
 import collections
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -12,9 +13,11 @@ from jax.sharding import Mesh
 
 from ssljax import sharding
 from ssljax.augment import views
+from ssljax.evals import dense
 from ssljax.fields import ConfigError
 
 RAW_SIDE = 32  # pixels
+RAW_GRID = 4  # patches a side
 SPECTRUM_BANDS = 256
 TOKEN_BUCKETS = 4096
 IN_FLIGHT = 2  # batches the host runs ahead of the device
@@ -31,7 +34,8 @@ class FeatureSet(NamedTuple):
   `look(change)` gives the test split [M,D] after its pictures were changed, `draw(n)`
   [M,n,D] under n random views that the run learns from, both of all pictures or of the
   `rows` [R] that are named; `assign()` the prototype [M]
-  that scores highest for each and how many there are: None where there are none.
+  that scores highest for each and how many there are, `patches(block)` the features
+  [N,h,w,D], then [M,h,w,D], of patches of both splits: None where there are none.
   """
 
   train_x: np.ndarray  # f32 [N,D]
@@ -45,6 +49,7 @@ class FeatureSet(NamedTuple):
   look: Callable[..., np.ndarray] | None = None
   draw: Callable[..., np.ndarray] | None = None
   assign: Callable[[], tuple[np.ndarray, int]] | None = None
+  patches: Callable[..., Iterator[np.ndarray]] | None = None
   listed: Callable[[], np.ndarray] | None = None
 
 
@@ -141,6 +146,16 @@ def raw_pixels(batch: dict[str, jax.Array]) -> jax.Array:
   return image.reshape(len(image), -1).astype(np.float32) / 255.0
 
 
+@functools.partial(jax.jit, static_argnames="block")
+def raw_patches(batch: dict[str, jax.Array], block: str = "") -> jax.Array:
+  """Cuts uint8 [B,H,W,C] into 4 x 4 patches: their pixels, f32 [B,4,4,D] in [0,1].
+
+  Of pictures scaled as for `raw_pixels`, whatever the `block`.
+  """
+  side = min(batch["image"].shape[1], RAW_SIDE)
+  return dense.raw_patches(views.whole(batch, side)["image"], RAW_GRID, RAW_GRID)
+
+
 @jax.jit
 def log_spectrum(batch: dict[str, jax.Array]) -> jax.Array:
   """Measures audio int16 [B,L] -> f32 [B,256], log magnitudes in even bands.
@@ -193,7 +208,7 @@ def labelled(features: FeatureSet) -> FeatureSet:
   train, test = (np.flatnonzero(y >= 0) for y in (features.train_y, features.test_y))
   if len(train) == len(features.train_y) and len(test) == len(features.test_y):
     return features
-  look, draw = features.look, features.draw
+  look, draw, patches = features.look, features.draw, features.patches
 
   def take(x, rows):
     return None if x is None else x[rows]
@@ -204,6 +219,7 @@ def labelled(features: FeatureSet) -> FeatureSet:
     look=look and (lambda change, rows=None: look(change, take(test, _all(rows)))),
     draw=draw and (lambda n, rows=None: draw(n, take(test, _all(rows)))),
     assign=None,
+    patches=patches and (lambda block="": patches(block, (train, test))),
   )
 
 

@@ -5,6 +5,8 @@ None touches pyplot or changes matplotlib's settings.
 
 from ssljax.figures.grids import (
   attention,
+  by_class,
+  by_value,
   filters,
   holding,
   neighbours,
@@ -20,6 +22,8 @@ __all__ = [
   "aligned",
   "attention",
   "best",
+  "by_class",
+  "by_value",
   "cell",
   "columns",
   "confusion",

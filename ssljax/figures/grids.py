@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from ssljax.figures.spaces import principal
-from ssljax.figures.style import RIGHT, STYLE, WRONG, displayable
+from ssljax.figures.style import RIGHT, STYLE, WRONG, class_colours, displayable
 
 SPACE = 0.08  # of a tile, between two
 
@@ -39,6 +39,20 @@ def pictures(
       ax.set_anchor("W")
     row[0].text(-0.1, 0.5, name, ha="right", va="center", transform=row[0].transAxes)
   fig.savefig(path)
+
+
+def by_class(masks: np.ndarray, num_classes: int) -> np.ndarray:
+  """Colours classes [N,H,W] -> f64 [N,H,W,3] in [0,1]; what is none is white."""
+  colours = class_colours(num_classes)[:num_classes, :3]
+  colours = np.concatenate([colours, np.ones((1, 3))])
+  return colours[np.minimum(masks.astype(int), num_classes)]
+
+
+def by_value(x: np.ndarray, low: float, high: float) -> np.ndarray:
+  """Colours numbers [N,H,W] -> f64 [N,H,W,3] in [0,1]; `low` and below is white."""
+  share = np.clip((x - low) / (high - low), 0, 1)
+  colours = matplotlib.colormaps["viridis_r"](share)[..., :3]
+  return np.where((x <= low)[..., None], 1.0, colours)
 
 
 def neighbours(

@@ -6,11 +6,21 @@ Rows = Mapping[str, Mapping[str, float]]  # {"raw pixels": {"knn": 97.1, ...}, .
 
 HEADINGS = {"knn": "kNN", "linear": "linear", "map": "mAP", "rankme": "RankMe"}
 HEADINGS |= {"lidar": "LiDAR", "accuracy_top5": "top 5", "linear_top5": "linear, top 5"}
-HEADINGS |= {"copy_map": "copy mAP"}
-DECIMALS = {"alignment": 3, "uniformity": 2}  # what is no percentage; others: 1
+HEADINGS |= {"copy_map": "copy mAP", "rmse": "RMSE", "abs_rel": "AbsRel"}
+HEADINGS |= {"knn_miou": "kNN, mIoU", "knn_pixel_accuracy": "kNN, pixels right"}
+HEADINGS |= {"linear_miou": "linear, mIoU", "knn_iou": "kNN", "linear_iou": "linear"}
+HEADINGS |= {"attentive_top5": "attentive, top 5"}
+HEADINGS |= {"linear_pixel_accuracy": "linear, pixels right"}
+LESS = ("error", "rmse", "abs_rel")  # of names so ending less is better
+DECIMALS = {
+  "alignment": 3,
+  "uniformity": 2,
+  "rmse": 3,
+  "abs_rel": 3,
+}  # what is no percentage; others: 1
 UNRANKED = {  # more is not yet better
   *("alignment", "uniformity", "rankme", "lidar"),
-  *("agreement", "prototypes_used"),
+  *("agreement", "prototypes_used", "knn_iou", "linear_iou"),
 }
 
 
@@ -44,6 +54,8 @@ def columns(rows: Rows) -> list[str]:
 
 def heading(name: str) -> str:
   """Writes a column's title: "few_label_5" -> "5 labels", "recall_1" -> "recall@1"."""
+  if name in HEADINGS:
+    return HEADINGS[name]
   kind, _, n = name.rpartition("_")
   if kind == "few_label":
     return f"{n} label" if n == "1" else f"{n} labels"
@@ -51,7 +63,7 @@ def heading(name: str) -> str:
     return f"{kind.replace('_', ' ')}@{n}"
   if kind == "knn":
     return f"kNN, k = {n}"
-  return HEADINGS.get(name, name.replace("_", " "))
+  return name.replace("_", " ")
 
 
 def cell(row: Mapping[str, float], name: str) -> str:
@@ -66,12 +78,12 @@ def cell(row: Mapping[str, float], name: str) -> str:
 def best(rows: Rows, name: str) -> set[str]:
   """Finds the rows whose printed number is the best of its column.
 
-  None in a single row, nor where neither more nor less is better by itself. Of what
-  is called an error, less is.
+  None in a single row, nor where neither more nor less is better by itself. Of errors
+  less is.
   """
   values = {title: row[name] for title, row in rows.items() if name in row}
   if len(values) < 2 or name in UNRANKED:
     return set()
-  top = (min if name.endswith("error") else max)(values.values())
+  top = (min if name.endswith(LESS) else max)(values.values())
   best_text = cell({name: top}, name)
   return {title for title, x in values.items() if cell({name: x}, name) == best_text}

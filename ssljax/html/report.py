@@ -35,11 +35,16 @@ CAPTIONS = {  # of a run's figures, in the order of the page
     "that hold most of its attention.",
     "patch_colours": "Patches coloured by the three main directions of their "
     "features: like colours, like features.",
+    "segmentation": "Pictures, their true classes, and those that neighbours and a "
+    "linear head read from the features of patches; white has no class.",
+    "depth": "Pictures, how far their pixels are, and how far a linear head reads it "
+    "from the features of patches: the darker, the farther; white is unknown.",
     "spectra": "How evenly features use their directions: the flatter, the richer.",
     "filters": "What the first layer looks for.",
     "method": "What the method itself makes of pictures.",
   },
 }
+PICTURED = ("pictures", "segment", "depth")  # evaluators that leave pictures
 NEEDED = (  # of a run's config, to tell what it is
   *("seed", "batch_size", "data.name", "encoder.name", "method.name"),
   *("optimizer.name", "evals.at_end"),
@@ -74,7 +79,7 @@ def read(folder: str | pathlib.Path) -> Run:
   protocols = sorted(filter(None, protocols), key=results.place)
   return run._replace(
     protocols=[result for result in protocols if result["results"]],
-    pictured=[result for result in protocols if result["evaluator"] == "pictures"],
+    pictured=[result for result in protocols if result["evaluator"] in PICTURED],
   )
 
 

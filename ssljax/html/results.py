@@ -25,8 +25,11 @@ TITLES = {  # of protocols, in the order of what a reader asks first
   "finetune_10pct": "Fine-tuned on 10 % of the labels",
   "finetune_1pct": "Fine-tuned on 1 % of the labels",
   "few_label": "Few-label probe",
+  "attentive": "Attentive probe",
   "zero_shot": "Zero-shot, by the names of the classes",
   "transfer": "Transfer",
+  "segment": "Segmentation",
+  "depth": "Depth",
   "retrieval": "Retrieval",
   "copies": "Copy detection",
   "robustness": "Robustness to corruptions",
@@ -141,7 +144,20 @@ def tables(
     grid = {head: {"accuracy": value} for head, value in result["grid"].items()}
     note = "on the part of the training split that was held out to choose one"
     result_tables.append(table(f"{name}: what was tried", note, grid, "folded"))
+  if result.get("by_class"):
+    classes = _columns(result["by_class"])
+    result_tables.append(table(f"{name}: IoU by class", "", classes, "folded"))
   return result_tables
+
+
+def _columns(by_class: Mapping[str, Mapping[str, float]]) -> figures.Rows:
+  """Turns {who: {class: IoU}} into a row a class: a column each for the last two."""
+  rows: dict[str, dict[str, float]] = {}
+  for who in list(by_class)[-2:]:
+    name = who.rpartition(", ")[2]
+    for number, iou in by_class[who].items():
+      rows.setdefault(f"class {number}", {})[f"{name}_iou"] = iou
+  return rows
 
 
 def where(result: Mapping[str, Any], data: Mapping[str, Any], last: int) -> str:

@@ -15,7 +15,7 @@ from ssljax import augment, core, data, evals
 from ssljax.augment import views
 from ssljax.core import TrainState
 from ssljax.data.source import Splits, Subset
-from ssljax.evals import features
+from ssljax.evals import features, files
 from ssljax.evals.features import Change, FeatureSet
 from ssljax.fields import ConfigError
 from ssljax.parts import Parts
@@ -62,6 +62,7 @@ class Judge:
     self.raw, self._raw = features.RAW[parts.method.input]
     self._embed, self._classify = jax.jit(parts.embed), jax.jit(parts.classify)
     self._embed_view = jax.jit(parts.embed_view)
+    self._embed_patches = jax.jit(parts.patches, static_argnames="block")
     if parts.method.input == "image":
       size = augment.seen_size(config.augment, config.evals.crop)
       self._whole = jax.jit(functools.partial(views.whole, size=size))
@@ -98,7 +99,8 @@ class Judge:
       scores, _ = self.classified(state) or (None, None)
       return self._collect(embed)._replace(test_scores=scores)
 
-    feature_set = self._with_looks(self.keep(row, make), embed)
+    patches = functools.partial(self._embed_patches, state)
+    feature_set = self._with_looks(self.keep(row, make), embed, patches)
     draw = functools.partial(self._draw, state, feature_set.test_index)
     feature_set = feature_set._replace(draw=draw)
     if getattr(self.method.net, "prototypes", None) is None:
@@ -111,14 +113,26 @@ class Judge:
 
   def _raw_features(self) -> FeatureSet:
     feature_set = self.keep(self.raw, lambda: self._collect(self._raw))
-    return features.centred(self._with_looks(feature_set, self._raw))
+    feature_set = self._with_looks(feature_set, self._raw, features.raw_patches)
+    return features.centred(feature_set)
 
-  def _with_looks(self, feature_set: FeatureSet, embed) -> FeatureSet:
+  def _with_looks(self, feature_set: FeatureSet, embed, patches) -> FeatureSet:
     feature_set = feature_set._replace(listed=self.splits.train.listed)
     if self.method.input != "image":
       return feature_set
-    look = functools.partial(self._look, embed, feature_set.test_index)
-    return feature_set._replace(look=look)
+    places = feature_set.train_index, feature_set.test_index
+    look = functools.partial(self._look, embed, places[1])
+    patches = functools.partial(self._patches, patches, places)
+    return feature_set._replace(look=look, patches=patches)
+
+  def _patches(
+    self, embed, places, block: str = "", rows: Sequence[Rows] = (None, None)
+  ) -> Iterator[np.ndarray]:
+    """Extracts the patches after a block, [N,h,w,D] of one split and of the other."""
+    for split, at, chosen in zip(self.splits, places, rows, strict=True):
+      source = Subset(split, at if chosen is None else at[chosen])
+      function, batches = functools.partial(embed, block=block), self.batches(source)
+      yield files.extracted(function, batches, len(source), self.mesh)
 
   def _look(self, embed, places, change: Change, rows: Rows = None) -> np.ndarray:
     """Extracts the evaluation split [M,D], its pictures changed by `change` beforehand.
@@ -215,7 +229,7 @@ class Judge:
   def fitted(self, name: str, train_y: np.ndarray, test_y: np.ndarray) -> dict:
     """Fits an evaluator's numbers to labels [N] and [M] as `evals.fit` does."""
     if name in evals.ON_PICTURES and self.method.input != "image":
-      raise ConfigError(f"{name} changes pictures, and this encoder's input is none")
+      raise ConfigError(f"{name} looks at pictures, and this encoder's input is none")
     numbers, words = evals.fit(name, self.numbers[name], train_y, test_y)
     for word in words:
       self._say_once(word)
@@ -283,18 +297,3 @@ class Judge:
     for batch in batches:
       stop.check()
       yield batch
-
-
-def compare(
-  judge: Judge, states: dict[str, TrainState], *names: str, forgiving: bool = False
-) -> tuple[dict[str, Scores], FeatureSet]:
-  """Judges the input itself, then each of `states`, by the evaluators called `names`.
-
-  -> {row: {name: value}}, and the features of the last state. Pixels are centred by
-  the mean train picture, as their row says: on CIFAR-10 that is worth ten points.
-  """
-  rows: dict[str, Scores] = {}
-  for row, state in {judge.raw: None, **states}.items():
-    feature_set = judge.features(state, row)
-    rows[row] = judge.scores(feature_set, *names, forgiving=forgiving)
-  return rows, feature_set

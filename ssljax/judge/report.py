@@ -18,7 +18,8 @@ from ssljax import augment, data, figures, html, runs
 from ssljax.augment import views
 from ssljax.core import TrainState
 from ssljax.data.source import Subset
-from ssljax.judge import Judge, Scores, compare, pictures
+from ssljax.judge import Judge, Scores, pictures
+from ssljax.judge.rows import compare
 from ssljax.nets import conv
 from ssljax.provenance import Identities
 from ssljax.runs import History

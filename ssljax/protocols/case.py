@@ -36,6 +36,7 @@ class Case:
   folder: pathlib.Path  # for what it writes
   mesh: Mesh
   trained: Trained
+  open_data: Callable[[ConfigDict, pathlib.Path], Splits] = recipe.open_data
 
   @property
   def name(self) -> str:
@@ -79,7 +80,7 @@ class Case:
   def splits(self) -> Splits:
     """The splits of the case's data, opened once for all that is asked."""
     c = ConfigDict({"data": self.data()})
-    return recipe.open_data(c, self.run)
+    return self.open_data(c, self.run)
 
   @functools.cached_property
   def identity(self) -> provenance.Identities:
@@ -127,15 +128,19 @@ class Case:
     *,
     labels: bool = True,
     splits: Splits | None = None,
+    batch_size: int = 0,
+    **reading,
   ) -> Judge:
     """Builds the judge of the checkpoint, or of another of the run's, as the case asks.
 
     Features are kept. ConfigError where there is nothing to be right about, unless
-    no `labels` are asked for; then it is of what is `shown`, or of `splits`.
+    no `labels` are asked for; then it is of what is `shown`, or of `splits`. It sees
+    `batch_size` pictures at once, 0: as many as the run; `reading` are fields of data.
     """
     trained = trained or self.trained
     c = trained.config.copy_and_resolve_references().unlock()
-    c.data = self.data()
+    c.data, c.batch_size = self.data(), batch_size or c.batch_size
+    c.data.update(reading)
     c.evals[self.config.evaluator] = ConfigDict(self.numbers)
     store = embed.Kept(self.run, {**self.rests_on, "checkpoint": trained.identity})
     splits = splits or (self.splits if labels else self.shown)

@@ -28,8 +28,9 @@ from ssljax import (
 from ssljax.evals import geometry
 from ssljax.fields import ConfigError, Group
 from ssljax.fields.ranges import Count, Number, Range
-from ssljax.judge import aloud, compare, pictures
-from ssljax.protocols import embed, transfer
+from ssljax.judge import aloud, pictures
+from ssljax.judge.rows import compare
+from ssljax.protocols import dense, embed, transfer
 from ssljax.protocols.apart import APART
 from ssljax.protocols.case import Case
 from ssljax.protocols.zero_shot import zero_shot
@@ -49,13 +50,19 @@ class Protocol:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Data:
-  """The group `data`: what differs from the run's own; "": nothing."""
+class WithTruth:
+  """The group `data` of pictures with a truth for each pixel; "": the run's own."""
 
   name: str = ""
   dir: str = ""
   train_split: str = ""
   eval_split: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Data(WithTruth):
+  """The group `data`: what differs from the run's own; "": nothing."""
+
   prepared: str = ""
   lossy: bool = False
 
@@ -85,7 +92,9 @@ def evaluate(config: ConfigDict, folder: str | pathlib.Path | None = None) -> di
   aloud(compiled.keep())
   run, mesh = fields.as_path(config.checkpoint), sharding.make_mesh()
   trained = encoder.restore(run, mesh, config.step)
-  case = Case(config, run, fields.as_path(folder or run / "evals"), mesh, trained)
+  opens = dense.OPENS.get(config.evaluator, recipe.open_data)
+  folder = fields.as_path(folder or run / "evals")
+  case = Case(config, run, folder, mesh, trained, opens)
   runs.check_writable(case.folder)
   with runs.writing(run), runs.writing(case.folder):
     return answer(case)
@@ -134,7 +143,7 @@ def declare(config: ConfigDict) -> list[Group]:
   ungrouped = Group("", "the config", fields.declared(Protocol))
   groups = [
     fields.with_groups(ungrouped, ("data", *PROTOCOLS), SOURCE),
-    Group("data", "data", fields.declared(TrainedOn if name == "training" else Data)),
+    Group("data", "data", fields.declared(DATA.get(name, Data))),
   ]
   if name == "training":
     try:
@@ -143,7 +152,7 @@ def declare(config: ConfigDict) -> list[Group]:
       raise ConfigError(f"training.{error}") from error
     return groups + [g._replace(path=f"training.{g.path}".rstrip(".")) for g in run]
   if name in config:
-    numbers = fields.declared(NUMBERS.get(name, PROTOCOLS[name]))
+    numbers = fields.declared(*NUMBERS.get(name, (PROTOCOLS[name],)))
     groups.append(Group(name, name, numbers))
   return groups
 
@@ -152,7 +161,7 @@ def frozen(case: Case, **numbers) -> dict[str, Any]:
   """Judges frozen features by an evaluator, beside the input and a random encoder."""
   name = case.config.evaluator
   judge = case.judge(labels=name not in evals.UNLABELLED)
-  rows, _ = compare(judge, case.states(), name)
+  rows, _ = compare(judge, case.states(), *BESIDE.get(name, ()), name)
   return case.found(rows, **judge.used[name])
 
 
@@ -224,6 +233,7 @@ def pictured(case: Case, *, shown: Count = 8, neighbours: Count = 8) -> dict[str
   return {"name": name, **case.found({})}
 
 
+BESIDE = {"attentive": ("linear",)}  # asked with an evaluator, for its table
 PROTOCOLS: dict[str, Callable] = {
   **dict.fromkeys(evals.EVALUATORS, frozen),
   "zero_shot": zero_shot,
@@ -231,8 +241,15 @@ PROTOCOLS: dict[str, Callable] = {
   "progress": progress,
   "embed": embedded,
   "pictures": pictured,
+  "segment": dense.segment,
+  "depth": dense.depth,
 }
-NUMBERS = {**evals.EVALUATORS, "embed": embed.Files}  # who takes them; else as above
+NUMBERS = {  # who takes them; else as above
+  **{name: (evaluate,) for name, evaluate in evals.EVALUATORS.items()},
+  **dense.NUMBERS,
+  "embed": (embed.Files,),
+}
+DATA = {"training": TrainedOn, **dict.fromkeys(dense.OPENS, WithTruth)}
 
 
 def write(result: dict[str, Any], folder: pathlib.Path, name: str) -> None:

@@ -271,3 +271,26 @@ def test_the_best_of_a_column_is_whatever_prints_the_same_as_it():
 )
 def test_a_column_is_called_what_people_call_it(name, words):
   assert figures.heading(name) == words
+
+
+def test_classes_have_colours_of_their_own_and_no_class_is_white():
+  masks = np.uint8([[[0, 1], [10, 255]]])
+  colours = figures.by_class(masks, 11)
+  assert colours.shape == (1, 2, 2, 3)
+  assert (colours[0, 1, 1] == 1).all()
+  assert len(np.unique(colours.reshape(-1, 3), axis=0)) == 4
+
+
+def test_the_farther_the_darker_and_what_is_unknown_is_white():
+  colours = figures.by_value(np.float32([[[0, 1, 2, 4]]]), 0, 4)[0, 0]
+  assert (colours[0] == 1).all()
+  assert (np.diff(colours.mean(-1)) < 0).all()
+
+
+def test_of_errors_of_depth_less_is_better_and_names_are_spelled_out():
+  rows = {"a": {"rmse": 0.5, "delta1": 90.0}, "b": {"rmse": 0.4, "delta1": 80.0}}
+  assert figures.best(rows, "rmse") == {"b"}
+  assert figures.best(rows, "delta1") == {"a"}
+  assert figures.cell(rows["a"], "rmse") == "0.500"
+  assert figures.heading("knn_miou") == "kNN, mIoU"
+  assert figures.heading("knn_10") == "kNN, k = 10"

@@ -41,8 +41,9 @@ def allowed(parts, names, splits=None, input="image", **numbers):
   """-> the evaluators that are left, and what was said."""
   config, built, digits = parts
   if input != "image":
+    names_of_parts = "embed", "classify", "embed_view", "patches"
     built = SimpleNamespace(
-      **{name: getattr(built, name) for name in ("embed", "classify", "embed_view")},
+      **{name: getattr(built, name) for name in names_of_parts},
       method=SimpleNamespace(input=input),
     )
   said = []
@@ -108,11 +109,12 @@ def test_what_is_refused_at_the_end_leaves_the_others(parts):
     judge.scores(seen, "geometry")
 
 
-def test_what_changes_pictures_is_not_asked_of_sounds(parts):
-  left, said = allowed(parts, ("copies", "robustness", "geometry"), input="audio")
+def test_what_looks_at_pictures_is_not_asked_of_sounds(parts):
+  names = "copies", "robustness", "attentive", "geometry"
+  left, said = allowed(parts, names, input="audio")
   assert left == ["geometry"]
-  assert len(said) == 2
-  assert "changes pictures" in said[0]
+  assert len(said) == 3
+  assert "looks at pictures" in said[0]
 
 
 def test_numbers_too_large_are_lowered_aloud_once(parts):
