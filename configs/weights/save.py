@@ -17,6 +17,6 @@ def get_config():
   c.checkpoint = ""  # a run's folder
   c.step = 0  # of its checkpoint; 0: the newest
   c.format = "safetensors"  # whose names; safetensors: torchvision's or timm's
-  c.input = "uint8"  # of onnx: pictures as they are; or "float", normalised
+  c.input = "uint8"  # of onnx: pictures as they are; float: normalised; or text
   c.file = ""  # to write; of hf: a folder
   return c

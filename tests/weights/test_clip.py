@@ -5,6 +5,7 @@ import importlib
 import json
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 import releases
@@ -13,7 +14,7 @@ from weight_runs import command
 import ssljax
 from configs.eval import clip_imagenet_prompts
 from configs.weights import load, save
-from ssljax import sharding
+from ssljax import encoder, sharding
 from ssljax.data import Tokenizer
 from ssljax.fields import ConfigError
 from ssljax.weights import files, pretrained, recognise, take
@@ -71,6 +72,31 @@ def test_it_goes_back_out_to_the_bit(loaded, tmp_path):
   for name, x in first.items():
     np.testing.assert_array_equal(read[name], x, err_msg=name)
   assert json.loads(texts["ssljax"])["heads"]["text"]["epsilon"] == 1e-5
+
+
+def test_onnx_has_both_towers_in_one_space(loaded, tmp_path):
+  for name in ("onnx", "onnxruntime", "jax2onnx"):
+    pytest.importorskip(name, reason=f"needs the extra onnx: {name}")
+  import onnxruntime
+
+  _, run = loaded
+  found = {}
+  text = np.zeros((2, 77), np.int32)
+  text[:, :3] = [[3, 4, IDS - 1], [9, IDS - 1, 0]]
+  image = np.random.default_rng(0).integers(0, 256, (2, 40, 48, 3), np.uint8)
+  for kind, name, x in (("text", "text", text), ("uint8", "image", image)):
+    file = tmp_path / f"{kind}.onnx"
+    told = {"checkpoint": str(run), "file": str(file), "input": kind}
+    ssljax.evaluate(command(save, format="onnx", **told))
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    (found[name],) = session.run(["projection"], {name: x})
+  trained = encoder.restore(run, sharding.make_mesh(jax.local_devices()[:1]))
+  method, state = trained.parts.method, trained.state
+  want = jax.jit(method.read)(state, text)
+  np.testing.assert_allclose(found["text"], want, atol=1e-4)
+  x = trained.parts.seen({"image": image, "index": np.zeros(2, np.int32)})
+  want = jax.jit(method.apply)(state, x)["projection"]
+  np.testing.assert_allclose(found["image"], want, atol=1e-4)
 
 
 def test_hugging_face_s_folder_has_both_towers_and_the_tokenizer(loaded, tmp_path):
