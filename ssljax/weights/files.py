@@ -1,6 +1,6 @@
 """Files of weights, read and written without executing anything that they hold.
 
-.safetensors is read by a few lines here: a length, a JSON header, numbers. What PyTorch
+.safetensors is read by `safetensors.py` here. What PyTorch
 saves is a pickle, which may hold calls: every function that it names is looked at
 first, and then it is read by `torch.load(weights_only=True)`, which knows arrays alone,
 or, where it is none of PyTorch's, by `pickles.py`.
@@ -8,8 +8,6 @@ or, where it is none of PyTorch's, by `pickles.py`.
 
 import hashlib
 import importlib.util
-import json
-import math
 import pathlib
 import pickletools
 import re
@@ -17,26 +15,17 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from ssljax.fields import ConfigError
-from ssljax.weights import pickles
+from ssljax.weights import pickles, safetensors
 
 Arrays = dict[str, np.ndarray]
-DTYPES = {  # of safetensors
-  **{"F64": np.float64, "F32": np.float32, "F16": np.float16},
-  **{"BF16": ml_dtypes.bfloat16, "BOOL": np.bool_},
-  **{"I64": np.int64, "I32": np.int32, "I16": np.int16, "I8": np.int8},
-  **{"U64": np.uint64, "U32": np.uint32, "U16": np.uint16, "U8": np.uint8},
-}
-NAMES = {np.dtype(dtype): name for name, dtype in DTYPES.items()}
 PICKLES = (".pth", ".pt", ".pkl", ".bin", ".tar", ".ckpt")
 ENDINGS = (".safetensors", ".npz", *PICKLES)
 WRAPPERS = ("state_dict", "model", "model_state_dict", "teacher", "student")
 HARMLESS = ("torch", "numpy", "collections", "_codecs")  # the rest is torch.load's
 NAMESPACE = "argparse Namespace"  # options beside the weights, in SupCon's and MAE's
-MOST_HEADER = 100_000_000  # bytes, as safetensors itself has it
 
 
 def read(path: pathlib.Path) -> tuple[Arrays, dict[str, str]]:
@@ -51,7 +40,7 @@ def read(path: pathlib.Path) -> tuple[Arrays, dict[str, str]]:
     raise ConfigError(
       f"file={str(path)!r} is no file; name one of weights: --config.file"
     )
-  readers = {".safetensors": read_safetensors, ".npz": _read_npz}
+  readers = {".safetensors": safetensors.read, ".npz": _read_npz}
   if path.suffix not in ENDINGS:
     raise ConfigError(
       f"{path} ends in none of {', '.join(ENDINGS)}, which tells how it is read"
@@ -74,54 +63,12 @@ def digest(path: pathlib.Path) -> str:
     return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def read_safetensors(path: pathlib.Path) -> tuple[Arrays, dict[str, str]]:
-  """Reads a .safetensors file -> arrays by name, its texts."""
-  data = np.memmap(path, np.uint8, "r") if path.stat().st_size else b""
-  length = int.from_bytes(bytes(data[:8]), "little")
-  if len(data) < 8 or not 2 <= length <= min(MOST_HEADER, len(data) - 8):
-    raise ConfigError(
-      f"{path} is no whole .safetensors file: its header is said to have {length} "
-      f"bytes, and the file has {len(data)}"
-    )
-  try:
-    header = json.loads(bytes(data[8 : 8 + length]))
-    texts = {str(k): str(v) for k, v in header.pop("__metadata__", {}).items()}
-    entries = {name: _entry(entry) for name, entry in header.items()}
-  except (ValueError, KeyError, TypeError, AttributeError) as error:
-    raise ConfigError(
-      f"{path} is no .safetensors file: its header does not say what it holds "
-      f"({type(error).__name__}: {error})"
-    ) from error
-  body = data[8 + length :]
-  end = max((stop for *_, stop in entries.values()), default=0)
-  if end > len(body):
-    raise ConfigError(
-      f"{path} is cut off: its tensors end at byte {8 + length + end} and the file at "
-      f"{len(data)}; fetch it again"
-    )
-  arrays = {}
-  for name, (dtype, shape, start, stop) in entries.items():
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    if not 0 <= start <= stop or stop - start != size or min(shape, default=0) < 0:
-      raise ConfigError(
-        f"{path} is damaged: {name} {list(shape)} needs {size} bytes and has "
-        f"{stop - start}"
-      )
-    arrays[name] = body[start:stop].view(dtype).reshape(shape)
-  return arrays, texts
-
-
-def _entry(entry: Mapping[str, Any]) -> tuple[Any, tuple[int, ...], int, int]:
-  start, stop = map(int, entry["data_offsets"])
-  return DTYPES[entry["dtype"]], tuple(map(int, entry["shape"])), start, stop
-
-
 def write(path: pathlib.Path, arrays: Mapping[str, np.ndarray], texts: Mapping) -> None:
   """Writes arrays by name, and in a .safetensors texts, whole or not at all.
 
   ConfigError for an ending that nobody can write here.
   """
-  writers = {".safetensors": _write_safetensors, ".npz": _write_npz}
+  writers = {".safetensors": safetensors.write, ".npz": _write_npz}
   writers |= dict.fromkeys((".pth", ".pt", ".bin"), _write_torch)
   writers[".pkl"] = lambda path, arrays, _: pickles.write(path, arrays)  # Detectron2's
   if path.suffix not in writers:
@@ -133,20 +80,6 @@ def write(path: pathlib.Path, arrays: Mapping[str, np.ndarray], texts: Mapping) 
     temporary.replace(path)
   finally:
     temporary.unlink(missing_ok=True)
-
-
-def _write_safetensors(path, arrays, texts):
-  header, end = {"__metadata__": {"format": "pt", **texts}}, 0
-  for name, x in arrays.items():
-    start, end = end, end + x.nbytes
-    entry = {"dtype": NAMES[x.dtype], "shape": x.shape, "data_offsets": [start, end]}
-    header[name] = entry
-  text = json.dumps(header).encode()
-  text += b" " * (-len(text) % 8)
-  with path.open("wb") as file:
-    file.write(len(text).to_bytes(8, "little") + text)
-    for x in arrays.values():
-      file.write(np.ascontiguousarray(x).tobytes())
 
 
 def _write_npz(path, arrays, texts):
@@ -168,7 +101,7 @@ def _read_folder(path: pathlib.Path) -> tuple[Arrays, dict[str, str]]:
     )
   arrays, texts = {}, {}
   for file in files:
-    more, texts = read_safetensors(file)
+    more, texts = safetensors.read(file)
     arrays |= more
   return arrays, texts
 
@@ -188,7 +121,14 @@ def _read_npz(path: pathlib.Path) -> tuple[Arrays, dict[str, str]]:
 
 def _read_pickle(path: pathlib.Path) -> tuple[Arrays, dict[str, str]]:
   try:
+    if is_program(path):
+      raise ConfigError(
+        f"{path} is a program (TorchScript), which is not run: where it may be, torch."
+        f"save(torch.jit.load({path.name!r}, 'cpu').float().state_dict(), 'clip.pth')"
+      )
     called = {name for data in _pickles(path) for name in called_by(data)}
+  except ConfigError:
+    raise
   except Exception as error:
     raise ConfigError(
       f"{path} is no whole file of PyTorch's ({type(error).__name__}: {error})"
@@ -248,6 +188,14 @@ def _pickles(path: pathlib.Path) -> Iterator[bytes]:
       yield from (file.read(n) for n in file.namelist() if n.endswith(".pkl"))
     return
   yield path.read_bytes()
+
+
+def is_program(path: pathlib.Path) -> bool:
+  """Whether a file is TorchScript's, such as those that OpenAI hands out of CLIP."""
+  if not zipfile.is_zipfile(path):
+    return False
+  with zipfile.ZipFile(path) as file:
+    return any(n.split("/")[1:2] == ["code"] for n in file.namelist())
 
 
 def called_by(data: bytes) -> set[str]:

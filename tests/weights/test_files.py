@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import zipfile
 
 import ml_dtypes
 import numpy as np
@@ -145,6 +146,14 @@ def test_detectron2_s_pickle_needs_no_version_of_numpy(tmp_path):
   assert found["model"]["a"].flags.writeable
   assert (found["__author__"], found["matching_heuristics"]) == ("ssljax", True)
   np.testing.assert_equal(files.read(path)[0], arrays)
+
+
+def test_a_program_is_refused_with_the_way_to_its_weights(tmp_path):
+  with zipfile.ZipFile(tmp_path / "clip.pt", "w") as file:
+    file.writestr("clip/code/__torch__.py", "")
+    file.writestr("clip/data.pkl", pickle.dumps(1))
+  with pytest.raises(ConfigError, match=r"is a program \(TorchScript\).*state_dict"):
+    files.read(tmp_path / "clip.pt")
 
 
 def test_what_is_no_pickle_is_answered_in_a_sentence(tmp_path):
