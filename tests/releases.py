@@ -1,7 +1,8 @@
 """Names and shapes of released weights, from tests/weights/releases/, a file a release.
 
 A line is a name and its shape; `{0-11}` stands for twelve names. `@release prefix` has
-all of that release's below a prefix, but for its classifier.
+all of that release's below a prefix, but for its classifier. `=` before a number has it
+narrowed though it is small, as it is a share of the width.
 """
 
 import pathlib
@@ -23,7 +24,7 @@ def shapes(release, deepest=10**9):
       other = shapes(name[1:], deepest).items()
       found |= {shape + k: s for k, s in other if not k.startswith("fc.")}
       continue
-    shape = tuple(map(int, shape.split(","))) if shape != "-" else ()
+    shape = tuple(map(_number, shape.split(","))) if shape != "-" else ()
     if match := RANGE.search(name):
       first, last = int(match[1]), int(match[2])
       for number in range(first, max(first, min(last, deepest)) + 1):
@@ -31,6 +32,14 @@ def shapes(release, deepest=10**9):
     else:
       found[name] = shape
   return found
+
+
+class Share(int):
+  """A number that is narrowed, whatever it is."""
+
+
+def _number(text):
+  return Share(text[1:]) if text.startswith("=") else int(text)
 
 
 def arrays(release, seed=0):
@@ -46,7 +55,8 @@ def arrays(release, seed=0):
 
 
 def _narrow(shape, factor):
-  return tuple(n // factor if n > 32 and n % factor == 0 else n for n in shape)
+  is_wide = lambda n: n > 32 or isinstance(n, Share)  # noqa: E731
+  return tuple(n // factor if is_wide(n) and n % factor == 0 else n for n in shape)
 
 
 def _random(rng, name, shape):

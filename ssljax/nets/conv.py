@@ -21,7 +21,8 @@ PIECE = 2**17  # numbers in one piece of the batch: half a megabyte
 class Conv(nn.Module):
   """Square convolution with a kernel [k,k,C,features], float32.
 
-  Padding is explicit and symmetric as in PyTorch: k // 2 unless given.
+  Padding is explicit and symmetric as in PyTorch: k // 2 unless given. With `same` it
+  is TensorFlow's "SAME", which where it strides may be one wider behind than before.
   """
 
   features: int
@@ -29,6 +30,7 @@ class Conv(nn.Module):
   stride: int = 1
   padding: int | None = None
   use_bias: bool = False
+  same: bool = False
   kernel_init: nn.initializers.Initializer = inits.KERNELS["he_fan_out"]
   dtype: Any = jnp.float32
 
@@ -37,6 +39,9 @@ class Conv(nn.Module):
     """Convolves pictures [B,H,W,C] -> [B,H',W',features] in `dtype`."""
     k = self.kernel_size
     padding = k // 2 if self.padding is None else self.padding
+    if self.same and self.stride > 1:
+      sides = [same_padding(n, k, self.stride) for n in x.shape[1:3]]
+      x, padding = jnp.pad(x, ((0, 0), *sides, (0, 0))), 0
     shape = (k, k, x.shape[-1], self.features)
     kernel = self.param("kernel", self.kernel_init, shape).astype(self.dtype)
     y = conv2d(x.astype(self.dtype), kernel, self.stride, padding)
@@ -44,6 +49,12 @@ class Conv(nn.Module):
       bias = self.param("bias", nn.initializers.zeros, (self.features,))
       y = y + bias.astype(self.dtype)[None, None, None]
     return y
+
+
+def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
+  """Computes the pixels before and behind one side, as TensorFlow's "SAME" has them."""
+  total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+  return total // 2, total - total // 2
 
 
 def conv2d(

@@ -18,6 +18,7 @@ from ssljax.nets.selective import SelectiveConv
 
 STEMS = ("imagenet", "cifar")
 NORMS = ("batch", "layer")
+PADDINGS = ("torch", "same", "fixed")
 
 
 class BasicBlock(nn.Module):
@@ -114,6 +115,8 @@ class ResNet(Encoder):
   `sk_ratio` makes it SimCLR v2's: bottlenecks have selective kernels (basic blocks,
   as in the official code, do not), the "imagenet" stem is three 3x3 convolutions and
   shortcuts stride by a mean (ResNet-D, He et al. 2019).
+  padding="same" is TensorFlow's in every layer that strides (BYOL's Haiku); "fixed" is
+  that of SimCLR's code, the same in the max-pool alone. "torch" is symmetric.
   Kernels start by `start`, one of `inits.KERNELS`, the stem's by `stem_start` if given.
   norm="layer" replaces BatchNorm, whose are `bn_group_size` and `bn_strided`, by
   LayerNorm. Parameters are float32; `dtype` is the compute type. With `remat` a block
@@ -132,6 +135,7 @@ class ResNet(Encoder):
   stem_start: Annotated[str, OneOf(("", *inits.KERNELS))] = ""
   zero_init_gamma: bool = False  # last scale of each block: starts as the identity
   sk_ratio: Share = 0.0  # hidden / width of selective kernels; 0: none
+  padding: Annotated[str, OneOf(PADDINGS)] = "torch"
   norm: Annotated[str, OneOf(NORMS)] = "batch"
   bn_group_size: Number = 0
   bn_strided: bool = False
@@ -150,7 +154,9 @@ class ResNet(Encoder):
   @nn.compact
   def __call__(self, x: dict[str, jax.Array], train: bool) -> dict[str, jax.Array]:
     """Encodes {"image" [B,H,W,C]} -> {"features" [B,D] f32, "map" [B,h,w,D]}."""
-    conv = partial(Conv, kernel_init=inits.KERNELS[self.start], dtype=self.dtype)
+    same = self.padding == "same"
+    conv = partial(Conv, same=same, dtype=self.dtype)
+    conv = partial(conv, kernel_init=inits.KERNELS[self.start])
     stem = partial(conv, kernel_init=inits.KERNELS[self.stem_start or self.start])
     stem_width = self.stem_width or self.width
     norm = partial(LayerNorm, dtype=self.dtype)
@@ -173,7 +179,8 @@ class ResNet(Encoder):
     if self.stem_relu:
       x = relu(x)
     if self.stem == "imagenet":
-      x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+      sides = ((1, 1), (1, 1)) if self.padding == "torch" else "SAME"
+      x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=sides)
     kind = nn.remat(self.block, static_argnums=(2,)) if self.remat else self.block
     for i, size in enumerate(self.stage_sizes):
       for j in range(size):

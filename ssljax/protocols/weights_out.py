@@ -22,7 +22,10 @@ from ssljax.weights.tables import ENCODER, Form, Pictures, Places, to_theirs
 
 MASK = "encoder/mask"  # only learned to be replaced; a family may have no name for it
 # Fields of which an encoder's arrays say nothing, and that a family has or has not.
-UNLIKE = {"position": "rope", "key_bias": False, "class_token": False}
+UNLIKE = {
+  **{"position": ("rope",), "key_bias": (False,), "class_token": (False,)},
+  "padding": ("same", "fixed"),
+}
 DEFAULT = "safetensors"  # torchvision's names, or timm's
 ONNX = "onnx"  # a graph, which has no names
 NOTED = ("epsilon", "activation", "resize", "pool", "stem", "stem_relu")
@@ -160,8 +163,8 @@ def choose(
       without = [k for k in nameless if k.startswith(ENCODER) and k != MASK]
       without += [
         f"{k}={says.get(k)!r}"
-        for k, v in UNLIKE.items()
-        if (says.get(k) == v) != (form.fields.get(k) == v)
+        for k, which in UNLIKE.items()
+        if any((says.get(k) == v) != (form.fields.get(k) == v) for v in which)
       ]
       unlike = sum(says.get(k, v) != v for k, v in form.fields.items())
       unlike += 50 * any(ENCODER + name not in ours for name in form.always)

@@ -18,13 +18,15 @@ from typing import Any
 import numpy as np
 
 from ssljax.fields import ConfigError
-from ssljax.weights import pickles, safetensors
+from ssljax.weights import bundles, pickles, safetensors
 
 Arrays = dict[str, np.ndarray]
 PICKLES = (".pth", ".pt", ".pkl", ".bin", ".tar", ".ckpt")
-ENDINGS = (".safetensors", ".npz", *PICKLES)
+ENDINGS = (".safetensors", ".npz", bundles.ENDING, *PICKLES)
 WRAPPERS = ("state_dict", "model", "model_state_dict", "teacher", "student")
+WRAPPERS += ("experiment_state",)  # BYOL's
 HARMLESS = ("torch", "numpy", "collections", "_codecs")  # the rest is torch.load's
+NUMBERS = np.ndarray, np.generic
 NAMESPACE = "argparse Namespace"  # options beside the weights, in SupCon's and MAE's
 
 
@@ -41,6 +43,7 @@ def read(path: pathlib.Path) -> tuple[Arrays, dict[str, str]]:
       f"file={str(path)!r} is no file; name one of weights: --config.file"
     )
   readers = {".safetensors": safetensors.read, ".npz": _read_npz}
+  readers[bundles.ENDING] = _read_bundle
   if path.suffix not in ENDINGS:
     raise ConfigError(
       f"{path} ends in none of {', '.join(ENDINGS)}, which tells how it is read"
@@ -52,15 +55,18 @@ def read(path: pathlib.Path) -> tuple[Arrays, dict[str, str]]:
 
 
 def digest(path: pathlib.Path) -> str:
-  """Computes the SHA-256 of a file, or of the weights in a folder, in hexadecimal."""
-  total = hashlib.sha256()
-  for file in sorted(path.glob("*.safetensors")) if path.is_dir() else [path]:
-    with file.open("rb") as opened:
-      total.update(hashlib.file_digest(opened, "sha256").digest())
+  """Computes the SHA-256 of a file, in hexadecimal; of several that of theirs."""
   if path.is_dir():
-    return total.hexdigest()
-  with path.open("rb") as opened:
-    return hashlib.file_digest(opened, "sha256").hexdigest()
+    parts = sorted(path.glob("*.safetensors"))
+  else:
+    parts = bundles.files(path) if path.suffix == bundles.ENDING else [path]
+  digests = []
+  for file in parts:
+    with file.open("rb") as opened:
+      digests.append(hashlib.file_digest(opened, "sha256"))
+  if len(parts) == 1 and not path.is_dir():
+    return digests[0].hexdigest()
+  return hashlib.sha256(b"".join(x.digest() for x in digests)).hexdigest()
 
 
 def write(path: pathlib.Path, arrays: Mapping[str, np.ndarray], texts: Mapping) -> None:
@@ -119,6 +125,15 @@ def _read_npz(path: pathlib.Path) -> tuple[Arrays, dict[str, str]]:
     ) from error
 
 
+def _read_bundle(path: pathlib.Path) -> tuple[Arrays, dict[str, str]]:
+  try:
+    return bundles.read(path), {}
+  except (ValueError, KeyError, TypeError) as error:
+    raise ConfigError(
+      f"{path} is no whole checkpoint of TensorFlow's: {error or 'it is damaged'}"
+    ) from error
+
+
 def _read_pickle(path: pathlib.Path) -> tuple[Arrays, dict[str, str]]:
   try:
     if is_program(path):
@@ -134,7 +149,8 @@ def _read_pickle(path: pathlib.Path) -> tuple[Arrays, dict[str, str]]:
       f"{path} is no whole file of PyTorch's ({type(error).__name__}: {error})"
     ) from error
   for name in sorted(called - {NAMESPACE} - {" ".join(pair) for pair in pickles.KNOWN}):
-    if name.replace(" ", ".").split(".")[0] not in HARMLESS:
+    module, _, last = name.rpartition(" ")
+    if module.split(".")[0] not in HARMLESS and last not in pickles.HOLDERS:
       raise ConfigError(
         f"{path} would call {name.replace(' ', '.')} as it is opened: it is refused. A "
         "file of weights holds arrays alone; ask for it as .safetensors"
@@ -147,7 +163,8 @@ def _read_pickle(path: pathlib.Path) -> tuple[Arrays, dict[str, str]]:
         f"{path} cannot be read as arrays alone ({type(error).__name__}: {error})"
       ) from error
     if found != pickles.TORCH:
-      return {k: x for k, x in _flat(found) if isinstance(x, np.ndarray)}, {}
+      flat = ((k, x) for k, x in _flat(found, "/") if isinstance(x, NUMBERS))
+      return {k: np.asarray(x) for k, x in flat}, {}
   torch = _torch(path, "read")
   import argparse
 
@@ -169,16 +186,21 @@ def _numpy(x: Any) -> np.ndarray:
   return x.detach().cpu().numpy()
 
 
-def _flat(tree: Any) -> Iterator[tuple[str, Any]]:
-  """Yields names and leaves of what holds a network's weights, of one if it has two."""
+def _flat(tree: Any, between: str = "") -> Iterator[tuple[str, Any]]:
+  """Yields names and leaves of what holds a network's weights, of one if it has two.
+
+  Of mappings in mappings nothing, unless there is what to put `between` names.
+  """
   if isinstance(tree, Mapping):
     for wrapper in WRAPPERS:
       if isinstance(tree.get(wrapper), Mapping):
-        yield from _flat(tree[wrapper])
+        yield from _flat(tree[wrapper], between)
         return
     for name, leaf in tree.items():
       if not isinstance(leaf, Mapping):
         yield str(name), leaf
+      elif between:
+        yield from ((f"{name}{between}{k}", x) for k, x in _flat(leaf, between))
 
 
 def _pickles(path: pathlib.Path) -> Iterator[bytes]:

@@ -19,6 +19,7 @@ RESNETS = {  # stage sizes, whether its blocks are bottlenecks -> the encoder's 
     *(("resnet50", True), ("resnet101", True), ("resnet152", True)),
   )
 }
+DEEPEST = (3, 24, 36, 3)  # of BYOL's ResNet-200
 VITS = {
   nets.ENCODERS[name].keywords["width"]: name for name in ("vit_ti", "vit_s", "vit_l")
 }
@@ -47,7 +48,8 @@ def _resnet(shapes: Shapes) -> dict[str, Any]:
   deep = any(name.endswith("/conv3/kernel") for name in shapes)
   width = shapes.get("layer1_0/conv1/kernel", (stem,))[-1]
   found = {"name": RESNETS.get((sizes, deep), "resnet50" if deep else "resnet18")}
-  found |= {"stem": "imagenet" if side == 7 else "cifar", "width": width}
+  imagenet = side == 7 or "stem_conv1/kernel" in shapes
+  found |= {"stem": "imagenet" if imagenet else "cifar", "width": width}
   if (sizes, deep) not in RESNETS:
     found["stage_sizes"] = sizes
   if stem != width:
@@ -96,31 +98,38 @@ def method(
   found = {k: v for k, v in known.items() if not isinstance(v, Mapping)}
   for role, head in heads.items():
     if read := READERS.get(nets.HEADS.get(role)):
-      found[role] = {**read(head), **known.get(role, {}), **told.get(role, {})}
+      more = {**known.get(role, {}), **told.get(role, {})}
+      found[role] = {**read(head, more), **more}
   return found
 
 
-def _mlp(shapes: Shapes) -> dict[str, Any]:
+def _mlp(shapes: Shapes, known: Mapping[str, Any]) -> dict[str, Any]:
   layers = max((int(n) for n in LINEAR.findall("\n".join(shapes))), default=1)
+  layers = known.get("layers", layers)
   last = f"fc{layers}", f"bn{layers}"
+
+  def wide(n):  # a bias cannot be transposed
+    names = f"fc{n}/bias", f"bn{n}/mean", f"fc{n}/kernel"
+    return next((shapes[name][-1] for name in names if name in shapes), 1)
+
   kinds = {(True, True): "affine", (True, False): "scale", (False, False): "plain"}
-  found = {"layers": layers, "out": _at(shapes, f"{last[0]}/kernel", 1)}
+  found = {"layers": layers, "out": wide(layers)}
   found |= {"out_bias": f"{last[0]}/bias" in shapes, "last_norm": "none"}
   if f"{last[1]}/mean" in shapes:
     affine = tuple(f"{last[1]}/{name}" in shapes for name in ("scale", "bias"))
     found["last_norm"] = kinds.get(affine, "affine")
   if layers > 1:
-    found["hidden"] = _at(shapes, "fc1/kernel", 1)
+    found["hidden"] = wide(1)
     found["hidden_bias"], found["norm"] = "fc1/bias" in shapes, "bn1/mean" in shapes
   return found
 
 
-def _prototypes(shapes: Shapes) -> dict[str, Any]:
+def _prototypes(shapes: Shapes, _: Mapping) -> dict[str, Any]:
   found = {"num": _at(shapes, "kernel", 2), "use_bias": "bias" in shapes}
   return {**found, "gain": "gain" in shapes}
 
 
-def _text(shapes: Shapes) -> dict[str, Any]:
+def _text(shapes: Shapes, _: Mapping) -> dict[str, Any]:
   vocabulary, width = shapes.get("embed/embedding", (2, 64))
   depth = 1 + max(map(int, BLOCK.findall("\n".join(shapes))), default=0)
   found = {"vocabulary": vocabulary, "width": width, "depth": depth}
@@ -149,7 +158,7 @@ def _ratio(hidden: int, width: int) -> float:
 def check_whole(fields: Mapping[str, Any], told: Mapping[str, Any]) -> None:
   """Raises ConfigError for a ResNet of a depth that nobody published, unless `told`."""
   sizes = fields.get("stage_sizes")
-  if sizes and "stage_sizes" not in told:
+  if sizes and sizes != DEEPEST and "stage_sizes" not in told:
     known = ", ".join(str(key[0]) for key in RESNETS)
     raise ConfigError(
       f"its stages have {sizes} blocks, and a ResNet's {known}: is the file whole? If "

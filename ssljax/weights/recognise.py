@@ -79,6 +79,8 @@ def recognise(
       )
       return found._replace(also=tuple(dict.fromkeys(alike)))
   problems = list(_problems(best, arrays))
+  if not _unplaced(best):
+    infer.check_whole(best.fields, told)
   more = f"; and {len(problems) - LISTED} more" if len(problems) > LISTED else ""
   raise ConfigError(
     f"taken as {best.family}'s, the weights do not fit: "

@@ -96,6 +96,8 @@ LAYOUTS = {  # theirs -> ours, ours -> theirs
   "dense": (lambda x: x.T, lambda x: x.T),  # [out,in] -> [in,out]
   "rows": (lambda x: x[None], lambda x: x[0]),  # [N,D] -> [1,N,D]
   "vector": (lambda x: x[None, None], lambda x: x[0, 0]),  # [D] -> [1,1,D]
+  "of_rows": (lambda x: x[0], lambda x: x[None]),  # [1,C] -> [C], Haiku's norms
+  "of_pictures": (lambda x: x[0, 0, 0], lambda x: x[None, None, None]),  # [1,1,1,C]
   "scalar": (lambda x: x[0], lambda x: x[None]),  # [1] -> []
   "no_class": (  # positions of patches alone [1,N,D] -> [1,1+N,D]
     lambda x: np.concatenate([np.zeros_like(x[:, :1]), x], axis=1),
@@ -112,6 +114,8 @@ RANKS = {
   "rows": 2,
   "vector": 1,
   "scalar": 1,
+  "of_rows": 2,
+  "of_pictures": 4,
   "no_class": 3,
   "no_keys": 1,
 }  # of theirs

@@ -50,3 +50,17 @@ def test_kernels_that_tile_the_image_give_the_values_of_lax():
   x = rng.normal(size=(2, 9, 8, 5)).astype(np.float32)
   kernel = rng.normal(size=(4, 4, 5, 7)).astype(np.float32)
   assert_allclose(conv._tiles(x, kernel), conv._conv(x, kernel, 4, 0), atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (7, 10), (5, 9), (1, 2)])
+@pytest.mark.parametrize(("kernel", "stride"), [(7, 2), (3, 2), (1, 2), (3, 1)])
+def test_same_padding_is_that_of_lax(size, kernel, stride):
+  """XLA's own "SAME" is TensorFlow's."""
+  x = np.random.default_rng(0).normal(size=(2, *size, 3)).astype(np.float32)
+  net = conv.Conv(4, kernel, stride, same=True)
+  variables = net.init(jax.random.key(0), x)
+  expected = jax.lax.conv_general_dilated(
+    *(x, variables["params"]["kernel"], (stride, stride), "SAME"),
+    dimension_numbers=("NHWC", "HWIO", "NHWC"),
+  )
+  assert_allclose(net.apply(variables, x), expected, atol=1e-5)

@@ -139,3 +139,22 @@ def test_with_layer_norm_a_picture_s_features_do_not_depend_on_the_batch():
 def test_an_unknown_stem_is_named():
   with pytest.raises(ValueError, match="stem='stl' must be one of imagenet, cifar"):
     ResNet18(stem="stl").init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), False)
+
+
+def test_same_padding_is_torch_s_where_it_is_padded_by_hand():
+  """An even side is seen one pixel earlier; a side of 17 as torch sees it."""
+  net, same, fixed = (
+    ResNet18(width=4, stage_sizes=(1, 1), padding=p) for p in ("torch", "same", "fixed")
+  )
+  rng = np.random.default_rng(0)
+  x = rng.normal(size=(2, 17, 17, 3)).astype(np.float32)
+  variables = jax.jit(lambda k: net.init(k, {"image": x}, False))(jax.random.key(0))
+  one, two, three = (
+    n.apply(variables, {"image": x}, False)["map"] for n in (net, same, fixed)
+  )
+  assert_allclose(one, two, atol=1e-5)  # of odd sides all three are alike
+  assert_allclose(one, three, atol=1e-5)
+  x = x[:, :16, :16]
+  maps = [n.apply(variables, {"image": x}, False)["map"] for n in (net, same, fixed)]
+  for a, b in ((0, 1), (0, 2), (1, 2)):
+    assert np.abs(maps[a] - maps[b]).max() > 1e-3

@@ -2,6 +2,7 @@
 
 from ssljax.weights.families import (
   barlow,
+  byol,
   clip,
   detectron2,
   dino,
@@ -13,6 +14,7 @@ from ssljax.weights.families import (
   moco,
   moco_v3,
   siglip,
+  simclr,
   simsiam,
   supcon,
   swav,
@@ -32,6 +34,8 @@ FAMILIES: dict[str, Family] = {  # where names and shapes are alike the first is
   "swav": swav.FAMILY,
   "barlow": barlow.FAMILY,
   "vicreg": vicreg.FAMILY,
+  "byol": byol.FAMILY,
+  "simclr": simclr.FAMILY,
   "supcon": supcon.FAMILY,
   "dinov2": dinov2.FAMILY,
   "dinov3": dinov3.FAMILY,
