@@ -12,6 +12,7 @@ import numpy as np
 
 FOLDER = pathlib.Path(__file__).parent / "weights" / "releases"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.txt"))
+BLOCK = re.compile(r"(?:blocks|layers?)\.(\d+)\.")  # of a transformer
 RANGE = re.compile(r"\{(\d+)-(\d+)\}")
 
 
@@ -47,9 +48,7 @@ def arrays(release, seed=0):
   full = shapes(release)
   is_vit = any(len(s) == 4 and s[-1] > 7 for s in full.values())
   if is_vit:
-    full = {
-      k: s for k, s in full.items() if int((re.findall(r"\.(\d+)\.", k) or [0])[0]) < 2
-    }
+    full = {k: s for k, s in full.items() if int((BLOCK.findall(k) or [0])[0]) < 2}
   rng = np.random.default_rng(seed)
   return {k: _random(rng, k, _narrow(s, 16 if is_vit else 8)) for k, s in full.items()}
 

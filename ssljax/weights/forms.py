@@ -44,3 +44,18 @@ def vit_rows(position: str = "as_is") -> tuple[Row, ...]:
 VIT = Form(
   vit_rows(), {"resize": "antialias", "pool": "cls"}
 )  # as timm resizes positions
+
+
+def mlp(
+  ours: str, theirs: str, layers: int, step: int = 3, normed: bool = True
+) -> tuple[Row, ...]:
+  """Makes the rows of a head that is a `torch.nn.Sequential` below `theirs`.
+
+  Its linear maps stand `step` after one another, the norms right behind them.
+  """
+  rows = []
+  for n in range(layers):
+    rows += dense(f"{ours}/fc{n + 1}", f"{theirs}.{step * n}")
+    if normed:
+      rows += norm(f"{ours}/bn{n + 1}", f"{theirs}.{step * n + 1}", running=True)
+  return tuple(rows)

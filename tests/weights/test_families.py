@@ -95,11 +95,10 @@ def test_detectron2_has_every_name_and_shape_of_moco_s_converter():
   net = nets.build({"name": "resnet50"})
   image = {"image": np.zeros((1, 64, 64, 3), np.float32)}
   shapes = jax.eval_shape(lambda key: net.init(key, image, False), jax.random.key(0))
-  ours = {
-    k: np.broadcast_to(np.float32(0), x.shape) for k, x in flatten(shapes).items()
-  }
+  shapes = flatten({k: {"encoder": x} for k, x in shapes.items()})
+  ours = {k: np.broadcast_to(np.float32(0), x.shape) for k, x in shapes.items()}
   kernel = np.random.default_rng(0).normal(size=(7, 7, 3, 64))
-  ours["conv1/kernel"] = kernel.astype(np.float32)
+  ours["encoder/conv1/kernel"] = kernel.astype(np.float32)
   chosen = weights_out.choose("detectron2", ours, dict(vars(net)), {})
   arrays = weights_out.write_names(ours, dict(vars(net)), chosen)
   arrays |= weights_out._counted(arrays)
@@ -107,7 +106,9 @@ def test_detectron2_has_every_name_and_shape_of_moco_s_converter():
   want = {converted(k): shape for k, shape in theirs if not k.startswith("fc.")}
   assert {k: x.shape for k, x in arrays.items()} == want
   first = arrays["stem.conv1.weight"]  # red, green, blue: INPUT.FORMAT is "RGB"
-  np.testing.assert_array_equal(first, ours["conv1/kernel"].transpose(3, 2, 0, 1))
+  np.testing.assert_array_equal(
+    first, ours["encoder/conv1/kernel"].transpose(3, 2, 0, 1)
+  )
 
 
 @pytest.mark.parametrize("format", ["vicreg", "barlow"])
