@@ -2,10 +2,10 @@
 
     python benchmarks/dense.py --folder runs/dense
 
-Scikit-learn's digits, in random colours and sizes, stand on noisy ground: the classes
-of a mask are the digits and the ground, without their blurred edges, and the larger a
-digit the nearer it is. A run learns from the pictures alone, and `segment` and `depth`
-ask it beside a random encoder and raw patches. What is there is not made again.
+Scikit-learn's digits, light and of several sizes, stand on dark and noisy ground: the
+classes of a mask are the digits and the ground, without their blurred edges, and the
+larger a digit the nearer it is. A run learns from the pictures alone, and `segment` and
+`depth` ask it beside a random encoder and raw patches. What is there is not made again.
 `--quick` is a few scenes and steps.
 """
 
@@ -24,29 +24,29 @@ from sklearn.datasets import load_digits
 import ssljax
 
 SIDE = 64  # pixels of a scene
-SIZES = (16, 20, 24, 32)  # of a digit
+SIZES = (24, 28, 32, 40)  # of a digit
 GROUND, EDGE = 0, 255  # in a mask; digit d is class d + 1
-FAR = 4.0  # the ground's depth; a digit of 32 pixels is at 1
+FAR = 4.0  # the ground's depth; a digit of 40 pixels is at 1
 MILLI = 1000  # of a depth file
 CLASSES = 11
 
 
 def scene(rng, images, labels):
   """Draws a picture uint8 [S,S,3], its mask uint8 [S,S] and depth f32 [S,S]."""
-  picture = rng.normal(rng.uniform(60, 196, 3), 20, (SIDE, SIDE, 3))
+  picture = rng.normal(rng.uniform(0, 90, 3), 20, (SIDE, SIDE, 3))
   mask = np.full((SIDE, SIDE), GROUND, np.uint8)
   depth = np.full((SIDE, SIDE), FAR, np.float32)
-  for size in sorted(rng.choice(SIZES, rng.integers(2, 5))):  # the near hide the far
+  for size in sorted(rng.choice(SIZES, rng.integers(3, 6))):  # the near hide the far
     number = rng.integers(len(images))
     ink = Image.fromarray(images[number]).resize((size, size), Image.BICUBIC)
     ink = np.asarray(ink, np.float32) / 255
     top, left = rng.integers(0, SIDE - size + 1, 2)
     place = slice(top, top + size), slice(left, left + size)
-    colour = rng.uniform(0, 255, 3)
+    colour = rng.uniform(165, 255, 3)
     picture[place] += ink[..., None] * (colour - picture[place])
     mask[place] = np.where(ink > 0.5, labels[number] + 1, mask[place])
     mask[place] = np.where((ink > 0.2) & (ink <= 0.5), EDGE, mask[place])
-    depth[place] = np.where(ink > 0.5, 32 / size, depth[place])
+    depth[place] = np.where(ink > 0.5, 40 / size, depth[place])
     depth[place] = np.where((ink > 0.2) & (ink <= 0.5), 0, depth[place])
   return np.clip(picture, 0, 255).astype(np.uint8), mask, depth
 
