@@ -189,6 +189,7 @@ SMOKE = {  # field -> its most in a smoke run, in whatever group it stands
   "context": 24,
   "sub_batch": 8,
   "slices": 32,
+  "mask_unit": 4,
 }
 
 

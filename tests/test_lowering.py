@@ -34,6 +34,10 @@ for recipe, config in CONFIGS.items():
 WIDE = {  # what losses multiply in float32 of all that a step multiplies; else 0.5 %
   "barlow": 0.01,  # the correlation of 8192 features with each other
   "vicreg": 0.02,  # their covariance, of either view
+  "vicregl": 0.03,  # and of cells
+  "dinov2": 0.02,  # of assignments of patches with prototypes
+  "densecl": 0.1,  # of every cell with the queue
+  "ressl": 0.03,  # of the teacher with the queue, whose rows are read too
   "cpc_audio": 0.05,  # of every prediction with every latent
   "cpc_text": 0.15,
   "cpc_image": 0.2,
@@ -139,9 +143,10 @@ def mlp(config, dim):
 
 TARGET_VIEWS = {  # of the views, those that pass a slow copy or a teacher
   **dict.fromkeys(("byol", "moco_v3", "dino", "simclr_v2"), 2),
-  **dict.fromkeys(("moco", "supcon_moco", "distill", "tico"), 1),
+  **dict.fromkeys(("direct_pred", "simdino"), 2),
+  **dict.fromkeys(("moco", "supcon_moco", "distill", "tico", "ressl"), 1),
 }
-ONLINE_VIEWS = dict.fromkeys(("moco", "supcon_moco", "tico"), 1)
+ONLINE_VIEWS = dict.fromkeys(("moco", "supcon_moco", "tico", "ressl"), 1)
 
 
 def arithmetic(config):
@@ -189,9 +194,16 @@ def split_colours(config):
   return 3 * sum(resnet(net, config.augment.size, channels) for channels in (1, 2))
 
 
-FORMULAS = {"mae": masked, "clip": two_towers, "cmc": split_colours}
+def painted(config):
+  net, size = nets.build(config.encoder), config.augment.size
+  patches = (size // net.patch_size) ** 2
+  return 3 * (vit(net, size) + 2 * patches * net.width * 3 * net.patch_size**2)
+
+
+FORMULAS = {"mae": masked, "simmim": painted, "clip": two_towers, "cmc": split_colours}
 NO_FORMULA = {  # recurrent contexts, sound and text; patches with heads of their own
-  *("cpc_audio", "cpc_image", "cpc_text", "ibot", "ijepa")
+  *("cpc_audio", "cpc_image", "cpc_text", "ibot", "ijepa", "dinov2", "msn", "densecl"),
+  *("data2vec", "vicregl"),
 }
 
 

@@ -27,9 +27,8 @@ def forget():
 
 
 def parts(name):
-  return tiny.parts(
-    name, SIZE, STRIDED if "moco" in name and "v3" not in name else GROUP
-  )
+  strided = hasattr(methods.METHODS[name], "bn_shuffle")
+  return tiny.parts(name, SIZE, STRIDED if strided else GROUP)
 
 
 @functools.cache

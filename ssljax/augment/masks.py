@@ -25,13 +25,16 @@ class Blocks:
   """Hides rectangles of patches in some of the views (BEiT, Bao et al. 2022).
 
   A view hides patches with probability `mask_p` (0.5 in iBOT, Zhou et al. 2022), a
-  share of them that is uniform from `mask_min` to `mask_max`, one patch at least.
+  share of them that is uniform from `mask_min` to `mask_max`, one patch at least. With
+  `mask_unit` squares of so many pixels are hidden, each as likely, in place of
+  rectangles; of these the share is rounded up (SimMIM, Xie et al. 2022: 32).
   """
 
   patch_size: Count = 16  # the encoder's
   mask_p: Share = 0.0  # 0: no view hides any, and batches have no mask
   mask_min: Share = 0.1
   mask_max: Share = 0.5
+  mask_unit: Number = 0  # pixels
 
   entry: ClassVar[str] = "mask"
   switch: ClassVar[str] = "mask_p"
@@ -44,19 +47,36 @@ class Blocks:
         f"augment.mask_min={self.mask_min} must be at most mask_max={self.mask_max}; "
         "try 0.1 and 0.5"
       )
+    if self.mask_unit % self.patch_size:
+      raise ConfigError(
+        f"augment.mask_unit={self.mask_unit} must be a multiple of patch_size="
+        f"{self.patch_size}; try {2 * self.patch_size}, or 0 for rectangles"
+      )
 
   def draw(
     self, keys: jax.Array, views: int, rows: int, columns: int
   ) -> dict[str, jax.Array]:
     """Draws "mask" bool [B,views,rows * columns] by keys [B]; True: it is hidden."""
+    side = self.mask_unit // self.patch_size or 1
+    if rows % side or columns % side:
+      raise ConfigError(
+        f"augment.mask_unit={self.mask_unit} must divide the views' "
+        f"{rows * self.patch_size} pixels; try {self.patch_size}"
+      )
+    grid = rows // side, columns // side
+    rounded = jnp.ceil if self.mask_unit else jnp.floor
 
     def one(key):
       key_blocks, key_share = jax.random.split(key)
       hides, share = jax.random.uniform(key_share, (2,))
       share = self.mask_min + (self.mask_max - self.mask_min) * share
-      count = jnp.maximum((share * (rows * columns)).astype(jnp.int32), 1)
+      count = jnp.maximum(rounded(share * (grid[0] * grid[1])).astype(jnp.int32), 1)
       count = jnp.where(hides < self.mask_p, count, 0)
-      return {"mask": blocks(key_blocks, rows, columns, count)}
+      if not self.mask_unit:
+        return {"mask": blocks(key_blocks, rows, columns, count)}
+      hidden = jax.random.permutation(key_blocks, grid[0] * grid[1]) < count
+      hidden = hidden.reshape(grid).repeat(side, 0).repeat(side, 1)
+      return {"mask": hidden.ravel()}
 
     return _by_view(one, keys, views)
 

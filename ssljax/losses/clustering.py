@@ -14,7 +14,10 @@ import jax.numpy as jnp
 
 from ssljax.losses import assigned, tiled
 from ssljax.losses.assigned import Assigned
+from ssljax.losses.contrastive import unit
 from ssljax.losses.pairwise import PRECISION
+
+LEFT_OUT = -1e9  # a score whose exponential is 0, and finite where all are left out
 
 
 class Prototypes(NamedTuple):
@@ -75,6 +78,25 @@ def hidden_patches(
   return ((entropy * mask).sum(2) / jnp.maximum(mask.sum(2), 1)).mean(1)
 
 
+def relation(
+  student: jax.Array,
+  teacher: jax.Array,
+  queue: jax.Array,
+  student_temperature: float,
+  teacher_temperature: float,
+) -> jax.Array:
+  """Cross-entropy of student [B,D] with teacher [B,D], by their cosines with the queue.
+
+  ReSSL (Zheng et al. 2021), eq. 3 to 6: a distribution over unit rows queue [K,D] each,
+  the teacher's without gradient; the mean over the batch, and the official value.
+  """
+  student, teacher = unit(student)[:, None], unit(teacher)[:, None]
+  others = Prototypes(jax.lax.stop_gradient(queue))
+  no_shift = jnp.zeros((1, len(queue)))
+  target = assign(teacher, others, teacher_temperature, no_shift, others)
+  return _cross_entropies(student, others, target.mean, student_temperature).mean()
+
+
 def swav(
   crops: jax.Array,
   prototypes: Prototypes,
@@ -99,6 +121,7 @@ def sinkhorn(
   epsilon: float,
   remembered: jax.Array | None = None,
   iterations: int = 3,
+  counts: jax.Array | None = None,
 ) -> jax.Array:
   """Shifts scores of crops [B,G,D] so that prototypes are used equally -> [G,K] f32.
 
@@ -106,20 +129,23 @@ def sinkhorn(
   crops alone: exp(scores / epsilon), scaled in turn so that every prototype gets as
   much and so that every example gives 1. It ends with the examples: an assignment is
   the softmax of (scores - shift) / epsilon, as of a centre that makes prototypes
-  approximately equal. Crops of `remembered` examples [N,G,D] take part. Of the scalings
+  approximately equal. Crops of `remembered` examples [N,G,D] take part, and crops of
+  which `counts` [B,G] says 0 do not. Of the scalings
   the logarithms are kept, [G,K] and [B,G], and scores made anew: where the official
   code, with the same values, overflows, these do not. No gradient.
   """
 
-  def one(prototypes, *parts):
+  def one(prototypes, left_out, *parts):
     directions, bias = prototypes.directions, prototypes.over(epsilon)
-    gives = [None] * len(parts)
+    gives = [left_out] + [None] * (len(parts) - 1)
     for _ in range(iterations):
       totals = map(functools.partial(log_sums, directions), parts, gives)
       gets = functools.reduce(jnp.logaddexp, totals)
       shift = epsilon * (gets if bias is None else gets + bias)
       open_to = prototypes.over(epsilon, shift)
       gives = [-log_sums(part, directions, open_to) for part in parts]
+      if left_out is not None:
+        gives[0] = jnp.where(left_out < 0, left_out, gives[0])
     return shift
 
   def log_sums(rows, columns, bias):
@@ -127,7 +153,49 @@ def sinkhorn(
 
   parts = [crops] if remembered is None else [crops, remembered]
   prototypes, parts = jax.lax.stop_gradient((prototypes, parts))
-  return jax.vmap(one, in_axes=(None, *[1] * len(parts)))(prototypes, *parts)
+  left_out = None if counts is None else jnp.where(counts > 0, 0.0, LEFT_OUT)
+  in_axes = None, None if counts is None else 1, *[1] * len(parts)
+  return jax.vmap(one, in_axes=in_axes)(prototypes, left_out, *parts)
+
+
+class Siamese(NamedTuple):
+  """The terms of masked siamese networks, f32[] each."""
+
+  cross_entropy: jax.Array
+  me_max: jax.Array  # log K less the entropy of the mean prediction
+  entropy: jax.Array  # the mean entropy of a prediction
+
+
+def msn(
+  anchors: jax.Array,
+  targets: jax.Array,
+  prototypes: jax.Array,
+  temperature: float,
+  sharpening: jax.Array | float,
+  iterations: int = 0,
+) -> Siamese:
+  """Compares anchors [B,V,D] with the target [B,D] of their picture -> its terms.
+
+  MSN (Assran et al. 2022), eq. 1: predictions are softmax over the cosines with
+  prototypes [K,D], those of targets to the power of 1 / `sharpening`, made anew by so
+  many `iterations` of Sinkhorn and Knopp's, and without gradient. Official values.
+  """
+  directions = unit(prototypes)
+
+  def score(rows, directions):
+    products = jnp.matmul(unit(rows), directions.T, precision=PRECISION)
+    return products / temperature
+
+  target = score(*jax.lax.stop_gradient((targets, directions))) / sharpening
+  target = jax.nn.log_softmax(target)
+  for _ in range(iterations):
+    target = jax.nn.log_softmax(jax.nn.log_softmax(target, axis=0), axis=1)
+  log_p = jax.nn.log_softmax(score(anchors, directions))
+  p = jnp.exp(log_p)
+  cross_entropy = -(jnp.exp(target)[:, None] * log_p).sum(-1).mean()
+  together = jax.scipy.special.entr(p.mean((0, 1))).sum()
+  me_max = jnp.log(float(len(prototypes))) - together
+  return Siamese(cross_entropy, me_max, -(p * log_p).sum(-1).mean())
 
 
 def assign(

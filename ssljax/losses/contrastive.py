@@ -107,6 +107,36 @@ def info_nce(
   return (jnp.logaddexp(positive, negative) - positive).mean()
 
 
+def dense_info_nce(
+  query: jax.Array,
+  key: jax.Array,
+  matches: jax.Array,
+  queue: jax.Array,
+  temperature: float,
+) -> jax.Array:
+  """Each picture's mean InfoNCE of its cells, query [B,N,D] with key [B,M,D] -> [B].
+
+  DenseCL (Wang et al. 2021), eq. 2: the positive of cell n is the key's cell
+  `matches` i32 [B,N], negatives are unit rows queue [K,D]. The mean over pictures is
+  the official value.
+  """
+  query, key = unit(query), unit(key)
+  key = jnp.take_along_axis(key, matches[..., None], axis=1)
+  positive = (query * key).sum(-1) / temperature
+  rows = query.reshape(-1, query.shape[-1])
+  negative = tiled.denominators(rows, queue, 1 / temperature).reshape(positive.shape)
+  return (jnp.logaddexp(positive, negative) - positive).mean(1)
+
+
+def most_alike(query: jax.Array, key: jax.Array) -> jax.Array:
+  """Finds of query's cells [B,N,D] the key's [B,M,D] of most alike direction, [B,N].
+
+  DenseCL (Wang et al. 2021), eq. 3, by the backbone's features; no gradient.
+  """
+  query, key = jax.lax.stop_gradient((unit(query), unit(key)))
+  return jnp.einsum("bnd,bmd->bnm", query, key, precision=PRECISION).argmax(-1)
+
+
 def info_nce_in_batch(
   query: jax.Array, key: jax.Array, temperature: float
 ) -> jax.Array:

@@ -46,6 +46,25 @@ def vicreg(
   return invariance * distance + variance * missing + covariance * redundancy
 
 
+def vicreg_of_cells(
+  x: jax.Array, y: jax.Array, invariance: float, variance: float, covariance: float
+) -> jax.Array:
+  """VICReg's loss of cells x and y [B,N,D] that belong together -> f32[].
+
+  VICRegL (Bardes et al. 2022), eq. 3 and 5; as in its code statistics are over the
+  batch, a cell's number apart, and covariance terms of x and y are averaged.
+  """
+  x, y = (z.astype(jnp.float32) for z in (x, y))
+  distance = jnp.square(x - y).mean()
+  z = _centred(jnp.stack([x, y], 1))
+  moments = jnp.einsum("bvnd,bvne->vnde", z, z, precision=PRECISION) / (len(z) - 1)
+  deviation = jnp.sqrt(jnp.diagonal(moments, axis1=2, axis2=3) + 1e-4)
+  missing = jax.nn.relu(1.0 - deviation).mean()
+  off_diagonal = jnp.where(jnp.eye(z.shape[-1], dtype=bool)[None, None], 0.0, moments)
+  redundancy = jnp.square(off_diagonal).sum((2, 3)).mean() / z.shape[-1]
+  return invariance * distance + variance * missing + covariance * redundancy
+
+
 def second_moment(z: jax.Array) -> jax.Array:
   """Averages the outer products of the directions of z [B,D] -> [D,D], trace 1.
 

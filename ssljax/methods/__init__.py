@@ -15,8 +15,12 @@ from ssljax.methods.byol import BYOL
 from ssljax.methods.clip import CLIP
 from ssljax.methods.cmc import CMC
 from ssljax.methods.cpc import AudioCPC, ImageCPC, TextCPC
+from ssljax.methods.data2vec import Data2Vec
 from ssljax.methods.dcl import DCL
+from ssljax.methods.densecl import DenseCL
 from ssljax.methods.dino import DINO
+from ssljax.methods.dinov2 import DINOv2
+from ssljax.methods.direct_pred import DirectPred
 from ssljax.methods.distill import Distill
 from ssljax.methods.given import Given
 from ssljax.methods.ibot import IBOT
@@ -29,15 +33,20 @@ from ssljax.methods.mae import MAE
 from ssljax.methods.metric_learning import MetricLearning
 from ssljax.methods.moco import MoCo
 from ssljax.methods.moco_v3 import MoCoV3
+from ssljax.methods.msn import MSN
 from ssljax.methods.nnclr import NNCLR
+from ssljax.methods.ressl import ReSSL
 from ssljax.methods.simclr import SimCLR
 from ssljax.methods.simclr_v2 import SimCLRV2
+from ssljax.methods.simdino import SimDINO
+from ssljax.methods.simmim import SimMIM
 from ssljax.methods.simsiam import SimSiam
 from ssljax.methods.supcon import SupCon, SupConMoCo
 from ssljax.methods.supervised import Supervised
 from ssljax.methods.swav import SwAV
 from ssljax.methods.tico import TiCo
 from ssljax.methods.vicreg import VICReg
+from ssljax.methods.vicregl import VICRegL
 from ssljax.methods.wmse import WMSE
 
 METHODS: dict[str, type[Method]] = {
@@ -61,15 +70,24 @@ METHODS: dict[str, type[Method]] = {
   "clip": CLIP,
   "moco_v3": MoCoV3,
   "barlow": BarlowTwins,
+  "direct_pred": DirectPred,
   "dino": DINO,
+  "densecl": DenseCL,
   "nnclr": NNCLR,
+  "ressl": ReSSL,
   "wmse": WMSE,
   "vicreg": VICReg,
   "tico": TiCo,
+  "data2vec": Data2Vec,
   "dcl": DCL,
   "mae": MAE,
+  "simmim": SimMIM,
   "ibot": IBOT,
+  "msn": MSN,
+  "vicregl": VICRegL,
   "ijepa": IJEPA,
+  "dinov2": DINOv2,
+  "simdino": SimDINO,
   "lejepa": LeJEPA,
 }
 PROBES = {  # started by commands on what is there: a run's encoder, a file of weights

@@ -44,19 +44,7 @@ class DINO(Method):
 
   def encode(self, params, state, batch, rng):
     """Encodes all crops by the student [B,2+L,D], global by the teacher [B,2,D]."""
-    rng_global, rng_local = jax.random.split(rng)
-    crops, net = {"image": batch["image"]}, headless(self.net)
-    student, stats = self.forward_views(
-      params, state.batch_stats, crops, core.draws(rng_global, batch), net=net
-    )
-    rows = student["projection"]
-    if "local" in batch:
-      crop, keys = {"image": batch["local"]}, core.draws(rng_local, batch)
-      local, stats = self.forward_views(params, stats, crop, keys, net=net)
-      rows = jnp.concatenate([rows, local["projection"]], 1)
-    teacher, target_stats = self.target_views(state, crops, net)
-    rows = {**student, "student": rows, "teacher": teacher["projection"]}
-    return Encoded(rows, stats, target_stats)
+    return encode_crops(self, params, state, batch, rng)
 
   def objective(self, params, rows, state, batch, rng):
     """Computes eq. 3 over rows of student [B,2+L,D] and teacher [B,2,D]."""
@@ -87,6 +75,26 @@ class DINO(Method):
   def weights(self, state):
     """Returns the teacher's {"params", "batch_stats"}, which the paper evaluates."""
     return {k: state.target[k] for k in ("params", "batch_stats")}
+
+
+def encode_crops(method, params, state, batch, rng):
+  """Encodes rows "student" [B,2+L,D] of all crops and "teacher" [B,2,D] of global ones.
+
+  Crops of one resolution pass together; `method` has a slow copy in its target.
+  """
+  rng_global, rng_local = jax.random.split(rng)
+  crops, net = {"image": batch["image"]}, headless(method.net)
+  student, stats = method.forward_views(
+    params, state.batch_stats, crops, core.draws(rng_global, batch), net=net
+  )
+  rows = student["projection"]
+  if "local" in batch:
+    crop, keys = {"image": batch["local"]}, core.draws(rng_local, batch)
+    local, stats = method.forward_views(params, stats, crop, keys, net=net)
+    rows = jnp.concatenate([rows, local["projection"]], 1)
+  teacher, target_stats = method.target_views(state, crops, net)
+  rows = {**student, "student": rows, "teacher": teacher["projection"]}
+  return Encoded(rows, stats, target_stats)
 
 
 def compare_crops(head, params, target, rows, student_temperature, teacher_temperature):

@@ -48,10 +48,11 @@ class IBOT(Method):
     centres = {"centre": centre, "patch_centre": patch_centre}
     return params, stats, {**memory.slow(params, stats), **centres}
 
-  def encode(self, params, state, batch, rng):
-    """Encodes class tokens [B,2+L,D], by student and teacher; losses of patches [B].
+  def crops(self, params, state, batch, rng):
+    """Passes global crops through student and teacher, local ones through the first.
 
-    Patches are compared here: they are no rows to keep, [B,2,N,D].
+    -> outputs [B,2,...] of either, what the student did not see bool [B,2,N]; and as
+    `Encoded` the class tokens [B,2+L,D], [B,2,D], and new statistics.
     """
     rng_global, rng_local = jax.random.split(rng)
     crops, net = {"image": batch["image"]}, headless(self.net)
@@ -66,30 +67,50 @@ class IBOT(Method):
       local, stats = self.forward_views(params, stats, crop, keys, net=net)
       rows = jnp.concatenate([rows, local["projection"]], 1)
     teacher, target_stats = self.target_views(state, crops, net)
-    head, name = self.patch_head
-    patches, slow_patches = (
-      unit(head, outputs["patch_projection"]) for outputs in (student, teacher)
-    )
-    patch_loss = clustering.hidden_patches(
-      patches,
-      slow_patches,
-      prototypes(head, params[name]),
-      prototypes(head, state.target["params"][name]),
-      mask,
-      state.target["patch_centre"],
-      self.student_temperature,
-      self.patch_temperature(state.step),
-    )
     rows = {
       "features": student["features"],
       "projection": student["projection"],
       "student": rows,
       "teacher": teacher["projection"],
-      "patch_loss": patch_loss,
-      "patch_mean": slow_patches.astype(jnp.float32).mean((1, 2)),
       "hidden": mask.mean((1, 2), dtype=jnp.float32),
     }
-    return Encoded(rows, stats, target_stats)
+    return student, teacher, mask, Encoded(rows, stats, target_stats)
+
+  def encode(self, params, state, batch, rng):
+    """Encodes class tokens [B,2+L,D], by student and teacher; losses of patches [B].
+
+    Patches are compared here: they are no rows to keep, [B,2,N,D].
+    """
+    student, teacher, mask, encoded = self.crops(params, state, batch, rng)
+    patches, slow_patches = self.patches(student), self.patches(teacher)
+    centre = state.target["patch_centre"]
+    patch_rows = {
+      "patch_loss": self.hidden(params, state, patches, slow_patches, mask, centre),
+      "patch_mean": slow_patches.astype(jnp.float32).mean((1, 2)),
+    }
+    return encoded._replace(rows={**encoded.rows, **patch_rows})
+
+  def patches(self, outputs):
+    """Normalises the projected patches [B,2,N,D] of a network's outputs."""
+    return unit(self.patch_head[0], outputs["patch_projection"])
+
+  def hidden(self, params, state, patches, slow_patches, mask, shift):
+    """Computes eq. 2 over patches [B,2,N,D] by student and teacher -> [B]."""
+    return clustering.hidden_patches(
+      patches,
+      slow_patches,
+      self.patch_prototypes(params),
+      self.patch_prototypes(state.target["params"]),
+      mask,
+      shift,
+      self.student_temperature,
+      self.patch_temperature(state.step),
+    )
+
+  def patch_prototypes(self, params):
+    """Reads the patches' prototypes off the parameters of a network."""
+    head, name = self.patch_head
+    return prototypes(head, params[name])
 
   @property
   def patch_head(self):
@@ -115,8 +136,7 @@ class IBOT(Method):
       "patch_loss": patch_loss,
       "hidden": rows["hidden"].mean(),  # share of the patches
     }
-    patch_head, name = self.patch_head
-    slow_patches = prototypes(patch_head, state.target["params"][name])
+    slow_patches = self.patch_prototypes(state.target["params"])
     patch_mean = rows["patch_mean"][:, None]
     means = {
       "centre": mean,
@@ -136,6 +156,7 @@ class IBOT(Method):
     moved = {
       name: memory.move_centre(target[name], carry[name], momentum)
       for name, momentum in momenta.items()
+      if name in carry
     }
     return params, {**target, **moved}
 

@@ -67,15 +67,20 @@ class MoCo(Method):
 
   def key_pass(self, target, x, rng):
     """Encodes keys: inputs [B,...] -> unit keys [B,D] without gradient, new stats."""
+    outputs, stats = self.key_outputs(target, x, rng)
+    return contrastive.unit(outputs["projection"]), stats
+
+  def key_outputs(self, target, x, rng):
+    """Passes inputs [B,...] of keys -> outputs [B,...] without gradient, new stats."""
     weights = target["params"], target["batch_stats"]
     if self.bn_shuffle == "permute":
       order = jax.random.permutation(rng, x["image"].shape[0])
       outputs, stats = self.forward(*weights, {"image": x["image"][order]})
-      keys = outputs["projection"][jnp.argsort(order)]
+      back = jnp.argsort(order)
+      outputs = jax.tree.map(lambda x: x[back], outputs)
     else:
       outputs, stats = self.forward(*weights, x, net=self.net.strided())
-      keys = outputs["projection"]
-    return jax.lax.stop_gradient(contrastive.unit(keys)), stats
+    return jax.lax.stop_gradient(outputs), stats
 
   def objective(self, params, rows, state, batch, rng):
     """Computes InfoNCE (eq. 1) of queries [B,D] against keys and the queue [K,D]."""

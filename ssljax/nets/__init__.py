@@ -53,6 +53,7 @@ HEADS = {  # a part of a network -> what it is
   "patch_predictor": PatchPredictor,
   "patch_projector": MLP,
   "patch_prototypes": Prototypes,
+  "dense_projector": MLP,
 }
 SHARED = {  # a head -> the one whose name may stand there, and that it then is
   "patch_projector": "projector",

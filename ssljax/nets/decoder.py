@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from ssljax.fields import ConfigError
-from ssljax.fields.ranges import Count, OneOf, Positive
+from ssljax.fields.ranges import Count, Number, OneOf, Positive
 from ssljax.nets import positions
 from ssljax.nets.attention import IMPLEMENTATIONS
 from ssljax.nets.module import Module
@@ -52,8 +52,11 @@ class Light(Module):
 class Decoder(Light):
   """MAE's light transformer (He et al. 2022, section 3).
 
-  A learned token stands for every patch that was not seen; kernels are Xavier's.
+  A learned token stands for every patch that was not seen; kernels are Xavier's. With
+  `depth` 0 it is a linear map of what the encoder made of all of them (SimMIM).
   """
+
+  depth: Number = 8
 
   @nn.compact
   def __call__(
@@ -72,6 +75,10 @@ class Decoder(Light):
     """
     xavier = nn.initializers.xavier_uniform()
     dense = partial(nn.Dense, kernel_init=xavier, dtype=self.dtype)
+    if not self.depth:
+      if keep is not None:
+        raise ConfigError("method.decoder.depth=0 paints no patch that was not seen")
+      return dense(pixels, name="pixels")(tokens[:, 1:])
     hidden = self.param("mask", nn.initializers.normal(0.02), (1, 1, self.width))
     x = dense(self.width, name="embed")(tokens).astype(jnp.float32)
     if keep is not None:

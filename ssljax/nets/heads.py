@@ -181,6 +181,7 @@ WIRES = {
   "classifier": (("projection", "features"), "logits"),
   "patch_projector": (("patches",), "patch_projection"),
   "patch_prototypes": (("patch_projection",), "patch_logits"),
+  "dense_projector": (("map", "patches"), "dense_projection"),
 }
 
 
@@ -199,6 +200,7 @@ class Network(nn.Module):
   classifier: nn.Module | None = None
   patch_projector: nn.Module | str | None = None
   patch_prototypes: nn.Module | str | None = None
+  dense_projector: nn.Module | None = None
 
   def __call__(self, x: dict[str, jax.Array], train: bool) -> dict[str, jax.Array]:
     """Runs encoder and heads on inputs, {"image" [B,H,W,C]} -> outputs by name, f32."""

@@ -28,17 +28,18 @@ class ViT(Encoder):
   """Vision transformer with a class token.
 
   position="sincos" is MoCo v3's (Chen et al. 2021): a fixed 2-D table and Xavier
-  kernels, those of q, k and v each by itself. "learned" is DINO's (Caron et al.
-  2021): positions learned at `image_size`, interpolated for images of other sizes,
-  and normal(0.02) kernels. "sincos_columns" is MAE's (He et al. 2022): a fixed table
-  that starts with the columns, and Xavier kernels, those of q, k and v as one. "rope"
-  is DINOv3's (Siméoni et al. 2025): no table, queries and keys of patches rotated in
-  every block, and normal(0.02) kernels; any size of picture will do. With
-  `stop_grad_patch` the patch projection stays at its random start (MoCo v3, section
-  4.2). `drop_path` grows linearly over the blocks to its value and needs "keys" among
-  the inputs. pool="raw_mean" is the mean of patches that no final norm has seen: MAE's
-  fine-tuning, whose classifier brings one; "mean_norm" has the norm behind the mean;
-  "attention" reads patches off by a learned query (`transformer.AttentionPool`).
+  kernels, those of q, k and v each by itself. "learned" is DINO's (Caron et al. 2021):
+  positions learned at `image_size`, interpolated for images of other sizes, and
+  normal(0.02) kernels. "sincos_columns" is MAE's (He et al. 2022): a fixed table that
+  starts with the columns, and Xavier kernels, those of q, k and v as one. "rope" is
+  DINOv3's (Siméoni et al. 2025): no table, queries and keys of patches rotated in every
+  block, and normal(0.02) kernels; any size of picture will do. With `stop_grad_patch`
+  the patch projection stays at its random start (MoCo v3, section 4.2). `drop_path`
+  grows linearly over the blocks to its value, or is the same in all with
+  `drop_path_uniform` (DINOv2), and needs "keys" among the inputs. pool="raw_mean" is
+  the mean of patches that no final norm has seen: MAE's fine-tuning, whose classifier
+  brings one; "mean_norm" has the norm behind the mean; "attention" reads patches off by
+  a learned query (`transformer.AttentionPool`).
 
   Parameters are float32, and so is the residual stream whatever `dtype` is, as in the
   papers' codes: their autocast adds to float32 positions. With `remat` a block keeps
@@ -68,6 +69,7 @@ class ViT(Encoder):
   init_std: NotNegative = 0.0  # of normal kernels; 0: as `position` says
   mask_token: bool = False
   drop_path: Annotated[float, Range(0, below=1)] = 0.0
+  drop_path_uniform: bool = False
   stop_grad_patch: bool = False
   # What released weights differ in (docs/weights.md).
   epsilon: Positive = 1e-6  # of norms; CLIP 1e-5, Hugging Face's ViT 1e-12
@@ -141,6 +143,7 @@ class ViT(Encoder):
     norm = ChannelNorm(self.epsilon, name="norm")
     asked = self.is_mutable_collection("intermediates")
     block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
+    uniform = self.drop_path_uniform
     for i in range(self.depth):
       block_keys = None
       if keys is not None:
@@ -150,7 +153,7 @@ class ViT(Encoder):
         self.mlp_ratio,
         qkv_init,
         dense_init,
-        self.drop_path * i / max(1, self.depth - 1),
+        self.drop_path * (uniform or i / max(1, self.depth - 1)),
         self.dtype,
         activation=self.activation,
         attention=self.attention,

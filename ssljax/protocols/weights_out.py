@@ -31,6 +31,7 @@ ONNX = "onnx"  # a graph, which has no names
 NOTED = ("epsilon", "activation", "resize", "pool", "stem", "stem_relu")
 TRAINING = (  # fields of an encoder by which it learns, not what it is
   *("stop_grad_patch", "drop_path", "remat", "attention", "start", "stem_start"),
+  *("drop_path_uniform", "init_std"),
   *("zero_init_gamma", "bn_group_size", "bn_strided", "position", "image_size"),
 )
 

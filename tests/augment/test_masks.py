@@ -158,3 +158,19 @@ def test_bounds_in_the_wrong_order_are_refused_by_name():
     masks.Multiblock(target_min=0.5)
   with pytest.raises(ConfigError, match=r"context_least=0\.6 must be at most"):
     masks.Multiblock(context_least=0.6)
+
+
+def test_units_are_hidden_whole_and_their_share_is_rounded_up():
+  simmim = masks.Blocks(4, 1.0, 0.6, 0.6, mask_unit=8)
+  keys = jax.random.split(jax.random.key(0), 300)
+  hidden = np.asarray(simmim.draw(keys, 1, 6, 6)["mask"]).reshape(300, 3, 2, 3, 2)
+  assert (hidden == hidden[:, :, :1, :, :1]).all()
+  assert set(hidden.sum((1, 2, 3, 4))) == {4 * 6}  # of 9 units 5.4
+  assert_allclose(hidden.mean(0), 6 / 9, atol=0.1)
+
+
+def test_units_that_do_not_fit_are_refused_by_name():
+  with pytest.raises(ConfigError, match="mask_unit=6 must be a multiple of patch_size"):
+    masks.Blocks(4, mask_unit=6)
+  with pytest.raises(ConfigError, match="mask_unit=12 must divide the views' 32"):
+    masks.Blocks(4, 1.0, mask_unit=12).draw(None, 1, 8, 8)

@@ -198,20 +198,60 @@ def test_each_block_and_each_of_its_two_residuals_draws_for_itself():
   assert_allclose((first == (later[:, 0, 0] > 0)).mean(), 0.5, atol=0.03)
 
 
-def test_blocks_drop_from_nothing_to_all_of_drop_path():
+@pytest.mark.parametrize("uniform", [False, True])
+def test_blocks_drop_from_nothing_to_all_of_drop_path(uniform):
   """The share of examples whose tokens a block left as they were, block by block."""
   count = 400
-  net = ViT(**{**SMALL, "depth": 3}, drop_path=0.8)
+  net = ViT(**{**SMALL, "depth": 3}, drop_path=0.8, drop_path_uniform=uniform)
   x = {"image": np.repeat(IMAGE[:1], count, 0)}
   x["keys"] = jax.random.split(jax.random.key(5), count)
   _, inside = jax.jit(
     lambda p: net.apply({"params": p}, x, True, mutable=["intermediates"])
   )(start(net))
   tokens = [np.asarray(t["patches"]) for t in inside["intermediates"]["tokens"]]
-  assert np.abs(tokens[0] - tokens[0][:1]).max() < 1e-5
-  for i, share in ((1, 0.4), (2, 0.8)):
+  assert (np.abs(tokens[0] - tokens[0][:1]).max() < 1e-5) == (not uniform)
+  for i, share in ((1, 0.8 if uniform else 0.4), (2, 0.8)):
     still = np.abs(tokens[i] - tokens[i - 1]).max((1, 2)) < 1e-6
     assert_allclose(still.mean(), share**2, atol=0.08)  # both residuals
+
+
+NO_CLASS = {**SMALL, "class_token": False, "pool": "mean"}
+
+
+@pytest.mark.parametrize("position", POSITIONS)
+@pytest.mark.parametrize("registers", [0, 2])
+def test_without_a_class_token_there_are_patches_and_registers(position, registers):
+  net = ViT(**NO_CLASS, position=position, registers=registers)
+  params, outputs = start(net), run(net)
+  assert "cls" not in params
+  assert "cls" not in outputs
+  assert outputs["patches"].shape == (B, N, 24)
+  assert ("registers" in outputs) == bool(registers)
+  assert_allclose(outputs["features"], outputs["patches"].mean(1), atol=1e-6)
+  if position == "learned":
+    assert params["position"].shape == (1, N, 24)
+    wider = run(net, image=np.repeat(IMAGE, 2, 2))["patches"]
+    assert wider.shape == (B, 2 * N, 24)
+    moved = {**params, "position": params["position"][:, [1, 0, 2, 3]]}
+    assert np.abs(run(net, moved)["patches"] - outputs["patches"]).max() > 1e-3
+
+
+def test_patches_behind_those_seen_have_no_say_and_no_share_of_the_mean():
+  net = ViT(**NO_CLASS)
+  keep = np.array([[2, 0, 3]] * B, np.int32)
+  seen = np.array([1, 2, 3, 2, 1], np.int32)
+  outputs = run(net, keep=keep, seen=seen)
+  for i, count in enumerate(seen):
+    image, kept = IMAGE[i : i + 1], keep[i : i + 1, :count]
+    alone = run(net, image=image, keep=kept)
+    assert_allclose(outputs["features"][i], alone["features"][0], atol=1e-5)
+    assert_allclose(outputs["patches"][i, :count], alone["patches"][0], atol=1e-5)
+
+
+def test_a_deviation_replaces_the_start_of_all_kernels():
+  params = start(ViT(**{**SMALL, "width": 96}, init_std=0.5))
+  for kernel in (params["patch"], params["block0"]["attn"]["qkv"]):
+    assert_allclose(np.std(kernel["kernel"]), 0.5, rtol=0.05)
 
 
 def test_a_mask_without_its_token_is_refused():

@@ -186,6 +186,7 @@ def test_the_residual_stream_of_bfloat16_is_float32():
     ({"patch_size": 3}, "encoder.patch_size=3 must divide .* 8 pixels; try .* of 6"),
     ({"heads": 5}, "heads=5 must divide width=24"),
     ({"pool": "max"}, "pool='max' must be one of cls, mean"),
+    ({"class_token": False}, "pool='cls' needs encoder.class_token=True"),
     (
       {"position": "rotary"},
       "position='rotary' must be one of sincos, sincos_columns, learned",

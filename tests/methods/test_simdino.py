@@ -1,0 +1,78 @@
+"""SimDINO: the official terms, in NumPy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tiny
+from numpy.testing import assert_allclose
+
+from ssljax import core
+from ssljax.losses import spread
+
+RNG = np.random.default_rng(0)
+STUDENT, TEACHER = RNG.normal(size=(6, 5, 4)), RNG.normal(size=(6, 2, 4))
+EPSILON = 0.05
+
+
+def unit(x):
+  return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def official(student, teacher, coefficient=1.0, epsilon=EPSILON):
+  """Rows [B,V,D], [B,2,D] -> the official loss of one process, in float64."""
+  student, teacher = unit(student), unit(teacher)
+  batch, views, dim = student.shape
+  cosines = [
+    (teacher[:, i] * student[:, j]).sum(1).mean()
+    for i in range(2)
+    for j in range(views)
+    if i != j
+  ]
+  rates = []
+  for i in range(2):
+    moment = student[:, i].T @ student[:, i]
+    _, log_det = np.linalg.slogdet(np.eye(dim) + dim / (batch * epsilon) * moment)
+    rates.append(log_det / 2)
+  gamma = (dim + batch) / (dim * batch)
+  return -coefficient * np.mean(cosines) - gamma * np.mean(rates)
+
+
+def loss(student, teacher):
+  rate = spread.coding_rate(student[:, :2], EPSILON)
+  gamma = (4 + 6) / (4 * 6)
+  return -spread.agreement(student, teacher) - gamma * rate
+
+
+def test_value_and_gradient_are_the_official_ones():
+  value, grad = jax.value_and_grad(loss)(jnp.float32(STUDENT), jnp.float32(TEACHER))
+  assert_allclose(value, official(STUDENT, TEACHER), rtol=1e-6)
+  for at in ((0, 0, 0), (3, 1, 2), (5, 4, 3)):
+    move = np.zeros_like(STUDENT)
+    move[at] = 1e-6
+    ahead, behind = (official(STUDENT + s * move, TEACHER) for s in (1, -1))
+    assert_allclose(grad[at], (ahead - behind) / 2e-6, rtol=1e-4, atol=1e-7)
+
+
+def test_the_rate_is_nothing_for_one_direction_but_of_its_length():
+  """A collapsed batch has one eigenvalue, a spread one D of a D-th."""
+  one = jnp.ones((16, 1, 4))
+  assert_allclose(spread.coding_rate(one, 1.0), 0.5 * np.log(1 + 4), rtol=1e-5)
+  even = jnp.eye(4)[jnp.arange(16) % 4][:, None]
+  assert_allclose(spread.coding_rate(even, 1.0), 0.5 * 4 * np.log(2), rtol=1e-5)
+
+
+def test_the_method_s_loss_is_that_of_its_rows():
+  built = tiny.parts("simdino")
+  method, state = built.method, tiny.first_state(built)
+  rng_views, rng = core.step_keys(0, state.step)
+  batch = built.views(rng_views, tiny.batch())
+  rest = state.replace(params=None)
+  encoded = jax.jit(method.encode)(state.params, rest, batch, rng)
+  rows = encoded.rows
+  assert rows["student"].shape[:2] == (tiny.BATCH, 2 + batch["local"].shape[1])
+  value, aux = method.objective(state.params, rows, rest, {}, rng)
+  student, teacher = np.float64(rows["student"]), np.float64(rows["teacher"])
+  numbers = method.agreement, method.epsilon
+  assert_allclose(value, official(student, teacher, *numbers), rtol=1e-4)
+  assert set(aux.metrics) == {"tau", "cosine", "coding_rate"}
+  assert method.weights(state) is state.target
