@@ -84,7 +84,7 @@ def learn(folder, scenes, steps, quick):
       "batch_size": 16 if quick else 64,
       "log_every": 20,
       "steps": steps,
-      "encoder.stem": "cifar",
+      "encoder.stem": "imagenet" if quick else "cifar",
       "encoder.stage_sizes": (1,) if quick else (2, 2, 2, 2),
       "encoder.width": 4 if quick else 8,
       "evals.every_epochs": 0,
@@ -106,13 +106,13 @@ def judge(run, scenes, name, **numbers):
 
 
 def main():
-  sizes = {
-    "scenes": (500, 20, "scenes to learn from"),
-    "steps": (300, 2, "steps of SimCLR"),
-    "head": (500, 5, "steps of each head"),
-  }
-  folder = "runs/dense", "", "where it is kept; else it is made anew"
-  args = common.arguments(__doc__, **sizes, folder=folder)
+  args = common.arguments(
+    __doc__,
+    scenes=(500, 20, "scenes to learn from"),
+    steps=(300, 2, "steps of SimCLR"),
+    head=(500, 5, "steps of each head"),
+    folder=("runs/dense", "", "where it is kept; else it is made anew"),
+  )
   with contextlib.ExitStack() as stack:
     stack.enter_context(contextlib.redirect_stdout(sys.stderr))
     folder = args.folder or stack.enter_context(tempfile.TemporaryDirectory())
