@@ -181,3 +181,35 @@ def test_the_tower_of_pictures_alone_is_an_encoder_with_a_last_map():
   recognised = recognise(found)
   assert recognised.method == {"name": "given"}
   assert recognised.fields["out"] == 32
+
+
+def test_siglip_s_texts_are_filled_with_their_end(tmp_path):
+  """By the tokenizer.json of the folder, a unigram model; and back to the bit."""
+  hf = pytest.importorskip("tokenizers", reason="needs the extra text: tokenizers")
+  found = releases.arrays("hf_siglip_base_patch16_224")
+  name = "text_model.embeddings.token_embedding.weight"
+  found[name] = found[name][:9].copy()
+  words = ["<pad>", "</s>", "<unk>", "▁the", "▁digit", "▁", "3"]
+  rules = hf.Tokenizer(
+    hf.models.Unigram([(w, -float(i)) for i, w in enumerate(words)], 2)
+  )
+  rules.pre_tokenizer = hf.pre_tokenizers.Metaspace()
+  rules.post_processor = hf.processors.TemplateProcessing(
+    single="$A </s>", special_tokens=[("</s>", 1)]
+  )
+  folder, run = tmp_path / "in", tmp_path / "run"
+  files.write(folder / "model.safetensors", found, {})
+  (folder / "tokenizer.json").write_text(rules.to_str())
+  ssljax.evaluate(command(load, file=str(folder), **SMALL), run)
+  config = json.loads((run / "config.json").read_text())
+  assert (config["method"]["name"], config["method"]["loss"]) == ("clip", "sigmoid")
+  assert "projector" not in config["method"]
+  rows = Tokenizer.load(run).encode(["the digit 3", "the"])
+  assert rows.tolist() == [[3, 4, 5, 1], [3, 1, 1, 1]]  # four positions, narrowed
+  out = tmp_path / "out"
+  ssljax.evaluate(command(save, checkpoint=str(run), format="hf", file=str(out)))
+  assert json.loads((out / "config.json").read_text())["model_type"] == "siglip"
+  read, _ = files.read(out)
+  assert read.keys() == found.keys()
+  for name, x in found.items():
+    np.testing.assert_array_equal(read[name], x, err_msg=name)

@@ -6,11 +6,13 @@ with strict=True. The extra `interop-test` installs them.
 
 import argparse
 
+import jax
 import numpy as np
 import pytest
 
+from ssljax import nets
 from ssljax.fields import ConfigError
-from ssljax.weights import files
+from ssljax.weights import files, recognise, take, unflatten
 
 torch = pytest.importorskip("torch", reason="needs the extra interop-test: torch")
 from interop import (
@@ -69,6 +71,42 @@ def test_torchvision_s_resnets(name):
         x.mul_(0.5)
   model.fc = torch.nn.Identity()
   check(model, 65, 47, name=name)
+
+
+def same_padding(module, inputs):
+  """Pads a picture as TensorFlow's "SAME" does, before a layer that has none left."""
+  (x,) = inputs
+  kernel, stride = (n if isinstance(n, int) else n[0] for n in module.same)
+  totals = [max((-(-n // stride) - 1) * stride + kernel - n, 0) for n in x.shape[2:]]
+  (a, b), (c, d) = ((n // 2, n - n // 2) for n in totals)
+  lowest = -torch.inf if isinstance(module, torch.nn.MaxPool2d) else 0.0
+  return torch.nn.functional.pad(x, (c, d, a, b), value=lowest)
+
+
+@pytest.mark.parametrize("padding", ["same", "fixed"])
+@pytest.mark.parametrize("size", [(64, 48), (65, 50)])
+def test_padding_is_tensorflow_s(padding, size):
+  """torchvision's, padded by hand: whatever strides, or the max-pool alone."""
+  models = pytest.importorskip("torchvision.models", reason="needs torchvision")
+  model = randomised(models.resnet18())
+  model.fc = torch.nn.Identity()
+  image, x = pictures(*size)
+  arrays = state_dict(model)
+  kinds = (torch.nn.MaxPool2d,) + (torch.nn.Conv2d,) * (padding == "same")
+  for module in model.modules():
+    if isinstance(module, kinds) and module.stride in (2, (2, 2)):
+      module.same = module.kernel_size, module.stride
+      module.padding = 0
+      module.register_forward_pre_hook(same_padding)
+  with torch.no_grad():
+    theirs = model(x).numpy()
+  found = recognise(arrays)
+  net = nets.build({**found.fields, "padding": padding})
+  given = {k: x["encoder"] for k, x in unflatten(take(arrays, found)).items()}
+  ours = jax.jit(lambda v, x: net.apply(v, {"image": x}, False)["features"])(
+    given, image
+  )
+  close(np.asarray(ours), theirs)
 
 
 @pytest.mark.parametrize(
