@@ -67,10 +67,10 @@ def recognise(
     _check_refused(name, arrays)
   unplaced = {id(c): len(_unplaced(c)) for c in candidates}
   candidates.sort(key=lambda c: unplaced[id(c)] - len(c.places))
-  best, problems = candidates[0], []
+  best, problems, traced = candidates[0], [], {}
   for found in candidates[:LISTED]:
-    problems = list(_problems(found, arrays))
-    if not problems:
+    problems.append([*_problems(found, arrays, traced)])
+    if not problems[-1]:
       infer.check_whole(found.fields, told)
       alike = (
         c.family
@@ -78,13 +78,13 @@ def recognise(
         if c.places == found.places and c.family != found.family and not _unplaced(c)
       )
       return found._replace(also=tuple(dict.fromkeys(alike)))
-  problems = list(_problems(best, arrays))
   if not _unplaced(best):
     infer.check_whole(best.fields, told)
-  more = f"; and {len(problems) - LISTED} more" if len(problems) > LISTED else ""
+  of_best = problems[0]
+  more = f"; and {len(of_best) - LISTED} more" if len(of_best) > LISTED else ""
   raise ConfigError(
     f"taken as {best.family}'s, the weights do not fit: "
-    f"{'; '.join(problems[:LISTED])}{more}"
+    f"{'; '.join(of_best[:LISTED])}{more}"
   )
 
 
@@ -230,8 +230,13 @@ def _check_refused(name: str, arrays: Mapping[str, np.ndarray]) -> None:
         raise ConfigError(f"{theirs} has no place: {why}")
 
 
-def _problems(found: Found, arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
-  """Yields what does not fit, tensor by tensor, with the nearest that would."""
+def _problems(
+  found: Found, arrays: Mapping[str, np.ndarray], traced: dict[str, dict]
+) -> Iterator[str]:
+  """Yields what does not fit, tensor by tensor, with the nearest that would.
+
+  `traced` keeps the shapes of networks that several candidates are.
+  """
   unplaced = _unplaced(found)
   known = found.form.method(found.fields)
   needed = known.keys() - found.method.keys()
@@ -244,7 +249,10 @@ def _problems(found: Found, arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
     return
   try:
     sizes = channels(_our_shapes(arrays, found.places)), context(found.places, arrays)
-    expected = shapes(found.fields, found.method, *sizes)
+    which = repr((found.fields, found.method, sizes))
+    if which not in traced:
+      traced[which] = shapes(found.fields, found.method, *sizes)
+    expected = dict(traced[which])
     # What a loss learns besides the network: numbers, none of them in a head.
     expected |= {row.ours: () for row in found.form.heads if "/" not in row.ours}
   except ConfigError as error:
