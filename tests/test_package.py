@@ -55,7 +55,7 @@ def test_a_wheel_has_every_recipe_and_trains_from_any_folder(site, tmp_path):
 @pytest.fixture
 def clone(tmp_path):
   """A copy of what a clone holds, in which a method can be written."""
-  for name in ("ssljax", "configs", "tests"):
+  for name in ("ssljax", "configs", "tests", "docs"):
     ignore = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / name, tmp_path / name, ignore=ignore)
   for name in ("README.md", "pyproject.toml", "run.py"):
@@ -71,9 +71,9 @@ def test_a_new_method_is_held_to_its_equation_and_the_laws(clone):
   python("-m", "ruff", "format", "--check")
   laws = "one_device_equals_eight", "a_config_and_a_test_file_exist"
   picked = " or ".join(f"({law} and my_own)" for law in laws)
-  files = "tests/methods/test_my_own.py", "tests/test_contract.py"
-  chosen = f"test_my_own or {picked}"
-  assert "3 passed" in python("-m", "pytest", "-n0", "-v", *files, "-k", chosen)
+  files = "tests/methods/test_my_own.py", "tests/test_contract.py", "tests/test_site.py"
+  chosen = f"test_my_own or {picked} or (page_says_all and my_own)"
+  assert "4 passed" in python("-m", "pytest", "-n0", "-v", *files, "-k", chosen)
   assert "| `my_own_cifar10` |" in (clone / "README.md").read_text("utf-8")
   with pytest.raises(AssertionError, match=r"my_own\.py is there"):
     python("run.py", "new", "method", "my_own")

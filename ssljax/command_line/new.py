@@ -1,4 +1,4 @@
-"""`new method NAME`: the file, config, test, line and row that a method begins with."""
+"""`new method NAME`: files, a line and a row that a method begins with."""
 
 import pathlib
 import re
@@ -14,6 +14,7 @@ FILES = {  # template -> where it goes, from the repository's root
   "method": "ssljax/methods/{}.py",
   "config": "configs/{}_cifar10.py",
   "test": "tests/methods/test_{}.py",
+  "page": "docs/methods/{}.md",
 }
 IMPORT = re.compile(r"^from ssljax\.methods\.(\w+) import .*\n", re.MULTILINE)
 LAST_LINE = re.compile(r"^(METHODS: .*?)^}", re.MULTILINE | re.DOTALL)
@@ -56,7 +57,8 @@ def write(arguments: Sequence[str]) -> str:
     file.write_text(text, "utf-8")
   lines = [f"  {file.relative_to(root)}" for file in changed]
   test = files["test"].relative_to(root)
-  laws = f"pytest {test} tests/test_contract.py tests/test_microbatch.py -k {name}"
+  laws = f"pytest {test} tests/test_contract.py tests/test_microbatch.py "
+  laws += f"tests/test_site.py -k {name}"
   return "\n".join(["Written, or given a line:", *lines, "Its laws:", f"  {laws}"])
 
 
