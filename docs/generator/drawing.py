@@ -16,7 +16,7 @@ import textwrap
 
 WIDTH, HEIGHT, ACROSS, DOWN = 132, 40, 60, 30  # of a box, and between boxes
 LETTERS = 17  # of a line in a box
-MEMORY = ("queue", "bank", "centre", "running")
+MEMORY = ("queue", "bank", "centre", "running")  # and "slow X" is a copy of X
 
 
 def svg(lanes, loss, title):
