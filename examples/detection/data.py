@@ -44,7 +44,10 @@ def read(source: str) -> list[Picture]:
   if not name or not folder.is_dir():
     raise SystemExit(f"{source!r} must be FOLDER:SPLIT, of a folder that is there")
   is_voc = (folder / "Annotations").is_dir()
-  return list((_voc if is_voc else _coco)(folder, split))
+  try:
+    return list((_voc if is_voc else _coco)(folder, split))
+  except FileNotFoundError as error:
+    raise SystemExit(f"{source!r}: {error.filename} is not there") from error
 
 
 def _voc(folder: pathlib.Path, split: str) -> Iterator[Picture]:
@@ -57,7 +60,8 @@ def _voc(folder: pathlib.Path, split: str) -> Iterator[Picture]:
       difficult = found.findtext("difficult") == "1"
       corners = (left - 1, top - 1, right, bottom)  # the first pixel is 1
       boxes.append(Box(corners, found.findtext("name"), difficult=difficult))
-    yield Picture(folder / "JPEGImages" / f"{line}.jpg", tuple(boxes))
+    file = root.findtext("filename") or f"{line}.jpg"
+    yield Picture(folder / "JPEGImages" / file, tuple(boxes))
 
 
 def _coco(folder: pathlib.Path, split: str) -> Iterator[Picture]:

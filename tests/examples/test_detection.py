@@ -151,3 +151,11 @@ def test_processes_share_each_batch_and_an_epoch_leaves_nothing_out():
 def test_a_source_that_is_none_is_said(source, sentence):
   with pytest.raises(SystemExit, match=sentence):
     data.read(source)
+
+
+def test_a_split_that_is_not_there_is_said(tmp_path):
+  with pytest.raises(SystemExit, match=r"instances_train\.json is not there"):
+    data.read(f"{tmp_path}:train")
+  (tmp_path / "Annotations").mkdir()
+  with pytest.raises(SystemExit, match=r"train\.txt is not there"):
+    data.read(f"{tmp_path}:train")
