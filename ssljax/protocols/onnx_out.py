@@ -194,8 +194,10 @@ def _version() -> str:
 
 
 def _padded(pool: Callable, x: jax.Array, window_shape, strides, padding) -> jax.Array:
-  x = jnp.pad(x, ((0, 0), *padding, (0, 0)), constant_values=-jnp.inf)
-  return pool(x, window_shape=window_shape, strides=strides, padding="VALID")
+  if not isinstance(padding, str):
+    x = jnp.pad(x, ((0, 0), *padding, (0, 0)), constant_values=-jnp.inf)
+    padding = "VALID"
+  return pool(x, window_shape=window_shape, strides=strides, padding=padding)
 
 
 def _up_to(stop: int, dtype: Any = jnp.int32) -> jax.Array:

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 import releases
+from flax import linen as nn
 from weight_runs import command, loaded
 
 import ssljax
@@ -74,6 +75,14 @@ def test_normalised_pictures_are_the_other_input(resnet, tmp_path):
   want = ssljax.load_encoder(resnet)(image)
   got = features((image / np.float32(255) - np.float32(mean)) / np.float32(std))
   assert np.abs(got - want).max() < 1e-4 * np.abs(want).max()
+
+
+@pytest.mark.parametrize("padding", ["SAME", ((1, 1), (1, 1))])
+def test_a_pooling_as_it_is_converted_is_the_same(padding):
+  x = np.random.default_rng(0).normal(size=(1, 6, 7, 2)).astype(np.float32)
+  how = {"window_shape": (3, 3), "strides": (2, 2), "padding": padding}
+  want = nn.max_pool(x, **how)
+  np.testing.assert_array_equal(onnx_out._padded(nn.max_pool, x, **how), want)
 
 
 def test_a_graph_that_computes_something_else_is_not_written(
