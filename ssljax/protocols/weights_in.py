@@ -43,16 +43,22 @@ def declare(config: ConfigDict) -> list[Group]:
     run = recipe.declare_training(fields.at(config, "run"))
   except ConfigError as error:  # of what decides which fields there are
     raise ConfigError(f"run.{error}") from error
-  known = {}
-  for encoder in ENCODERS:
-    declared = fields.declared(encoder, skip=nets.FIXED)
-    known |= {k: f._replace(default=None) for k, f in declared.items()}
+  parts = {"encoder": ENCODERS, "text": (nets.TextTransformer,)}
   return [
-    fields.with_groups(ungrouped, ("encoder", "data", "run"), SOURCE),
-    Group("encoder", "encoder", known),
+    fields.with_groups(ungrouped, (*parts, "data", "run"), SOURCE),
+    *(Group(name, name, _optional(networks)) for name, networks in parts.items()),
     data.declare(fields.at(config, "data")),
     *(g._replace(path=f"run.{g.path}".rstrip(".")) for g in run),
   ]
+
+
+def _optional(networks: tuple) -> dict[str, fields.Field]:
+  """Lists the fields of `networks`, none of which must be set."""
+  known = {}
+  for network in networks:
+    declared = fields.declared(network, skip=nets.FIXED)
+    known |= {k: f._replace(default=None) for k, f in declared.items()}
+  return known
 
 
 def evaluate(config: ConfigDict, out: str | pathlib.Path | None = None) -> dict:
@@ -74,7 +80,10 @@ def evaluate(config: ConfigDict, out: str | pathlib.Path | None = None) -> dict:
   own = _own(texts)
   told = {**said.encoder, **own.get("encoder", {}), **config.encoder.to_dict()}
   heads = {**said.heads, **own.get("heads", {})}
+  heads["text"] = {**heads.get("text", {}), **config.text.to_dict()}
   found = recognise(arrays, config.format, told, heads)
+  for name in config.text if "text" not in found.method else ():
+    raise ConfigError(f"text.{name}: the file has no tower of texts")
   ours = take(arrays, found)
   c = compose(config, found, {**said.pictures, **own.get("pictures", {})})
   length = context(found.places, arrays)
@@ -206,6 +215,9 @@ def _say(file: pathlib.Path, found: Found, c: ConfigDict, folder: pathlib.Path) 
   print(f"{file} has the names of {found.family}: {c.encoder.name} ({shown})")
   if heads := sorted(found.method.keys() & nets.HEADS.keys()):
     print(f"On it: {', '.join(heads)}; it is a run of the method {c.method.name}.")
+  if text := found.method.get("text"):
+    told = ", ".join(f"{k}={v}" for k, v in text.items())
+    print(f"Texts are read by a transformer ({told}): --config.text. changes that.")
   if found.left:
     print(f"{len(found.left)} tensors are no part of the network, and kept beside it.")
   a = c.augment

@@ -54,6 +54,15 @@ def test_it_is_a_run_of_the_method_clip(loaded):
   assert Tokenizer.load(run).encode([""])[0, :3].tolist() == [IDS - 2, IDS - 1, 0]
 
 
+def test_fields_of_its_texts_may_be_told(loaded, tmp_path):
+  config = command(load, file=str(loaded[0]), text__heads=2, **SMALL)
+  ssljax.evaluate(config, tmp_path / "run")
+  config = json.loads((tmp_path / "run" / "config.json").read_text())
+  assert config["method"]["text"]["heads"] == 2
+  with pytest.raises(ConfigError, match=r"text has no field head=2"):
+    ssljax.evaluate(command(load, file=str(loaded[0]), text__head=2), tmp_path / "no")
+
+
 def test_zero_shot_works_on_it(loaded):
   config = clip_imagenet_prompts.get_config()
   config.checkpoint, config.data.name = str(loaded[1]), "digits"
@@ -174,6 +183,14 @@ def test_half_a_model_is_not_taken_for_its_tower_of_pictures(damage, sentence):
   with pytest.raises(ConfigError, match=sentence) as raised:
     take(found, recognise(found))
   assert "\n" not in str(raised.value)
+
+
+def test_fields_of_texts_that_are_not_there_are_refused(loaded, tmp_path):
+  only = {k: x for k, x in arrays().items() if k.startswith("visual.")}
+  files.write(tmp_path / "visual.safetensors", only, {})
+  config = command(load, file=str(tmp_path / "visual.safetensors"), text__heads=2)
+  with pytest.raises(ConfigError, match=r"text\.heads: the file has no tower of texts"):
+    ssljax.evaluate(config, tmp_path / "run")
 
 
 def test_the_tower_of_pictures_alone_is_an_encoder_with_a_last_map():
