@@ -42,7 +42,8 @@ def svg(lanes, loss, title):
   parts += box(0, top(rows), width, loss, "loss", letters=round(width / 7.4))
   head = (
     f'<svg class="networks" viewBox="-2 -2 {width + 4} {height + 4}" '
-    f'width="{width + 4}" role="img" xmlns="http://www.w3.org/2000/svg">'
+    f'width="{width + 4}" style="min-width: {0.7 * width:.0f}px" role="img" '
+    f'xmlns="http://www.w3.org/2000/svg">'
     f"<title>{html.escape(title)}</title>"
   )
   return "\n".join([head, *parts, "</svg>"])

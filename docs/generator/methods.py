@@ -15,7 +15,7 @@ import yaml
 from ml_collections import ConfigDict
 
 from generator import drawing
-from ssljax import command_line
+from ssljax import augment, command_line
 from ssljax.recipe import methods
 
 DOCS = pathlib.Path(__file__).parent.parent
@@ -113,7 +113,8 @@ def views(name, config):
   """Says how many views of an example the methods of a file compare."""
   cls = classes(name)[0]
   count = str(cls.num_views) if cls.num_views else "any number"
-  local = config.augment.get("local_views", 0)
+  usual = getattr(augment.RECIPES[config.augment.recipe], "local_views", 0)
+  local = config.augment.get("local_views", usual)
   return f"{count} and {local} smaller" if "local" in cls.reads and local else count
 
 
@@ -129,6 +130,9 @@ def results(name):
       figures.append(f"![What a run of {config} wrote](../{config}.png)")
   if not rows:
     return "\n\n".join(figures)
+  if not any(any(ours) for _, _, *ours in rows):
+    table = table_of(("recipe", "published"), [row[:2] for row in rows])
+    return "\n\n".join(["## Results", table, "Ours: not yet run.", *figures])
   names = (
     "recipe",
     "published",
