@@ -38,6 +38,7 @@ html_title = "ssljax"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_copy_source = False
+html_show_copyright = False
 html_show_sphinx = False
 
 
