@@ -190,6 +190,7 @@ SMOKE = {  # field -> its most in a smoke run, in whatever group it stands
   "sub_batch": 8,
   "slices": 32,
   "mask_unit": 4,
+  "koleo_group": 16,
 }
 
 

@@ -19,6 +19,7 @@ def get_config(variant: str = ""):
 
   c.augment.recipe = "data2vec"
   c.augment.size = 224
+  c.augment.patch_size = 16
 
   c.encoder.name = "vit_b"
   c.encoder.position = "sincos_columns"

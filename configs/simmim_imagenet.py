@@ -18,6 +18,8 @@ def get_config(variant: str = ""):
 
   c.augment.recipe = "simmim"
   c.augment.size = 224
+  c.augment.patch_size = 16
+  c.augment.mask_unit = 32
 
   c.encoder.name = "vit_b"
   c.encoder.position = "sincos_columns"
