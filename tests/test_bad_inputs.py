@@ -173,7 +173,7 @@ def test_an_evaluation_that_cannot_run_is_named(fields, sentence, tmp_path):
   [
     ("--config.foo.bar=3", r"the config has no such group: 'foo'"),
     ("--config.method.tau=0.9", r"has no field tau=0\.9; it has name"),
-    ("train", r"unknown argument 'train'; every option starts with --"),
+    ("train", r"unknown argument 'train'; it is --option=VALUE, or one of: list, "),
     ("--cofig=configs/byol_cifar10.py", r"Unknown command line flag 'cofig'"),
   ],
 )

@@ -170,7 +170,7 @@ def test_the_square_root_rule_multiplies_by_the_root_of_the_batch():
 
 
 MISTAKES = {
-  "schedule.kind='cosin' must be one of cosine, epoch_cosine, warmup,": {
+  "schedule.kind='cosin' must be one of cosine, epoch_cosine, linear, warmup,": {
     "kind": "cosin"
   },
   "schedule.kind='0.1' must be one of": "0.1",

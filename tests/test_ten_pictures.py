@@ -30,6 +30,8 @@ SAID = {  # what is lowered for eight pictures to train on and two to evaluate o
   "robustness": ["robustness.k=20"],
 }
 REFUSED = {
+  "depth": r"has no folder images; it needs images/ and depth/",
+  "segment": r"has no folder images; it needs images/ and masks/",
   "clip_imagenet_prompts": "names of classes mean nothing",
   "linear_folds": r"linear\.folds='fold_indices\.txt' cannot be read",
 }

