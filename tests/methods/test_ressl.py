@@ -59,6 +59,6 @@ def test_the_student_sees_the_strong_view_and_the_teacher_the_weak_one():
   expected = official(np.float64(query), np.float64(key), queue, *temperatures)
   assert_allclose(loss, expected, rtol=1e-4)
   _, target = method.after_update(state.params, rest, aux.carry)
-  assert_allclose(target["queue"][: tiny.BATCH], key, atol=1e-6)
+  assert_allclose(target["queue"][: tiny.BATCH], key, atol=1e-5)
   views = augment.RECIPES["ressl"].views
   assert [view.jitter_p for view in views] == [0.8, 0.0]
