@@ -75,6 +75,7 @@ def evaluate(config: ConfigDict, out: str | pathlib.Path | None = None) -> dict:
     if not config[name]:
       raise ConfigError(f"config.{name} is empty; set it by --config.{name}=...")
   run, file = fields.as_path(config.checkpoint), fields.as_path(config.file)
+  _check_file(file, config.format)
   mesh = sharding.make_mesh(jax.local_devices()[:1])
   trained = encoder.restore(run, mesh, config.step)
   net = trained.parts.method.net.encoder if "encoder" in trained.state.params else None
@@ -107,8 +108,6 @@ def evaluate(config: ConfigDict, out: str | pathlib.Path | None = None) -> dict:
     table = _table(says, pictures.size)
     ours["encoder/position"], says["image_size"] = table, pictures.size
   chosen = choose(config.format, ours, says, origin)
-  if file.suffix == ".pkl" and chosen.family != "detectron2":
-    raise ConfigError(f"file={str(file)!r} ends as format='detectron2' alone may")
   heads = _heads(trained.parts.method.net, chosen)
   _check_texts(run, heads)
   arrays = write_names(ours, says, chosen)
@@ -118,7 +117,7 @@ def evaluate(config: ConfigDict, out: str | pathlib.Path | None = None) -> dict:
     made = chosen.form.buffers(says)
     arrays |= _counted(arrays) | {chosen.prefix + k: x for k, x in made.items()}
   texts = {"ssljax": json.dumps({**wrote, "heads": heads})}
-  target = file / "model.safetensors" if chosen.family.startswith("hf_") else file
+  target = file / "model.safetensors" if is_folder(chosen.family) else file
   with runs.writing(target.parent):
     files.write(target, arrays, texts)
     if target != file:
@@ -139,6 +138,30 @@ def evaluate(config: ConfigDict, out: str | pathlib.Path | None = None) -> dict:
       print(f"Its {name} is {says[name]}, where {chosen.family} has {assumed[name]}.")
   print(f"{len(arrays)} tensors, named as {chosen.family}'s: written to {file}")
   return {}
+
+
+def _check_file(file: pathlib.Path, format: str) -> None:
+  """Raises ConfigError where what `format` writes is not called as `file` is."""
+  if format == ONNX or not (members(format) or format == DEFAULT):
+    return  # the graph's writer says it, or `choose`
+  if is_folder(format):
+    if file.is_file() or file.suffix in (*files.ENDINGS, f".{ONNX}"):
+      raise ConfigError(
+        f"file={str(file)!r} is a file's name, and format={format!r} writes a folder: "
+        f"try --config.file={file.with_suffix('')}"
+      )
+    return
+  endings = [x for x in files.WRITERS if x != ".pkl" or format == "detectron2"]
+  if file.suffix not in endings:
+    raise ConfigError(
+      f"file={str(file)!r} must end in one of {', '.join(endings)}, as format="
+      f"{format!r} writes a file"
+    )
+
+
+def is_folder(name: str) -> bool:
+  """Whether a format, or a family, is written as a folder: Hugging Face's."""
+  return name == "hf" or name.startswith("hf_")
 
 
 def choose(

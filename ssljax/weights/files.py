@@ -74,15 +74,12 @@ def write(path: pathlib.Path, arrays: Mapping[str, np.ndarray], texts: Mapping) 
 
   ConfigError for an ending that nobody can write here.
   """
-  writers = {".safetensors": safetensors.write, ".npz": _write_npz}
-  writers |= dict.fromkeys((".pth", ".pt", ".bin"), _write_torch)
-  writers[".pkl"] = lambda path, arrays, _: pickles.write(path, arrays)  # Detectron2's
-  if path.suffix not in writers:
-    raise ConfigError(f"{path} must end in one of {', '.join(writers)}")
+  if path.suffix not in WRITERS:
+    raise ConfigError(f"{path} must end in one of {', '.join(WRITERS)}")
   path.parent.mkdir(parents=True, exist_ok=True)
   temporary = path.with_name(f"{path.stem}.tmp{path.suffix}")
   try:
-    writers[path.suffix](temporary, arrays, texts)
+    WRITERS[path.suffix](temporary, arrays, texts)
     temporary.replace(path)
   finally:
     temporary.unlink(missing_ok=True)
@@ -96,6 +93,18 @@ def _write_torch(path, arrays, texts):
   torch = _torch(path, "written")
   tensors = {k: torch.from_numpy(np.array(x, order="C")) for k, x in arrays.items()}
   torch.save(tensors, path)
+
+
+def _write_pickle(path, arrays, texts):
+  pickles.write(path, arrays)
+
+
+WRITERS = {
+  ".safetensors": safetensors.write,
+  ".npz": _write_npz,
+  **dict.fromkeys((".pth", ".pt", ".bin"), _write_torch),
+  ".pkl": _write_pickle,  # Detectron2's
+}
 
 
 def _read_folder(path: pathlib.Path) -> tuple[Arrays, dict[str, str]]:

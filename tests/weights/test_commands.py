@@ -114,8 +114,17 @@ def test_a_recipe_starts_from_it(resnet, tmp_path):
   [
     ({}, "config.checkpoint is empty"),
     ({"checkpoint": "RUN"}, "config.file is empty"),
-    ({"checkpoint": "RUN", "file": "x.onnx"}, "must end in one of"),
-    ({"checkpoint": "RUN", "file": "x.pkl"}, "ends as format='detectron2' alone may"),
+    ({"checkpoint": "RUN", "file": "x.onnx"}, r"x\.onnx' must end in one of"),
+    ({"checkpoint": "RUN", "file": "folder"}, r"one of \.safetensors.* writes a file"),
+    ({"checkpoint": "RUN", "file": "x.pkl"}, r"\.pth, \.pt, \.bin, as format='safete"),
+    (
+      {"checkpoint": "RUN", "file": "x.safetensors", "format": "hf"},
+      r"format='hf' writes a folder: try --config\.file=/.*/x$",
+    ),
+    (
+      {"checkpoint": "RUN", "file": "x.onnx", "format": "hf_resnet"},
+      "is a file's name, and format='hf_resnet' writes a folder",
+    ),
     ({"checkpoint": "RUN", "file": "x.npz", "format": "clip"}, "has no names for"),
     ({"checkpoint": "RUN", "file": "x.npz", "format": "keras"}, "format='keras' must"),
   ],
@@ -126,3 +135,10 @@ def test_what_cannot_be_written_is_said(resnet, tmp_path, values, sentence):
     values["file"] = str(tmp_path / values["file"])
   with pytest.raises(ConfigError, match=sentence):
     ssljax.evaluate(command(save, **values))
+  assert not any(tmp_path.iterdir())
+
+
+def test_a_folder_may_have_a_version_in_its_name(resnet, tmp_path):
+  out = tmp_path / "resnet.v1.5"
+  ssljax.evaluate(command(save, checkpoint=str(resnet[1]), format="hf", file=str(out)))
+  assert {"config.json", "model.safetensors"} <= {x.name for x in out.iterdir()}
