@@ -2,8 +2,9 @@
 
     python run.py --config configs/eval/compare.py --config.runs=runs/one,runs/other
 
-Reads what lies in the folders and computes nothing. The page is compare.html in
---workdir, default runs/compare.
+Reads what lies in the folders and computes nothing: configs, curves, scores and, where
+`eval/pictures` or the runs' own ends left them, the same pictures as each encoder sees
+them. The page is compare.html in --workdir, default runs/compare.
 """
 
 from ml_collections import ConfigDict

@@ -87,9 +87,13 @@ def neighbours(
 
 
 def attention(
-  images: np.ndarray, maps: np.ndarray, path: str | os.PathLike, mass: float = 0.6
+  images: np.ndarray,
+  maps: np.ndarray,
+  path: str | os.PathLike,
+  query: str = "the class token",
+  mass: float = 0.6,
 ) -> None:
-  """Draws where a class token looks in pictures [N,H,W,3], head by head.
+  """Draws where a `query` looks in pictures [N,H,W,3], head by head.
 
   `maps` [N,heads,h,w] are its attention to the patches. Above the attention of each
   head, below the picture where that is: the fewest patches that hold `mass` of it
@@ -97,7 +101,7 @@ def attention(
   """
   heads = maps.shape[1]
   is_within = holding(maps, mass)
-  fig, ax = _tiles(heads + 2.2, 2.25 * len(images), "Attention of the class token")
+  fig, ax = _tiles(heads + 2.2, 2.25 * len(images), f"Attention of {query}")
   for head in range(heads):
     ax.text(head + 2.7, 0.1, f"head {head + 1}", ha="center", va="center")
   for n, image in enumerate(images):

@@ -1,7 +1,7 @@
 """Pages out of what runs leave in their folders."""
 
-from ssljax.html.page import Section, Table, figure, render, table
-from ssljax.html.report import Run, history, read, write
+from ssljax.html.page import Figure, Section, Table, figure, render, table
+from ssljax.html.report import Run, history, read, seen, write
 from ssljax.html.results import (
   START,
   TRAINED,
@@ -17,6 +17,7 @@ from ssljax.html.results import (
 __all__ = [
   "START",
   "TRAINED",
+  "Figure",
   "Run",
   "Section",
   "Table",
@@ -29,6 +30,7 @@ __all__ = [
   "read",
   "render",
   "same_examples",
+  "seen",
   "settings",
   "table",
   "title",

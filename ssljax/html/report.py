@@ -13,7 +13,7 @@ from ssljax.html.page import Figure, Section, Table, figure, render
 from ssljax.html.results import AT_THE_END, HEADLINES, TRAINED
 from ssljax.runs import writer
 
-JUDGED = "How good it is"
+JUDGED, SEEN = "How good it is", "What it sees"
 CAPTIONS = {  # of a run's figures, in the order of the page
   "What it learned from": {
     "views": "Pictures of the data, and the random views of them that training sees.",
@@ -27,7 +27,7 @@ CAPTIONS = {  # of a run's figures, in the order of the page
     "similarities": "Cosine similarity of pairs that belong together and of pairs "
     "that do not; dashed lines are the medians.",
   },
-  "What it sees": {
+  SEEN: {
     "embedding": "Test features in two dimensions: near each other where the encoder "
     "finds them alike.",
     "neighbours": "Pictures and those whose features are most similar to theirs.",
@@ -157,15 +157,19 @@ def history(run: Run) -> list[dict[str, Any]]:
   return sorted(rows, key=lambda row: row["step"])
 
 
+def seen(run: Run) -> dict[str, tuple[pathlib.Path, str]]:
+  """Finds what a run's encoder sees of its data at the end: {name: (PNG, caption)}."""
+  pngs, _ = _pictures(run)
+  words = CAPTIONS[SEEN]
+  return {stem: (pngs[stem], words[stem]) for stem in words if stem in pngs}
+
+
 def sections(run: Run) -> list[Section]:
   """Lays out the page's body; pictures of other data or earlier steps stand apart."""
-  own_pngs, foreign_sections = _pngs(run.folder / "figures"), []
-  for result in run.pictured:
-    pngs = _pngs(run.folder / "evals" / result["file"])
-    if where := results.where(result, run.config["data"], run.last):
-      foreign_sections.append(Section(f"What it sees {where}", figures=_figures(pngs)))
-    else:
-      own_pngs |= pngs
+  own_pngs, elsewhere = _pictures(run)
+  foreign_sections = [
+    Section(f"{SEEN} {where}", figures=_figures(pngs)) for where, pngs in elsewhere
+  ]
   run_sections = []
   for title, captions in CAPTIONS.items():
     known_pngs = {stem: own_pngs.pop(stem) for stem in captions if stem in own_pngs}
@@ -174,6 +178,18 @@ def sections(run: Run) -> list[Section]:
     )
   run_sections.append(Section("What else there is", figures=_figures(own_pngs)))
   return [*run_sections, *foreign_sections]
+
+
+def _pictures(run: Run) -> tuple[dict, list[tuple[str, dict]]]:
+  """Finds PNGs by name: of the run itself, and of (other data or an earlier step)."""
+  own_pngs, elsewhere = _pngs(run.folder / "figures"), []
+  for result in run.pictured:
+    pngs = _pngs(run.folder / "evals" / result["file"])
+    if where := results.where(result, run.config["data"], run.last):
+      elsewhere.append((where, pngs))
+    else:
+      own_pngs |= pngs
+  return own_pngs, elsewhere
 
 
 def _tables(run: Run) -> list[Table]:
@@ -201,6 +217,7 @@ def _figures(pngs: dict[str, pathlib.Path]) -> list[Figure]:
 def facts(run: Run) -> dict[str, str]:
   """Says what was trained, in a word each."""
   c, about, steps = run.config, run.about, run.last
+  begun = (run.folder / "config.json").stat().st_mtime
   words = {
     "Method": c["method"]["name"],
     "Data": c["data"]["name"],
@@ -211,7 +228,7 @@ def facts(run: Run) -> dict[str, str]:
     "Optimizer": c["optimizer"]["name"],
     "Seed": str(c["seed"]),
     "Device": about.get("device", ""),
-    "Date": about.get("date") or _date(run.folder / "config.json"),
+    "Date": about.get("date") or str(datetime.date.fromtimestamp(begun)),
   }
   return {name: value for name, value in words.items() if value}
 
@@ -276,10 +293,6 @@ def _length(lengths: Sequence[tuple[int, int]]) -> str:
     for n, (start, _) in zip(later, lengths[1:], strict=True)
   )
   return ", ".join([f"{first} steps at first", *sentences]) if later else ""
-
-
-def _date(path: pathlib.Path) -> str:
-  return str(datetime.date.fromtimestamp(path.stat().st_mtime))
 
 
 def _json(path: pathlib.Path) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def draw(
     side = round(tokens.shape[1] ** 0.5)
     maps = maps.reshape(*maps.shape[:2], side, side)
     tokens = tokens.reshape(len(tokens), side, side, -1)
-    figures.attention(queries, maps, folder / "attention.png")
+    figures.attention(queries, maps, folder / "attention.png", internals["query"])
     figures.patch_colours(queries, tokens, folder / "patch_colours.png")
   if "filters" in internals:
     figures.filters(internals["filters"], folder / "filters.png")
@@ -120,11 +120,12 @@ def draw_method(judge: Judge, state: TrainState, folder: pathlib.Path) -> None:
 
 def _inside(
   judge: Judge, state: TrainState, chosen: Sequence[int]
-) -> dict[str, np.ndarray]:
+) -> dict[str, np.ndarray | str]:
   """Collects what there is to see in the network while it sees test pictures.
 
-  Of its last block "attention" [B,heads,N] of the class token to the patches, and their
-  "tokens" [B,N,D]; of its first layer "filters" [h,w,C,F].
+  Of its last block "attention" [B,heads,N] to the patches, whose it is ("query": what
+  pools, and where nothing does the mean of all tokens), and the patches' "tokens"
+  [B,N,D]; of its first layer "filters" [h,w,C,F].
   """
   state, encoder = state.replace(opt_state=None), judge.method.net.encoder
   (batch,) = judge.batches(Subset(judge.splits.eval, chosen), len(chosen))
@@ -132,9 +133,15 @@ def _inside(
   layers = jax.jit(judge.method.layers)(state, x)
   internals = {}
   if "attention" in layers:
-    patches = layers["tokens"][-1]["patches"]
-    internals["attention"] = layers["attention"][-1][:, :, 0, -patches.shape[1] :]
+    last, tokens = layers["attention"][-1], layers["tokens"][-1]
+    pools = last.shape[2] == 1  # one query, which is no token
+    single = pools or "cls" in tokens
+    patches = tokens["patches"]
+    maps = last[:, :, 0] if single else last.mean(2)
+    internals["attention"] = maps[..., -patches.shape[1] :]
     internals["tokens"] = patches
+    query = "the query that pools" if pools else "the class token"
+    internals["query"] = query if single else "all tokens, their mean"
   weights = judge.method.weights(state)["params"]
   first = [f"encoder/{part}/kernel" for parts in encoder.layers[:1] for part in parts]
   for path, leaf in jax.tree_util.tree_leaves_with_path(weights):

@@ -190,12 +190,27 @@ def _write(
       Section("What differs", configs),
       Section("How they went", figures=[html.figure(overlay, ABOUT_LOSSES)]),
       Section("How good they are", tables),
+      Section("What they see", figures=_seen(runs)),
     ],
     details=[
       (f"The whole config of {name}", json.dumps(run.config, indent=2))
       for name, run in runs.items()
     ],
   )
+
+
+def _seen(runs: Mapping[str, Run]) -> list[html.Figure]:
+  """Embeds what two runs or more have a picture of, one under the other."""
+  of_runs = {name: html.seen(run) for name, run in runs.items()}
+  stems = dict.fromkeys(stem for its in of_runs.values() for stem in its)
+  embedded = []
+  for stem in stems:
+    shown = {name: its[stem] for name, its in of_runs.items() if stem in its}
+    if len(shown) > 1:
+      embedded += [
+        html.figure(png, f"{name}. {words}") for name, (png, words) in shown.items()
+      ]
+  return embedded
 
 
 def _names(workdirs: Sequence[str | pathlib.Path]) -> list[str]:

@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 import run_folder
 from ml_collections import ConfigDict
@@ -66,6 +68,17 @@ def test_the_page_and_the_screen_show_the_same(runs, tmp_path, capsys):
     assert row in page.rows
     assert row in screen
   assert "is highest for one: 50.3 %." in page.text
+
+
+def test_pictures_that_several_encoders_have_stand_together(runs, tmp_path):
+  for run, names in zip(runs, (["attention", "filters"], ["attention"]), strict=True):
+    for name in names:
+      shutil.copy(run / "figures" / "views.png", run / "figures" / f"{name}.png")
+  ssljax.evaluate(config(runs), tmp_path / "out")
+  page = Page(tmp_path / "out" / "compare.html")
+  assert "one. Where each head of the last block looks" in page.text
+  assert "other. Where each head of the last block looks" in page.text
+  assert "What the first layer looks for" not in page.text
 
 
 def test_other_numbers_make_another_protocol(runs, tmp_path):
