@@ -6,7 +6,7 @@ For each kind of state beside the network (none, an average, a queue, a bank, a 
 a run is killed again and again at random, goes on, and must end bit for bit as the run
 that nobody touched. Then small steps for `--minutes`, streamed, with a checkpoint every
 hundred: memory, threads and open files of the process, which must not grow. `--quick`
-is one kill of one run and a few seconds: it runs.
+is one kill of one run and a few seconds: it runs. `--kills 0`: the small steps alone.
 """
 
 import json
@@ -94,7 +94,8 @@ def main():
     steps=(200, 12, "of each run that is killed"),
     minutes=(60.0, 0.1, "of small steps"),
   )
-  for target in list(TARGETS)[: 1 if args.quick else None]:
+  targets = list(TARGETS)[: 1 if args.quick else None] if args.kills else ()
+  for target in targets:
     print(json.dumps(killed(target, args.kills, args.steps)), flush=True)
   told = soak(60 * args.minutes)
   print(json.dumps(told))

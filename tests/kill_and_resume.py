@@ -18,6 +18,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from ssljax import paths
 from ssljax.runs import writer
 
 
@@ -48,7 +49,7 @@ def state(folder: pathlib.Path, step: int | None = None) -> dict[str, np.ndarray
       path, restore_args=jax.tree.map(lambda _: as_numpy, leaves)
     )
   flat, _ = jax.tree_util.tree_flatten_with_path(tree)
-  return {jax.tree_util.keystr(path): np.asarray(x) for path, x in flat}
+  return {paths.name(path): np.asarray(x) for path, x in flat}
 
 
 def run_with_kills(

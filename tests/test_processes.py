@@ -7,11 +7,13 @@ import socket
 
 import command_line
 import conftest
+import jax
 import kill_and_resume
 import numpy as np
 import pytest
 
 import ssljax
+from ssljax import encoder, paths, sharding
 
 LINE = (
   "--config=configs/moco_v2_cifar10.py:smoke",
@@ -76,6 +78,27 @@ def test_two_processes_compute_what_one_does_and_one_of_them_writes(two, tmp_pat
   for expected, found in later:
     smooth = {name: x for name, x in expected.items() if name != "grad_norm"}
     assert found == pytest.approx(smooth | {"grad_norm": found["grad_norm"]}, rel=1e-4)
+
+
+def test_what_two_processes_left_goes_on_in_one_of_four_devices(two, tmp_path):
+  folder, four = tmp_path / "four", sharding.make_mesh(jax.devices()[:4])
+  shutil.copytree(two, folder)
+  for step in (4, 5, 6):
+    shutil.rmtree(folder / "checkpoints" / str(step))
+  written = kill_and_resume.state(two, 3)
+  restored = encoder.restore(folder, four).state
+  assert len(jax.tree.leaves(restored)) == len(written)
+  for path, x in jax.tree_util.tree_leaves_with_path(restored):
+    assert len(x.sharding.device_set) == 4
+    np.testing.assert_array_equal(x, written[paths.name(path)])
+  code, _, errors = command_line.run(
+    *LINE, f"--workdir={folder}", XLA_FLAGS=conftest.xla_flags(4)
+  )
+  assert code == 0, errors
+  before, after = map(kill_and_resume.metrics, (two, folder))
+  assert after[:3] == before[:3]
+  assert after[3]["step"] == 4
+  assert after[3]["loss"] == pytest.approx(before[3]["loss"], rel=1e-6)
 
 
 def test_two_processes_judge_as_one_does_and_one_of_them_writes(two):
