@@ -33,6 +33,7 @@ NAMES = [path.stem for path in sorted(FOLDER.glob("*_*.py"))]
 EXAMPLES = {  # data.name -> training pictures; else many
   "cifar10": 50_000,
   "imagenet2012": 1_281_167,
+  "imagenette/160px-v2": 9469,
   "imagenet2012_subset/10pct": 128_116,
 }
 HEAD = "| recipe | GFLOP | of them float32 | MiB kept |\n|---|---|---|---|"

@@ -114,6 +114,16 @@ def vit_folder(c: ConfigDict) -> None:
   c.evals.knn.update(k=20, temperature=0.07)
 
 
+def few(c: ConfigDict) -> None:
+  """Some hundred to twenty thousand own pictures, from nothing: many epochs.
+
+  lightly-train advises 200 to 2000 of them, in batches of 128, a tenth to warm up.
+  """
+  c.batch_size = 128
+  c.epochs = 1000
+  c.optimizer.learning_rate.warmup_epochs = 100
+
+
 def continued(c: ConfigDict, *heads: str) -> None:
   """From given weights: heads, which are new, learn first, the encoder a tenth as fast.
 

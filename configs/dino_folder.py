@@ -1,11 +1,13 @@
 """DINO on your own pictures: any tree of files, labelled by folder or not at all.
 
     python run.py --config configs/dino_folder.py --config.data.dir=~/photos
+    python run.py --config configs/dino_folder.py:few --config.data.dir=~/photos
     python run.py --config configs/dino_folder.py:continue --config.data.dir=~/photos
 
-ViT-S/16 at 224 pixels, for ten thousand pictures and more on one GPU. `:continue` goes
-on from the run in runs/start, such as a loaded file, and is for hundreds to a hundred
-thousand; what it does otherwise, and after whom: docs/weights.md.
+ViT-S/16 at 224 pixels, for twenty thousand pictures and more on one GPU; `:few` for
+less: docs/data.md says which numbers follow how many. `:continue` goes on from the run
+in runs/start, such as a loaded file, and is for hundreds to a hundred thousand; what it
+does otherwise, and after whom: docs/weights.md.
 
 Not from a paper: the numbers are those of `dino_imagenet`, with fewer prototypes and a
 quicker, sharper teacher after lightly-train's defaults for small data (2048 of them for
@@ -54,4 +56,8 @@ def get_config(variant: str = ""):
     common.continued(c, "^projector/", "^prototypes/")
     common.frozen_patches(c)
     c.optimizer.weight_decay.end = 0.04  # few steps need none of its rise
-  return common.finish(c, variant, "continue")
+  if variant == "few":
+    common.few(c)
+    c.method.prototypes.num = 1024
+    c.method.teacher_temperature = 0.02
+  return common.finish(c, variant, "few", "continue")

@@ -42,6 +42,7 @@ DATA = {  # data.name -> training pictures, classes
   "imagenet2012": (1_281_167, 1000),
   "imagenet2012_subset/1pct": (12_811, 1000),
   "imagenet2012_subset/10pct": (128_116, 1000),
+  "imagenette/160px-v2": (9469, 10),
   "digits": (1437, 10),
   "folder": (3000, 0),
   "captions": (3_000_000, 0),

@@ -35,7 +35,8 @@ WIDE = {  # what losses multiply in float32 of all that a step multiplies; else 
   "barlow": 0.01,  # the correlation of 8192 features with each other
   "vicreg": 0.02,  # their covariance, of either view
   "vicregl": 0.03,  # and of cells
-  "dinov2": 0.02,  # of assignments of patches with prototypes
+  "ibot": 0.03,  # of assignments of patches with prototypes
+  "dinov2": 0.02,
   "densecl": 0.1,  # of every cell with the queue
   "ressl": 0.03,  # of the teacher with the queue, whose rows are read too
   "cpc_audio": 0.05,  # of every prediction with every latent

@@ -126,6 +126,7 @@ _CMC = dataclasses.replace(_SUPERVISED, crop_min=0.2)
 _MAE = dataclasses.replace(_CMC, interpolation="bicubic")
 _IJEPA = View(crop_min=0.3, flip=0.0, jitter_p=0.0, gray_p=0.0)
 _SIMMIM = dataclasses.replace(_SUPERVISED, crop_min=0.67)
+_LEJEPA = dataclasses.replace(_SIMCLR, interpolation="bilinear", solarize_p=0.2)
 _BEIT = View(interpolation="bicubic", jitter=(0.4, 0.4, 0.4, 0.0), gray_p=0.0)
 _CLIP = View(interpolation="bicubic", crop_min=0.9, flip=0.0, jitter_p=0.0, gray_p=0.0)
 
@@ -174,6 +175,7 @@ RECIPES = {
   ),
   "ressl": Augmentation((_MOCO_V2, _CMC)),  # Zheng et al. 2021; the second is weak
   "ijepa": Augmentation((_IJEPA,), mask=masks.Multiblock()),  # Assran et al. 2023
+  "lejepa": Augmentation(4 * (_LEJEPA,)),  # Balestriero & LeCun 2025, its example
   "eval": Augmentation((CentreView(),)),
   "audio": Augmentation((Window(),)),
   "audio_eval": Augmentation((Window(random=False),)),
