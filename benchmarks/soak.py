@@ -33,6 +33,7 @@ TARGETS = {  # what the state has beside the network -> a recipe
   "centre": "dino_cifar10",
 }
 EVERY = 5.0  # seconds between two looks at the process
+LONGEST = 900  # seconds that a run takes to end, on a busy machine
 GROWTH = {"MiB": 32, "threads": 4, "files": 8}  # that is still flat
 
 
@@ -78,7 +79,7 @@ def soak(seconds):
       looks.append(look(process))
     steps = kill_and_resume.last_step(pathlib.Path(folder))
     run.terminate()
-    run.wait(60)
+    run.wait(LONGEST)
   tenth = len(looks) // 10 or 1
   early, late = looks[tenth : 2 * tenth], looks[-tenth:]
   middle = lambda some, name: round(statistics.median(x[name] for x in some), 1)  # noqa: E731
