@@ -1,13 +1,18 @@
-"""A run on disk: state, data position and config in one orbax checkpoint."""
+"""A run on disk: state, data position and config in one orbax checkpoint.
+
+By orbax's `CheckpointManager`. Its v1 API, which reads the same files, is a shell of that
+very class, under `experimental` in versions we allow, and does not tell of preemption.
+"""
 
 import contextlib
-import errno
 import hashlib
 import itertools
 import json
 import os
 import pathlib
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,10 +26,7 @@ from ssljax.fields import ConfigError, as_path
 DIGESTS = "digests.json"  # in a checkpoint: {file: [bytes, SHA-256]} of all but
 TIMES = "_CHECKPOINT_METADATA"  # when it was written, where orbax notes the end last
 NEEDED = ("state", "meta")  # in a checkpoint that holds no digests
-DISK = (  # what a disk answers, also in the words of libraries
-  *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO),
-  *(errno.ESTALE, errno.ENODEV, errno.EACCES, errno.EPERM),
-)
+LONG = 10.0  # seconds of waiting for the disk, from which that is said
 
 # What orbax logs with a traceback it raises as well, and that ends in a sentence.
 logging.get_absl_logger().addFilter(
@@ -50,7 +52,7 @@ class Checkpoints:
 
     `owned`: nobody else writes there now, and what a killed run had begun goes.
     """
-    self.every_steps = every_steps
+    self.every_steps, self.waited = every_steps, 0.0
     self.folder = as_path(workdir).absolute() / "checkpoints"
     background = ocp.options.AsyncOptions(post_finalization_callback=self._digest)
     self.manager = ocp.CheckpointManager(
@@ -144,18 +146,22 @@ class Checkpoints:
   def save(self, step: int, state: Any, meta: dict[str, Any]) -> None:
     """Starts writing a checkpoint; returns once the arrays are off the devices.
 
-    WriteError where the disk does not take it, or did not take the one before.
+    `waited` is then how many seconds it took until the one before was written.
+    WriteError where the disk does not take it, or did not take that.
     """
     if step == self.latest:
       return
     args = ocp.args.Composite(
       state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)
     )
+    began = time.monotonic()
+    self.wait()
+    self.waited = time.monotonic() - began
     with self._writing():
       self.manager.save(step, args=args)
 
   def wait(self) -> None:
-    """Waits until all is written; WriteError as in `save`."""
+    """Waits until all is written, which is said where it lasts; WriteError: `save`."""
     with self._writing():
       self.manager.wait_until_finished()
 
@@ -254,11 +260,15 @@ class Checkpoints:
 
   @contextlib.contextmanager
   def _writing(self) -> Iterator[None]:
-    """Raises what the disk refuses as a WriteError, whichever library says so."""
+    """Raises what the disk refuses as a WriteError; says where it keeps waiting."""
+    waits = "Waiting for the disk: a checkpoint in %s is not written yet"
+    late = threading.Timer(LONG, logging.warning, (waits, self.folder))
+    late.daemon = True
+    late.start()
     try:
       yield
     except (OSError, ValueError, RuntimeError) as error:
-      reason = _disk_s_reason(error)
+      reason = runs.reason_of_the_disk(error)
       if not reason:
         raise
       steps = self._there()
@@ -266,6 +276,8 @@ class Checkpoints:
       raise runs.WriteError(
         runs.unwritten(f"a checkpoint in {self.folder}, which {newest},", reason)
       ) from error
+    finally:
+      late.cancel()
 
 
 def _digest(path: pathlib.Path) -> list[int | str]:
@@ -282,15 +294,3 @@ def _begun(folder: pathlib.Path) -> int | None:
     return json.loads((folder / TIMES).read_bytes())["init_timestamp_nsecs"]
   except (OSError, ValueError, KeyError, TypeError):
     return None
-
-
-def _disk_s_reason(error: BaseException | None) -> str:
-  """Finds what a disk answered, somewhere behind an exception; "" where none did."""
-  while error:
-    if isinstance(error, OSError) and error.errno:
-      return os.strerror(error.errno)
-    for number in DISK:
-      if os.strerror(number) in str(error):
-        return os.strerror(number)
-    error = error.__cause__ or error.__context__
-  return ""

@@ -10,6 +10,7 @@ import concurrent.futures
 import math
 import os
 import pathlib
+import traceback
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 
@@ -107,6 +108,14 @@ def _gone(folder: pathlib.Path) -> str:
     return f"cannot be read any more: {error.strerror}"
 
 
+def _died(source: Source, error: Exception) -> str:
+  """Says what a thread died of, and on which line."""
+  *_, line = traceback.extract_tb(error.__traceback__)
+  place = f"{pathlib.Path(line.filename).name}, line {line.lineno}"
+  reason = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
+  return f"a thread that decodes {source.name!r} died at {place}, of {reason}"
+
+
 def _memory(reader: Reader) -> tuple[int, int]:
   """Counts the bytes that all examples need decoded, and those of this machine."""
   sizes = ((math.prod(s), np.dtype(d)) for s, d in reader.spec.values())
@@ -171,7 +180,10 @@ class Streaming:
     return f"all {cores} cores read, and it takes {wanted}: {less}"
 
   def batches(self, rows: Rows, start: int, stop: int) -> Iterator[Batch]:
-    """Yields the batches of steps `start` to `stop`; decodes nothing before `start`."""
+    """Yields the batches of steps `start` to `stop`; decodes nothing before `start`.
+
+    DataGoneError where a thread dies, of whatever: what was learned can then be saved.
+    """
     ahead = collections.deque()
     pool = concurrent.futures.ThreadPoolExecutor(self.workers)
     try:
@@ -181,6 +193,10 @@ class Streaming:
           yield _done(*ahead.popleft())
       while ahead:
         yield _done(*ahead.popleft())
+    except (ConfigError, OSError):  # which are sentences
+      raise
+    except Exception as error:
+      raise DataGoneError(_died(self.reader.source, error)) from error
     finally:
       pool.shutdown(cancel_futures=True)
 

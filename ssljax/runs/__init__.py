@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import json
+import os
 import pathlib
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -37,6 +38,10 @@ FREE = (
   "evals.few_label",
 )
 FULL = errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS  # said of writing alone
+DISK = (  # what a disk answers, also in the words of libraries
+  *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO),
+  *(errno.ESTALE, errno.ENODEV, errno.EACCES, errno.EPERM),
+)
 LENGTH = ("steps", "epochs")  # may grow: see `History`
 
 
@@ -97,6 +102,18 @@ def unwritten(name: str | pathlib.Path, why: str) -> str:
     f"{name} could not be written ({why}); what was saved before is whole: see to the "
     "disk, and the same line continues"
   )
+
+
+def reason_of_the_disk(error: BaseException | None) -> str:
+  """Finds what a disk answered, somewhere behind an exception; "" where none did."""
+  while error:
+    if isinstance(error, OSError) and error.errno:
+      return os.strerror(error.errno)
+    for number in DISK:
+      if os.strerror(number) in str(error):
+        return os.strerror(number)
+    error = error.__cause__ or error.__context__
+  return ""
 
 
 def check_same_run(

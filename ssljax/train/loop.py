@@ -276,6 +276,7 @@ class Run:
       "steps_per_dispatch": self.measured,
     }
     self.checkpoints.save(done, state, meta)
+    self.writer.say(self.pace.saved(self.checkpoints))
 
   def check_finite(self, step: int, values: Metrics) -> None:
     """Raises NotANumberError for the first metric that is not finite."""

@@ -8,10 +8,12 @@ from typing import Any
 
 import jax
 
+from ssljax.checkpoint import Checkpoints
 from ssljax.core import Metrics
 
 WAITING = 0.2  # of the time, from which it is said that data are waited for
 WINDOW = 5.0  # seconds at least over which that is judged
+SLOW = 1.0  # seconds that a checkpoint is waited for, from which that is judged
 SHORT = 0.005  # seconds of a step below which several are dispatched at once
 LASTS = 0.03  # seconds that such a dispatch is to last
 WORTH = 300.0  # seconds that must be left for it: it is compiled besides
@@ -30,6 +32,7 @@ class Pace:
     self.done = collections.deque(maxlen=6)  # when a dispatch was, of how many steps
     self.alone = math.inf  # seconds of a step whose data was there
     self.asked, self.said, self.dispatches = False, False, 0
+    self.saved_at, self.said_of_disk = math.nan, False
     self.begin()
 
   def begin(self) -> None:
@@ -99,6 +102,25 @@ class Pace:
     return (
       f"The run waits for its data {lost:.0%} of the time: it reads {read:,.0f} "
       f"examples a second and could train on {could:,.0f}; {self.cure(could / read)}."
+    )
+
+  def saved(self, checkpoints: Checkpoints) -> str:
+    """Says, once, that the run waits for its disk, how much, and the cure; "": no.
+
+    Asked whenever a checkpoint has been begun, which waits until the one before is
+    written.
+    """
+    now, waited = time.monotonic(), checkpoints.waited
+    seconds, self.saved_at = now - self.saved_at, now
+    slow = waited > SLOW and waited > WAITING * seconds  # never at the first: nan
+    if self.said_of_disk or not slow:
+      return ""
+    self.said_of_disk = True
+    steps, every = max(seconds - waited, waited / 99), checkpoints.every_steps
+    return (
+      f"The run waits for its disk {waited / seconds:.0%} of the time: a checkpoint is "
+      f"written in {seconds:.1f} s, and the steps between two take {steps:.1f}; set "
+      f"checkpoint.every_steps={math.ceil(every * seconds / steps)}."
     )
 
 

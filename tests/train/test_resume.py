@@ -1,7 +1,5 @@
 """A run can be stopped anywhere: the same line ends where the unbroken run ends."""
 
-import errno
-import importlib
 import itertools
 import json
 import shutil
@@ -13,18 +11,12 @@ import jax
 import kill_and_resume
 import numpy as np
 import pytest
+from short_runs import short, smoke
 
 import ssljax
-from ssljax import data, encoder, judge, recipe, sharding, train
+from ssljax import data, encoder, recipe, sharding, train
 from ssljax.checkpoint import Checkpoints
-from ssljax.runs import writer
 from ssljax.train import loop
-
-
-def smoke(name):
-  config = importlib.import_module(f"configs.{name}").get_config("smoke")
-  config.evals.at_end = ()
-  return config
 
 
 class Lightning(Exception):
@@ -46,9 +38,9 @@ def struck(monkeypatch, config, workdir, step):
       ssljax.train_and_evaluate(config, workdir)
 
 
-@pytest.mark.parametrize("name", ["moco_v2_cifar10", "dino_cifar10"])
-def test_a_broken_run_ends_where_the_unbroken_one_ends(name, tmp_path, monkeypatch):
+def test_a_broken_run_ends_where_the_unbroken_one_ends(tmp_path, monkeypatch):
   broken, unbroken = tmp_path / "broken", tmp_path / "unbroken"
+  name = "moco_v2_cifar10"
   ssljax.train_and_evaluate(smoke(name), unbroken)
   struck(monkeypatch, smoke(name), broken, step=3)
   steps = [row["step"] for row in kill_and_resume.metrics(broken)]
@@ -97,30 +89,6 @@ def has_begun(workdir) -> bool:
   """Whether the run in `workdir` has written a metric."""
   path = workdir / "metrics.jsonl"
   return path.exists() and path.stat().st_size > 0
-
-
-def test_a_run_killed_at_a_random_moment_ends_bit_for_bit_the_same(tmp_path):
-  config = "configs/moco_v2_cifar10.py:smoke"
-  kill_and_resume.kill_and_compare(tmp_path, config, steps=24, kills=1)
-
-
-def short(steps, **fields):
-  """Digits in a few steps, at a constant rate unless `fields` say otherwise."""
-  config = smoke("simclr_digits")
-  config.update(steps=steps, steps_per_dispatch=1, log_every=3)
-  constant = {"name": "sgd", "learning_rate": 1e-3}
-  config.optimizer = fields.pop("optimizer", constant)
-  config.checkpoint.update(every_steps=2, keep=3)
-  config.update(fields)
-  return config
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-  """The folder of eight steps without a break."""
-  folder = tmp_path_factory.mktemp("whole")
-  ssljax.train_and_evaluate(short(8), folder)
-  return folder
 
 
 def read(path):
@@ -184,31 +152,6 @@ def test_schedules_take_the_new_length_from_where_a_longer_run_goes_on(tmp_path)
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
-def test_a_damaged_newest_checkpoint_costs_the_steps_since_the_one_before(
-  whole, tmp_path, caplog
-):
-  broken = tmp_path / "broken"
-  shutil.copytree(whole, broken)
-  files = (broken / "checkpoints" / "8" / "state").rglob("d/*")
-  arrays = max(files, key=lambda path: path.stat().st_size)
-  text = bytearray(arrays.read_bytes())
-  text[len(text) // 2] ^= 1
-  arrays.write_bytes(text)
-  pixels = np.zeros((2, 8, 8, 3), np.uint8)
-  features = ssljax.load_encoder(broken)(pixels)
-  assert "checkpoints/8 is damaged (state/" in caplog.text
-  mesh = sharding.make_mesh()
-  with pytest.raises(ssljax.ConfigError, match=r"step=8: .* is damaged"):
-    encoder.restore(broken, mesh, 8)
-  assert int(encoder.restore(broken, mesh).state.step) == 6
-  ssljax.train_and_evaluate(short(8), broken)
-  kill_and_resume.compare(broken, whole)
-  again = ssljax.load_encoder(broken)(pixels)
-  np.testing.assert_array_equal(again, ssljax.load_encoder(whole)(pixels))
-  assert np.any(again != features)
-  assert (broken / "checkpoints" / "damaged-8-1").is_dir()
-
-
 def struck_by_a_signal(monkeypatch, owner, name, at):
   """At the call `at` of a function Ctrl-C is pressed."""
   function, calls = getattr(owner, name), []
@@ -244,79 +187,3 @@ def test_ctrl_c_leaves_nothing_out(
   assert ssljax.train_and_evaluate(judged(in_memory), tmp_path) == rows
   kill_and_resume.compare(tmp_path, whole)
   assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
-def full(at):
-  """A function that finds no room at the call `at`."""
-  calls = []
-
-  def write(*_):
-    calls.append(1)
-    if len(calls) == at:
-      raise OSError(errno.ENOSPC, "No space left on device")
-
-  return write
-
-
-@pytest.mark.parametrize(
-  ("owner", "name", "at", "kept"),
-  [
-    (Checkpoints, "_digest", 2, 2),  # in the background, as step 4 is saved
-    (writer.EventsWriter, "flush", 2, 4),  # at the line of step 6
-    (train.report, "finish", 1, 8),  # figures and report
-  ],
-  ids=["checkpoint", "events", "report"],
-)
-def test_a_full_disk_is_said_and_the_same_line_goes_on_once_there_is_room(
-  owner, name, at, kept, whole, tmp_path, monkeypatch, capsys
-):
-  broken = tmp_path
-  with monkeypatch.context() as patch:
-    patch.setattr(owner, name, full(at))
-    sentence = r"could not be written \(No space left.*the same line continues"
-    with pytest.raises(ssljax.RunError, match=sentence) as raised:
-      ssljax.train_and_evaluate(short(8), broken)
-  assert "\n" not in str(raised.value)
-  with Checkpoints(broken) as checkpoints:
-    assert checkpoints.choose() == kept
-  ssljax.train_and_evaluate(short(8), broken)
-  kill_and_resume.compare(broken, whole)
-  assert not list((broken / "checkpoints").glob("*tmp*"))
-  assert "Traceback" not in capsys.readouterr().err
-
-
-def test_data_that_can_no_longer_be_read_cost_nothing_that_was_learned(
-  whole, tmp_path, monkeypatch
-):
-  broken = tmp_path
-  iterate = data.Loader.iterate
-
-  def gone(self, start):
-    yield from itertools.islice(iterate(self, start), 5)
-    raise data.DataGoneError("'/mnt/disk' cannot be read any more: it is gone")
-
-  with monkeypatch.context() as patch:
-    patch.setattr(data.Loader, "iterate", gone)
-    with pytest.raises(ssljax.RunError, match=r"disk' cannot be .*step 5 is saved"):
-      ssljax.train_and_evaluate(short(8), broken)
-  ssljax.train_and_evaluate(short(8), broken)
-  kill_and_resume.compare(broken, whole)
-
-
-def test_data_that_goes_while_it_is_judged_costs_no_step(tmp_path, monkeypatch):
-  def config():
-    judged = {"at_end": (), "every_epochs": 1}
-    return short(8, batch_size=352, evals=judged)  # of four steps an epoch
-
-  def gone(*_):
-    raise data.DataGoneError("'/mnt/disk' is empty now")
-
-  whole, broken = tmp_path / "whole", tmp_path / "broken"
-  ssljax.train_and_evaluate(config(), whole)
-  with monkeypatch.context() as patch:
-    patch.setattr(judge.Judge, "features", gone)
-    for _ in range(2):  # it goes on, and is judged first: still gone
-      with pytest.raises(ssljax.RunError, match=r"disk' is empty now.*step 4 is saved"):
-        ssljax.train_and_evaluate(config(), broken)
-  ssljax.train_and_evaluate(config(), broken)
-  kill_and_resume.compare(broken, whole)
