@@ -16,9 +16,11 @@ SIDEBAR = {  # heading -> pages
   "Cost": ("docs/speed", "docs/canvas"),
   "Build": ("docs/layout", "docs/add_a_method", "docs/reference/README"),
   "Notebooks and examples": (
-    *("notebooks/quick_start", "notebooks/load_a_checkpoint"),
-    *("notebooks/attention_and_patches", "notebooks/write_a_method"),
-    *("notebooks/own_pictures", "examples/detection/README"),
+    *("notebooks/quick_start", "notebooks/simclr_step_by_step"),
+    *("notebooks/moco_queue", "notebooks/collapse", "notebooks/load_a_checkpoint"),
+    *("notebooks/continue_from_weights", "notebooks/attention_and_patches"),
+    *("notebooks/write_a_method", "notebooks/own_pictures"),
+    "examples/detection/README",
   ),
   "Project": ("CHANGELOG", "CONTRIBUTING", "SECURITY"),
 }

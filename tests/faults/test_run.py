@@ -144,7 +144,7 @@ def test_what_the_kernel_refuses_is_said_as_well(whole, tmp_path):
   sentence = (
     r"a checkpoint in .*, which holds none yet, could not .* \(File too large\)"
   )
-  with files_of_at_most(2**15), pytest.raises(ssljax.RunError, match=sentence):
+  with files_of_at_most(2**18), pytest.raises(ssljax.RunError, match=sentence):
     ssljax.train_and_evaluate(short(8), tmp_path)
   ssljax.train_and_evaluate(short(8), tmp_path)
   kill_and_resume.compare(tmp_path, whole)
@@ -178,7 +178,7 @@ def test_a_thread_that_dies_is_named_and_costs_nothing_that_was_learned(
   read, count = Digits.__getitem__, itertools.count()
 
   def die(self, index):
-    if next(count) == 5 * batch + 3:  # in the sixth step's batch
+    if next(count) == 5 * batch + 20:  # in the sixth step's batch
       raise MemoryError
     return read(self, index)
 
