@@ -1,7 +1,7 @@
 """A run on disk: state, data position and config in one orbax checkpoint.
 
-By orbax's `CheckpointManager`. Its v1 API, which reads the same files, is a shell of that
-very class, under `experimental` in versions we allow, and does not tell of preemption.
+By orbax's `CheckpointManager`. Its v1 API, which reads the same files, wraps that very
+class, is `experimental` in the versions allowed here, and does not tell of preemption.
 """
 
 import contextlib
