@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from ssljax.losses import masked
 from ssljax.losses.contrastive import PRECISION, unit
 
 
@@ -28,16 +29,19 @@ def koleo(x: jax.Array, group: int = 0) -> jax.Array:
   return -jnp.log(distance).mean()
 
 
-def coding_rate(z: jax.Array, epsilon: float) -> jax.Array:
+def coding_rate(
+  z: jax.Array, epsilon: float, other: jax.Array | None = None
+) -> jax.Array:
   """Bits, but for log 2, that directions z [B,V,D] take, the mean over views -> f32[].
 
     log det(I + D / (B epsilon) Z'Z) / 2
 
   of each view's B rows. SimDINO (Wu et al. 2025), eq. 6, whose epsilon squared is this
-  one, as in its code. Between devices go moments [V,D,D].
+  one, as in its code. With the directions of `other` [B,V,D] it is of the mean of both,
+  which is no direction (the code's `expa_type` 1). Between devices go moments [V,D,D].
   """
   batch, _, dim = z.shape
-  z = unit(z)
+  z = unit(z) if other is None else (unit(z) + unit(other)) / 2
   moments = jnp.einsum("bvd,bve->vde", z, z, precision=PRECISION)
   moments = jnp.eye(dim)[None] + dim / (batch * epsilon) * moments
   factor = jnp.linalg.cholesky(moments)
@@ -54,6 +58,20 @@ def agreement(student: jax.Array, teacher: jax.Array) -> jax.Array:
   )
   is_other_crop = ~jnp.eye(*cosines.shape[1:], dtype=bool)
   return cosines.mean(0).mean(where=is_other_crop)
+
+
+def hidden_agreement(
+  student: jax.Array, teacher: jax.Array, mask: jax.Array
+) -> jax.Array:
+  """Cosine of student's and teacher's patches [B,V,N,D] where they are hidden -> [B].
+
+  Of each picture the mean over its views of the mean over their patches in `mask`
+  [B,V,N]; a view that hides none gives 0 and counts, as in `clustering.hidden_patches`.
+  SimDINOv2 (Wu et al. 2025): the official `CosinePatchLoss`, but for its sign, is the
+  mean over pictures.
+  """
+  cosines = (unit(teacher) * unit(student)).sum(-1)
+  return masked.weighted(cosines, mask).mean(1)
 
 
 EPSILON = 1e-8  # of PyTorch's `PairwiseDistance`, in each dimension, and of the log

@@ -38,7 +38,7 @@ from ssljax.methods.nnclr import NNCLR
 from ssljax.methods.ressl import ReSSL
 from ssljax.methods.simclr import SimCLR
 from ssljax.methods.simclr_v2 import SimCLRV2
-from ssljax.methods.simdino import SimDINO
+from ssljax.methods.simdino import SimDINO, SimDINOv2
 from ssljax.methods.simmim import SimMIM
 from ssljax.methods.simsiam import SimSiam
 from ssljax.methods.supcon import SupCon, SupConMoCo
@@ -88,6 +88,7 @@ METHODS: dict[str, type[Method]] = {
   "ijepa": IJEPA,
   "dinov2": DINOv2,
   "simdino": SimDINO,
+  "simdinov2": SimDINOv2,
   "lejepa": LeJEPA,
 }
 PROBES = {  # started by commands on what is there: a run's encoder, a file of weights

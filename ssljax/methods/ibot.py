@@ -54,27 +54,9 @@ class IBOT(Method):
     -> outputs [B,2,...] of either, what the student did not see bool [B,2,N]; and as
     `Encoded` the class tokens [B,2+L,D], [B,2,D], and new statistics.
     """
-    rng_global, rng_local = jax.random.split(rng)
-    crops, net = {"image": batch["image"]}, headless(self.net)
     mask = batch["mask"] & (self.patch_weight(state.step) > 0)
-    inputs = {**crops, "mask": mask}
-    student, stats = self.forward_views(
-      params, state.batch_stats, inputs, core.draws(rng_global, batch), net=net
-    )
-    rows = student["projection"]
-    if "local" in batch:
-      crop, keys = {"image": batch["local"]}, core.draws(rng_local, batch)
-      local, stats = self.forward_views(params, stats, crop, keys, net=net)
-      rows = jnp.concatenate([rows, local["projection"]], 1)
-    teacher, target_stats = self.target_views(state, crops, net)
-    rows = {
-      "features": student["features"],
-      "projection": student["projection"],
-      "student": rows,
-      "teacher": teacher["projection"],
-      "hidden": mask.mean((1, 2), dtype=jnp.float32),
-    }
-    return student, teacher, mask, Encoded(rows, stats, target_stats)
+    student, teacher, encoded = hide_crops(self, params, state, batch, mask, rng)
+    return student, teacher, mask, encoded
 
   def encode(self, params, state, batch, rng):
     """Encodes class tokens [B,2+L,D], by student and teacher; losses of patches [B].
@@ -163,3 +145,35 @@ class IBOT(Method):
   def weights(self, state):
     """Returns the teacher's {"params", "batch_stats"}, which the paper evaluates."""
     return {k: state.target[k] for k in ("params", "batch_stats")}
+
+
+def hide_crops(method, params, state, batch, mask, rng):
+  """Passes global crops, of which the student does not see `mask` bool [B,2,N].
+
+  Local ones pass the student alone; `method` has a slow copy in its target.
+  -> outputs [B,2,...] of student and teacher; and as `Encoded` class tokens
+  [B,2+L,D], [B,2,D], the share that is hidden [B], and new statistics.
+  """
+  rng_global, rng_local = jax.random.split(rng)
+  crops, net = {"image": batch["image"]}, headless(method.net)
+  student, stats = method.forward_views(
+    params,
+    state.batch_stats,
+    {**crops, "mask": mask},
+    core.draws(rng_global, batch),
+    net=net,
+  )
+  rows = student["projection"]
+  if "local" in batch:
+    crop, keys = {"image": batch["local"]}, core.draws(rng_local, batch)
+    local, stats = method.forward_views(params, stats, crop, keys, net=net)
+    rows = jnp.concatenate([rows, local["projection"]], 1)
+  teacher, target_stats = method.target_views(state, crops, net)
+  rows = {
+    "features": student["features"],
+    "projection": student["projection"],
+    "student": rows,
+    "teacher": teacher["projection"],
+    "hidden": mask.mean((1, 2), dtype=jnp.float32),
+  }
+  return student, teacher, Encoded(rows, stats, target_stats)
