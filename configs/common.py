@@ -189,6 +189,7 @@ SMOKE = {  # field -> its most in a smoke run, in whatever group it stands
   "horizon": 2,
   "embedding": 8,
   "local_size": 8,
+  "larger": 32,
   "local_views": 2,
   "queue_size": 64,
   "queue_epoch": 0,

@@ -3,8 +3,8 @@
     python run.py --config configs/simdinov2_cifar10.py
     python run.py --config configs/simdinov2_cifar10.py:cpu    # reduced, without a GPU
 
-Not from a paper. Crops and masks are DINOv2's, the smoothed rate `simdinov2_imagenet`'s.
-Ours: not yet run.
+Not from a paper. Crops and masks are DINOv2's, the smoothed rate
+`simdinov2_imagenet`'s. Ours: not yet run.
 """
 
 from configs import common, simdino_cifar10
@@ -17,4 +17,6 @@ def get_config(variant: str = ""):
   c.encoder.mask_token = True
   c.method.name = "simdinov2"
   c.method.update(both_spread=True, patch_weight=1.0, patch_projector="projector")
+  if variant == "smoke":
+    c.method.projector.norm = True  # else all rows agree in the first steps
   return common.finish(c, variant, "cpu")

@@ -3,10 +3,11 @@
     python run.py --config configs/simdinov2_imagenet.py
     python run.py --config configs/simdinov2_imagenet.py:vit_base
 
-Official: kNN 81.1, linear 82.4 (its DINOv2 80.8, 82.0); `:vit_base` 78.1 and 79.7 (76.0,
-77.2), whose log could not be read: README has it as the same. There the rate is of a GPU's 128 pictures, over the count of 8 GPUs', which is
-that of their moments at eight times epsilon; here it is of the batch. What else parts
-from the official optimizer: `dinov2_imagenet`. Ours: not yet run.
+Official: kNN 81.1, linear 82.4 (its DINOv2 80.8, 82.0); `:vit_base` 78.1 and 79.7
+(76.0, 77.2), whose log could not be read: README has it as the same. There the rate is
+of a GPU's 128 pictures, over the count of 8 GPUs', which is that of their moments at
+eight times epsilon; here it is of the batch. What else parts from the official
+optimizer: `dinov2_imagenet`. Ours: not yet run.
 """
 
 from configs import common, dinov2_imagenet

@@ -27,6 +27,11 @@ def follow(target: dict, params, batch_stats, decay: jax.Array | float) -> dict:
   return {**target, **slow(moved, batch_stats)}
 
 
+def refresh(old, new, due: jax.Array):
+  """Replaces a tree by another where bool[] `due` says so."""
+  return jax.lax.cond(due, lambda: new, lambda: old)
+
+
 def unit_rows(rng: jax.Array, rows: int, dim: int) -> jax.Array:
   """Draws [rows, dim] f32 of random directions: how MoCo's queue starts."""
   x = jax.random.normal(rng, (rows, dim))

@@ -246,9 +246,10 @@ def _check_views(config: ConfigDict, method: Method) -> None:
         f"{entry!r} of the views; set it to 0"
       )
     if not number and entry in method.reads and entry != "local":
+      needs = "sees crops larger" if entry == "larger" else "hides patches"
       raise ConfigError(
-        f"augment.{field}=0: method {config.method.name!r} hides patches; set it as in "
-        "its own recipe of views"
+        f"augment.{field}=0: method {config.method.name!r} {needs}; set it as in its "
+        "own recipe"
       )
   num_views = len(augmentation.views)
   if method.num_views and num_views != method.num_views:

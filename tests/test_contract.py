@@ -55,6 +55,7 @@ GATHERS = {
   "ressl": 1,
   "data2vec": 0,
   "simdino": 0,
+  "simdinov2": 0,
   "direct_pred": 0,
   "vicregl": 0,
   "dinov2": 4,  # class tokens of either crop, forward and again, for KoLeo

@@ -204,7 +204,7 @@ def painted(config):
 FORMULAS = {"mae": masked, "simmim": painted, "clip": two_towers, "cmc": split_colours}
 NO_FORMULA = {  # recurrent contexts, sound and text; patches with heads of their own
   *("cpc_audio", "cpc_image", "cpc_text", "ibot", "ijepa", "dinov2", "msn", "densecl"),
-  *("data2vec", "vicregl"),
+  *("data2vec", "vicregl", "simdinov2", "dinov3"),
 }
 
 

@@ -28,7 +28,7 @@ SOURCE = "ssljax/augment/__init__.py"
 
 _OWN = ("size", "crop_min", "crop_max")  # what local views do not share
 _RESIZED = ("interpolation", "ops")  # what evaluation shares with the first view
-_WHOLE = ("local_views", "colour", "mean", "std")  # not of a View
+_WHOLE = ("local_views", "larger", "colour", "mean", "std")  # not of a View
 
 
 def declare(config: Mapping) -> fields.Group:
@@ -47,6 +47,7 @@ def declare(config: Mapping) -> fields.Group:
     names.append("local_views")
   if isinstance(recipe.views[0], View):
     numbers |= fields.defaults_of(recipe.mask)
+    names.append("larger")
   shared = fields.defaults_of(recipe)
   recipe_field = fields.Field(Annotated[str, OneOf(RECIPES)], fields.MISSING, SOURCE)
   every = {"recipe": recipe_field, **numbers, **{name: shared[name] for name in names}}
@@ -101,12 +102,13 @@ def build(config: Mapping, normalise: bool = True) -> Callable:
 
   In: "image" uint8 [B,H,W,C], "index" i32 [B]; where pictures do not fill that canvas
   "extent" i32 [B,2], its rows and columns in use; where they were squeezed onto it
-  "aspect" f32 [B], their true width / height. Out: "image" f32
-  [B,V,size,size,C] normalised and "place" f32 [B,V,5], of the picture (see `View`);
-  with local views "local" f32 [B,L,size,size,C] and "local_place"; with a mask what its
-  class in `masks` draws; the other keys as they came. Each view depends on `rng`, its
-  example's index and its number alone: not on the batch around it, nor on the devices
-  (save for the last bit, which XLA rounds by the shape of the batch).
+  "aspect" f32 [B], their true width / height. Out: "image" f32 [B,V,size,size,C]
+  normalised and "place" f32 [B,V,5], of the picture (see `View`); with local views
+  "local" f32 [B,L,size,size,C] and "local_place"; with `larger` the same crops of so
+  many pixels, "larger" f32 [B,V,larger,larger,C], as the picture's colours are; with a
+  mask what its class in `masks` draws; other keys as they came. Each view depends on
+  `rng`, its example's index and its number alone: not on the batch around it, nor on
+  the devices (save for the last bit, which XLA rounds by the shape of the batch).
 
   Recordings are "audio" int16 [B,L] with "length" i32 [B] -> f32 [B,V,size]; texts
   "text" i32 [B,...] -> [B,1,...].
@@ -135,6 +137,9 @@ def build(config: Mapping, normalise: bool = True) -> Callable:
     if recipe.local_views:
       local = stack(recipe.local_views * (recipe.local,), len(recipe.views), *example)
       out |= {"local": local["image"], "local_place": local["place"]}
+    if recipe.larger:
+      plain = tuple(view.plain(recipe.larger) for view in recipe.views)
+      out["larger"] = stack(plain, 0, *example)["image"]
     if recipe.hides:
       side = recipe.views[0].size // recipe.mask.patch_size
       out |= recipe.mask.draw(keys, len(recipe.views), side, side)

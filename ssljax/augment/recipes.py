@@ -30,6 +30,7 @@ class Augmentation:
   local: View | None = None
   local_views: Number = 0
   mask: masks.Blocks | masks.Multiblock = NO_MASK  # of each view, not the local ones
+  larger: Number = 0  # pixels a side of each view once more, undistorted; 0: not
   colour: Annotated[str, OneOf(ops.COLOURS)] = "rgb"  # as the network sees the picture
   mean: tuple[float, ...] = IMAGENET_MEAN
   std: tuple[Positive, ...] = IMAGENET_STD
@@ -50,7 +51,8 @@ class Augmentation:
     """
     given = {kind.entry: (kind.switch, 0) for kind in masks.KINDS}
     given[self.mask.entry] = self.mask.switch, self.hides
-    return {"local": ("local_views", self.local_views), **given}
+    larger = "larger", self.larger
+    return {"local": ("local_views", self.local_views), "larger": larger, **given}
 
   @property
   def input(self) -> str:

@@ -129,6 +129,11 @@ class View:
       x = jnp.where(u_erase < self.erase_p, erased, x)
     return {"image": x, "place": _place(box, extent, mirrored)}
 
+  def plain(self, size: int) -> "View":
+    """Returns a view whose boxes and flips are these, and that changes no colour."""
+    chances = "jitter_p", "gray_p", "blur_p", "solarize_p", "erase_p"
+    return dataclasses.replace(self, size=size, **dict.fromkeys(chances, 0.0))
+
   def jitter_amounts(self, u: jax.Array, apply: jax.Array | bool) -> jax.Array:
     """Maps uniform [4] to the amounts [4] of `image.jitter`, neutral unless `apply`."""
     neutral = jnp.array([1.0, 1.0, 1.0, 0.0])

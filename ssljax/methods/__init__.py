@@ -20,6 +20,7 @@ from ssljax.methods.dcl import DCL
 from ssljax.methods.densecl import DenseCL
 from ssljax.methods.dino import DINO
 from ssljax.methods.dinov2 import DINOv2
+from ssljax.methods.dinov3 import DINOv3
 from ssljax.methods.direct_pred import DirectPred
 from ssljax.methods.distill import Distill
 from ssljax.methods.given import Given
@@ -89,6 +90,7 @@ METHODS: dict[str, type[Method]] = {
   "dinov2": DINOv2,
   "simdino": SimDINO,
   "simdinov2": SimDINOv2,
+  "dinov3": DINOv3,
   "lejepa": LeJEPA,
 }
 PROBES = {  # started by commands on what is there: a run's encoder, a file of weights

@@ -32,14 +32,55 @@ def rotary(height: int, width: int, dim: int, base: float = 100.0) -> jax.Array:
   wavelengths of 1 to `base`, in such units, a quarter the column; the second half is
   the first again, as `rotate` pairs them. ConfigError unless 4 divides dim.
   """
+  omega = _frequencies(dim, base)
+  row, column = (x[:, None] * omega for x in _centres(height, width))
+  return jnp.asarray(np.concatenate([row, column, row, column], axis=1), jnp.float32)
+
+
+def varied_rotary(
+  keys: jax.Array,
+  height: int,
+  width: int,
+  dim: int,
+  base: float = 100.0,
+  shift: float = 0.0,
+  jitter: float = 0.0,
+  rescale: float = 0.0,
+) -> jax.Array:
+  """Makes `rotary`'s angles [B,height*width,dim] in a box that is drawn by keys [B].
+
+  DINOv3 (Siméoni et al. 2025), in the order of its code: each side moves by up to
+  `shift`, is times 1 / `jitter` to `jitter`, log-uniform, and both sides alike times 1
+  / `rescale` to `rescale` (2 in its 7B). 0: not.
+  """
+  centres = jnp.asarray(_centres(height, width), jnp.float32)
+  omega = jnp.asarray(_frequencies(dim, base), jnp.float32)[None]
+
+  def one(key):
+    u = 2 * jax.random.uniform(jax.random.fold_in(key, BOX), (5,)) - 1
+    factors = jnp.exp(u[2:4] * np.log(jitter or 1.0) + u[4] * np.log(rescale or 1.0))
+    row, column = (centres + shift * u[:2, None]) * factors[:, None]
+    row, column = row[:, None] * omega, column[:, None] * omega
+    return jnp.concatenate([row, column, row, column], axis=1)
+
+  return jax.vmap(one)(keys)
+
+
+BOX = 2  # folded into a block's key: 0 and 1 are its drop path's
+
+
+def _centres(height: int, width: int) -> np.ndarray:
+  """Makes rows and columns [2,height*width] of patch centres, in -1..1."""
+  row = np.repeat((np.arange(height) + 0.5) / height * 2 - 1, width)
+  return np.stack([row, np.tile((np.arange(width) + 0.5) / width * 2 - 1, height)])
+
+
+def _frequencies(dim: int, base: float) -> np.ndarray:
   if dim % 4:
     raise ConfigError(
       f"a head has {dim} numbers; rotary positions need a multiple of 4"
     )
-  omega = 2 * np.pi * base ** -(np.arange(dim // 4) / (dim // 4))
-  row = np.repeat((np.arange(height) + 0.5) / height * 2 - 1, width)[:, None] * omega
-  column = np.tile((np.arange(width) + 0.5) / width * 2 - 1, height)[:, None] * omega
-  return jnp.asarray(np.concatenate([row, column, row, column], axis=1), jnp.float32)
+  return 2 * np.pi * base ** -(np.arange(dim // 4) / (dim // 4))
 
 
 def rotate(x: jax.Array, angles: jax.Array) -> jax.Array:

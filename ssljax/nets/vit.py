@@ -21,6 +21,7 @@ POSITIONS = ("sincos", "sincos_columns", "learned", "rope")
 POOLS = ("cls", "mean", "raw_mean", "mean_norm", "attention")
 RAW = ("raw_mean", "mean_norm")  # whose tokens no final norm has seen
 
+Factor = Annotated[float, Range(1, and_zero=True)]
 Initializer = nn.initializers.Initializer
 
 
@@ -33,13 +34,14 @@ class ViT(Encoder):
   normal(0.02) kernels. "sincos_columns" is MAE's (He et al. 2022): a fixed table that
   starts with the columns, and Xavier kernels, those of q, k and v as one. "rope" is
   DINOv3's (Siméoni et al. 2025): no table, queries and keys of patches rotated in every
-  block, and normal(0.02) kernels; any size of picture will do. With `stop_grad_patch`
-  the patch projection stays at its random start (MoCo v3, section 4.2). `drop_path`
-  grows linearly over the blocks to its value, or is the same in all with
-  `drop_path_uniform` (DINOv2), and needs "keys" among the inputs. pool="raw_mean" is
-  the mean of patches that no final norm has seen: MAE's fine-tuning, whose classifier
-  brings one; "mean_norm" has the norm behind the mean; "attention" reads patches off by
-  a learned query (`transformer.AttentionPool`).
+  block, in a box that varies with "keys" (`positions.varied_rotary`), and normal(0.02)
+  kernels; any size of picture will do. With `stop_grad_patch` the patch projection
+  stays at its random start (MoCo v3, section 4.2). `drop_path` grows linearly over the
+  blocks to its value, or is the same in all with `drop_path_uniform` (DINOv2), and
+  needs "keys" among the inputs. pool="raw_mean" is the mean of patches that no final
+  norm has seen: MAE's fine-tuning, whose classifier brings one; "mean_norm" has the
+  norm behind the mean; "attention" reads patches off by a learned query
+  (`transformer.AttentionPool`).
 
   Parameters are float32, and so is the residual stream whatever `dtype` is, as in the
   papers' codes: their autocast adds to float32 positions. With `remat` a block keeps
@@ -81,6 +83,9 @@ class ViT(Encoder):
   qkv_bias: bool = True
   key_bias: bool = True  # DINOv3: False
   rope_base: Positive = 100.0  # longest wavelength of rotary positions (DINOv3)
+  rope_shift: NotNegative = 0.0  # of their box, by example and block; 0: none
+  rope_jitter: Factor = 0.0
+  rope_rescale: Factor = 0.0  # DINOv3: 2
   resize: Annotated[str, OneOf(positions.RESIZES)] = "by_scale"  # of learned positions
   out: Number = 0  # features of a linear map (CLIP); 0: none, they are `width`
   attention: Annotated[str, OneOf(IMPLEMENTATIONS)] = "auto"
@@ -104,7 +109,7 @@ class ViT(Encoder):
     "keys" [B] for drop path. Outputs, float32: "features" [B,D], "patches" [B,N or
     n,D], and where it has such "cls" [B,D], "registers" [B,R,D].
     """
-    image, keys, seen = x["image"], x.get("keys"), x.get("seen")
+    image, keys, seen, keep = (x.get(k) for k in ("image", "keys", "seen", "keep"))
     self._validate(image.shape)
     qkv_init, dense_init, patch_init = self._initializers(image.shape[-1])
     patches = Conv(
@@ -131,9 +136,9 @@ class ViT(Encoder):
         patches = jnp.where(x["mask"][:, :, None], token, patches)
     table = self._position(height, width)
     patches = patches + table[:, self.class_token :]
-    angles = self._angles(height, width, x.get("keep"))
-    if "keep" in x:
-      patches = jnp.take_along_axis(patches, x["keep"][..., None], axis=1)
+    angles = self._angles(height, width, keep)
+    if keep is not None:
+      patches = jnp.take_along_axis(patches, keep[..., None], axis=1)
     first = self._first(table)
     first = [jnp.broadcast_to(part, (batch, *part.shape[1:])) for part in first]
     x = jnp.concatenate([*first, patches], axis=1)
@@ -143,17 +148,18 @@ class ViT(Encoder):
     norm = ChannelNorm(self.epsilon, name="norm")
     asked = self.is_mutable_collection("intermediates")
     block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
-    uniform = self.drop_path_uniform
     for i in range(self.depth):
       block_keys = None
       if keys is not None:
         block_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, i)
+        if self.rope_shift or self.rope_jitter or self.rope_rescale:
+          angles = self._angles(height, width, keep, block_keys)
       x, maps = block(
         self.heads,
         self.mlp_ratio,
         qkv_init,
         dense_init,
-        self.drop_path * (uniform or i / max(1, self.depth - 1)),
+        self.drop_path * (self.drop_path_uniform or i / max(1, self.depth - 1)),
         self.dtype,
         activation=self.activation,
         attention=self.attention,
@@ -226,12 +232,16 @@ class ViT(Encoder):
     patches = patches.reshape(1, -1, self.width)
     return jnp.concatenate([table[:, :first], patches], axis=1)
 
-  def _angles(self, height: int, width: int, keep) -> jax.Array | None:
+  def _angles(self, height: int, width: int, keep, keys=None) -> jax.Array | None:
     """Makes the angles [1 or B,T,d] of all tokens; those before patches stay at 0."""
     if self.position != "rope":
       return None
-    angles = positions.rotary(height, width, self.width // self.heads, self.rope_base)
-    angles = angles[None]
+    numbers = height, width, self.width // self.heads, self.rope_base
+    if keys is None:
+      angles = positions.rotary(*numbers)[None]
+    else:
+      changes = self.rope_shift, self.rope_jitter, self.rope_rescale
+      angles = positions.varied_rotary(keys, *numbers, *changes)
     if keep is not None:
       angles = jnp.take_along_axis(angles, keep[..., None], axis=1)
     return jnp.pad(angles, ((0, 0), (self.class_token + self.registers, 0), (0, 0)))

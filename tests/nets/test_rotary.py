@@ -117,3 +117,37 @@ def pool_by_hand(pool, tokens):
 def test_a_class_token_that_is_not_there_cannot_be_read():
   with pytest.raises(ConfigError, match=r"pool='cls' needs encoder\.class_token=True"):
     vit(class_token=False)
+
+
+def test_a_box_moves_each_side_alone_and_is_rescaled_as_one():
+  """DINOv3's code: centres plus a shift, times a jitter a side, times one for both."""
+  keys = jax.random.split(jax.random.key(0), 500)
+  changes = dict(shift=0.5, jitter=2.0, rescale=4.0)
+  found = np.asarray(positions.varied_rotary(keys, 2, 3, 4, **changes)) / (2 * np.pi)
+  row, column = found[..., 0].reshape(-1, 2, 3), found[..., 1].reshape(-1, 2, 3)
+  assert np.array_equal(found[..., :2], found[..., 2:])
+  high, wide = row[:, 1, 0] - row[:, 0, 0], column[:, 0, 2] - column[:, 0, 0]
+  np.testing.assert_allclose(row, row[:, :, :1].repeat(3, 2))
+  both = np.log([high / 1, wide / (4 / 3)])  # of the box as it is
+  assert np.abs(both).max() < np.log(8) + 1e-5
+  np.testing.assert_allclose(both.mean(1), 0, atol=0.1)
+  own = (both[0] - both[1]) / np.log(2)  # two jitters' difference: -2 to 2
+  assert 1.5 < np.abs(own).max() <= 2 + 1e-5
+  middle = row.mean((1, 2)) / high  # the shift, of a side of 1
+  assert 0.45 < np.abs(middle).max() <= 0.5 + 1e-5
+  same = positions.varied_rotary(keys[:1], 2, 3, 4)[0]
+  np.testing.assert_allclose(same, positions.rotary(2, 3, 4), rtol=1e-6)
+
+
+def test_an_encoder_s_boxes_vary_with_the_keys_alone():
+  net, variables, x = vit(position="rope", rope_rescale=2.0)
+  still = net.apply(variables, {"image": x}, True)["features"]
+  keys = jax.random.split(jax.random.key(1), 2)
+  one, two = (
+    net.apply(variables, {"image": x, "keys": k}, True)["features"]
+    for k in (keys, keys[::-1])
+  )
+  assert np.abs(one - still).max() > 1e-4
+  assert np.abs(one - two).max() > 1e-4
+  again = net.apply(variables, {"image": x, "keys": keys}, True)["features"]
+  np.testing.assert_array_equal(one, again)
