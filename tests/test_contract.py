@@ -59,6 +59,7 @@ GATHERS = {
   "direct_pred": 0,
   "vicregl": 0,
   "dinov2": 4,  # class tokens of either crop, forward and again, for KoLeo
+  "dinov3": 4,  # as dinov2
   "lejepa": 0,
 }
 

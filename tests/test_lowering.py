@@ -37,6 +37,7 @@ WIDE = {  # what losses multiply in float32 of all that a step multiplies; else 
   "vicregl": 0.03,  # and of cells
   "ibot": 0.03,  # of assignments of patches with prototypes
   "dinov2": 0.02,
+  "dinov3": 0.02,
   "densecl": 0.1,  # of every cell with the queue
   "ressl": 0.03,  # of the teacher with the queue, whose rows are read too
   "cpc_audio": 0.05,  # of every prediction with every latent
