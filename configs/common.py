@@ -17,6 +17,7 @@ def base() -> ConfigDict:
   c.dtype = "float32"  # of compute; parameters, and all of it on CPUs, are float32
   c.microbatch = 0  # examples that pass the networks at once; 0: the whole batch
   c.split_state = 0  # numbers from which an array is split over devices; 0: none
+  c.resolution = ()  # ((0.5, 112),): until half of the run views have so many pixels
   c.steps_per_dispatch = 0  # 0: as measured, by accelerators; CPUs loop slowly
   c.log_every = 50  # steps
   c.profile = None  # (100, 5): a trace of the five steps after the 100th
@@ -69,6 +70,13 @@ def cifar10_statistics(c: ConfigDict) -> None:
   """Normalises by CIFAR-10's own mean and deviation, as some official codes do."""
   c.augment.mean = (0.4914, 0.4822, 0.4465)
   c.augment.std = (0.2023, 0.1994, 0.2010)
+
+
+BACKBONES = {  # variant -> an encoder of pictures of 32 pixels
+  "convnext": {"name": "convnext_atto", "patch_size": 2},
+  "swin": {"name": "swin_t", "patch_size": 2, "window": 4, "drop_path": 0.1},
+  "wide": {"name": "wide_resnet28x2"},
+}
 
 
 def lightly_resnet18(c: ConfigDict) -> None:

@@ -2,11 +2,13 @@
 
     python run.py --config configs/moco_v3_folder.py --config.data.dir=~/photos
     python run.py --config configs/moco_v3_folder.py:continue --config.data.dir=~/photos
+    python run.py --config configs/moco_v3_folder.py:cheap --config.data.dir=~/photos
 
 ViT-S/16 of 12 heads at 224 pixels, for ten thousand pictures and more on one GPU.
 `:continue` goes on from the run in runs/start, such as a loaded file (docs/weights.md),
 and is for hundreds to a hundred thousand. The heads must be those of the start: MoCo
-v3's ViT-S has 12, others' 6 (`--config.encoder.heads=6`).
+v3's ViT-S has 12, others' 6 (`--config.encoder.heads=6`). `:cheap` learns from half of
+the patches, of smaller views until three quarters of the run (docs/running.md).
 
 Not from a paper: the numbers are those of `moco_v3_imagenet_vit` with a smaller batch,
 narrower heads and `simclr_folder`'s milder crops. Ours: not yet run.
@@ -46,4 +48,7 @@ def get_config(variant: str = ""):
   if variant == "continue":
     common.continued(c, "^projector/", "^predictor/")
     common.frozen_patches(c, "position$")
-  return common.finish(c, variant, "continue")
+  if variant == "cheap":
+    c.encoder.token_drop = 0.5
+    c.resolution = ((0.5, 112), (0.75, 160))
+  return common.finish(c, variant, "continue", "cheap")

@@ -2,12 +2,17 @@
 
     python run.py --config configs/simclr_cifar10.py
     python run.py --config configs/simclr_cifar10.py:cpu    # reduced, without a GPU
+    python run.py --config configs/simclr_cifar10.py:convnext    # another encoder
+    python run.py --config configs/simclr_cifar10.py:swin
+    python run.py --config configs/simclr_cifar10.py:wide
 
 Three layers of head are the README's default, the paper has two (`:cpu` too, with
 torchvision's views and start). Official README: linear 91 (ResNet-18, 1000 epochs);
 paper: 94.0 (ResNet-50).
 Ours: not yet run in full; `:cpu` kNN 50.3 (random encoder 30.6, centred pixels 41.2).
 """
+
+from ml_collections import ConfigDict
 
 from configs import common
 
@@ -55,4 +60,6 @@ def get_config(variant: str = ""):
     c.method.temperature = 0.2  # 0.5 learns too slowly for so short a run
     c.augment.crop_min = 0.2
     c.evals.probe.learning_rate = 0.0
-  return common.finish(c, variant, "cpu")
+  if variant in common.BACKBONES:
+    c.encoder = ConfigDict(common.BACKBONES[variant])
+  return common.finish(c, variant, "cpu", *common.BACKBONES)

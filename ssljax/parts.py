@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from ssljax import core
@@ -32,6 +33,7 @@ class Parts(NamedTuple):
   probe: core.Probe | None = None
   microbatch: int = 0  # examples that pass the networks at once; 0: the whole batch
   split_state: int = 0  # numbers from which an array is split over devices; 0: none
+  early: tuple[tuple[int, Views], ...] = ()  # (before which step, views smaller yet)
 
   def init(self, batch: core.Batch) -> TrainState:
     """Builds the state at step 0, shaped by one batch as the host gives it."""
@@ -42,21 +44,26 @@ class Parts(NamedTuple):
   def step(
     self, state: TrainState, batch: core.Batch, layout: core.Layout = core.IN_PLACE
   ):
-    """Runs `core.train_step` on a host batch, and logs the learning rate and decay."""
-    rates = self.rates(state.step)
-    state, metrics = core.train_step(
-      self.method,
-      self.tx,
-      self.views,
-      self.seed,
-      state,
-      batch,
-      self.watch,
-      self.probe,
-      self.microbatch,
-      layout,
-    )
-    return state, {**metrics, **rates}
+    """Runs `core.train_step` on a host batch, and logs the learning rate and decay.
+
+    Where views grow during the run the step holds a program for each stage, and runs
+    the one that its clock says.
+    """
+    logged = self.rates(state.step)
+
+    def train(views):
+      method = self.method, self.tx, views, self.seed
+      how = self.watch, self.probe, self.microbatch, layout
+      return lambda state, batch: core.train_step(*method, state, batch, *how)
+
+    if not self.early:
+      state, metrics = train(self.views)(state, batch)
+      return state, {**metrics, **logged}
+    ends, smaller = zip(*self.early, strict=True)
+    number = (state.step >= jnp.array(ends)).sum()
+    programs = [train(views) for views in (*smaller, self.views)]
+    state, metrics = jax.lax.switch(number, programs, state, batch)
+    return state, {**metrics, **logged, "stage": number.astype(jnp.float32)}
 
   def gradients(self, state: TrainState, batch: core.Batch):
     """Runs `core.gradients` on a host batch: objective f32[], Aux, gradients."""
@@ -79,7 +86,10 @@ class Parts(NamedTuple):
     )
 
   def augmented(self, state: TrainState, batch: core.Batch) -> core.Batch:
-    """Draws the views [B,V,...] that the next step takes of a host batch."""
+    """Draws the views [B,V,...] that the next step takes of a host batch.
+
+    Where they grow during the run, as those of its end.
+    """
     return self.views(core.step_keys(self.seed, state.step)[0], batch)
 
   def seen(self, batch: core.Batch) -> jax.Array:

@@ -24,6 +24,7 @@ from ssljax import (
   sharding,
 )
 from ssljax.augment import image
+from ssljax.augment.stages import stages
 from ssljax.core import Method, TrainState
 from ssljax.fields import ConfigError, Group
 from ssljax.fields.ranges import (
@@ -34,6 +35,7 @@ from ssljax.fields.ranges import (
   Positive,
   Range,
   Seed,
+  Share,
 )
 from ssljax.methods.probe import OnlineProbe
 from ssljax.parts import Parts, Traced
@@ -59,6 +61,7 @@ class Run:
   steps_per_dispatch: Number  # 0: as many as make short steps worth it, as measured
   microbatch: Number = 0  # examples that pass the networks at once; 0: the batch
   split_state: Number = 0  # numbers from which an array is split over devices; 0: none
+  resolution: tuple[tuple[Share, Count], ...] = ()  # (until, pixels) of smaller views
   log_every: Count  # steps
   profile: tuple[Number, Count] | None = None  # (after which step, how many) are traced
   watch: tuple[str, ...]  # paths of parameters whose gradient's norm is logged
@@ -134,10 +137,7 @@ def declare_training(config: ConfigDict) -> list[Group]:
   run = Group("", "the config", fields.declared(Run))
   evaluated = Group("evals", "evals", fields.declared(Evals))
   numbers = "knn", "probe", "few_label"
-  evaluators = {
-    "knn": evals.EVALUATORS["knn"],
-    "few_label": evals.EVALUATORS["few_label"],
-  }
+  evaluators = {name: evals.EVALUATORS[name] for name in ("knn", "few_label")}
   return [
     fields.with_groups(run, GROUPS, SOURCE),
     augment.declare(fields.at(config, "augment")),
@@ -228,8 +228,11 @@ def build(config: ConfigDict, plan: schedules.Plan) -> Parts:
       f"microbatch={part}: method {config.method.name!r} cannot be encoded in parts: "
       f"{method.undivided}, or set microbatch=0"
     )
-  split = config.get("split_state", 0)
-  return Parts(method, tx, views, eval_views, rates, watch, seed, probe, part, split)
+  early = stages(config.augment, config.get("resolution", ()), plan.total_steps)
+  on_devices = part, config.get("split_state", 0)
+  return Parts(
+    method, tx, views, eval_views, rates, watch, seed, probe, *on_devices, early
+  )
 
 
 def _check_views(config: ConfigDict, method: Method) -> None:

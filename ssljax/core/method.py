@@ -30,6 +30,7 @@ class Method(Representation):
   reads: ClassVar[tuple[str, ...]] = ()  # of views: "local", "mask"
   needs_entries: ClassVar[tuple[str, ...]] = ()  # that the host gives besides `input`
   by_row: ClassVar[tuple[str, ...]] = ()  # entries of `target` split over the devices
+  keyed: ClassVar[bool] = True  # whether networks that learn get "keys" to draw by
   needs_heads: ClassVar[tuple[str, ...]] = ("projector",)  # those it cannot do without
 
   def __post_init__(self):

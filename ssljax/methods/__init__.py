@@ -187,6 +187,12 @@ def build(config: Mapping, encoder, plan: schedules.Plan, dtype) -> Method:
       f"method.name={config['name']!r} learns from labels, and the data has none; "
       f"name labelled data in data.name and data.dir{without}"
     )
+  drop = getattr(encoder, "token_drop", 0)
+  if drop and not method.keyed:
+    raise ConfigError(
+      f"encoder.token_drop={drop}: method {config['name']!r} draws nothing for its "
+      "encoder; set it to 0"
+    )
   return method
 
 

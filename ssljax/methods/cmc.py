@@ -41,6 +41,7 @@ class CMC(Method):
   softmax: bool = False
   num_views: ClassVar[int] = 1
   least_batch: ClassVar[int] = 1
+  keyed: ClassVar[bool] = False
 
   def __post_init__(self):
     """Raises ConfigError on a lone view."""

@@ -27,6 +27,7 @@ class CPC(Method):
   net: Contextual
   negatives: Number = 0  # 0: all
   num_views: ClassVar[int] = 1
+  keyed: ClassVar[bool] = False
   needs_heads: ClassVar[tuple[str, ...]] = ("forecast",)
   features: ClassVar[str] = "latents"  # the output whose mean is judged
 

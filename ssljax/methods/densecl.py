@@ -6,7 +6,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from ssljax import memory
+from ssljax import core, memory
 from ssljax.core import Encoded
 from ssljax.fields.ranges import Share
 from ssljax.losses import contrastive
@@ -38,7 +38,8 @@ class DenseCL(MoCo):
     Cells are compared here: they are no rows to keep.
     """
     query, key = ({"image": batch["image"][:, i]} for i in (0, 1))
-    online, stats = self.forward(params, state.batch_stats, query)
+    drawn = core.draws(rng, batch)
+    online, stats = self.forward(params, state.batch_stats, query, drawn)
     slow, target_stats = self.key_outputs(state.target, key, rng)
     (backbone, cells), (key_backbone, key_cells) = map(_cells, (online, slow))
     matches = contrastive.most_alike(backbone, key_backbone)

@@ -6,7 +6,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from ssljax import memory
+from ssljax import core, memory
 from ssljax.core import Aux, Encoded, Method
 from ssljax.fields.ranges import NotNegative, Number, Positive, Share
 from ssljax.losses import contrastive
@@ -43,7 +43,7 @@ class InstDisc(Method):
   def encode(self, params, state, batch, rng):
     """Encodes view 0 -> features [B,1,D'] and unit embeddings [B,1,D]."""
     x = {"image": batch["image"][:, 0]}
-    online, stats = self.forward(params, state.batch_stats, x)
+    online, stats = self.forward(params, state.batch_stats, x, core.draws(rng, batch))
     embedding = contrastive.unit(online["projection"])[:, None]
     rows = {"features": online["features"][:, None], "projection": embedding}
     return Encoded(rows, stats)

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 import jax
 import jax.numpy as jnp
 
-from ssljax import memory
+from ssljax import core, memory
 from ssljax.core import Aux, Encoded, Method
 from ssljax.fields.ranges import Count, OneOf, Positive, Share
 from ssljax.losses import contrastive
@@ -57,7 +57,8 @@ class MoCo(Method):
   def encode(self, params, state, batch, rng):
     """Encodes queries of view 0 and unit keys of view 1, side by side [B,2,D]."""
     query, key = ({"image": batch["image"][:, i]} for i in (0, 1))
-    online, stats = self.forward(params, state.batch_stats, query)
+    drawn = core.draws(rng, batch)
+    online, stats = self.forward(params, state.batch_stats, query, drawn)
     keys, target_stats = self.key_pass(state.target, key, rng)
     rows = {
       "features": online["features"][:, None],

@@ -9,6 +9,15 @@ from flax import linen as nn
 from ssljax import fields
 from ssljax.nets.audio import Waveform
 from ssljax.nets.autoregressive import GRU, Contextual, Forecast, PixelCNN
+from ssljax.nets.convnext import (
+  ConvNeXtAtto,
+  ConvNeXtBase,
+  ConvNeXtFemto,
+  ConvNeXtNano,
+  ConvNeXtPico,
+  ConvNeXtSmall,
+  ConvNeXtTiny,
+)
 from ssljax.nets.decoder import (
   Decoder,
   LatentPredictor,
@@ -17,10 +26,25 @@ from ssljax.nets.decoder import (
 )
 from ssljax.nets.heads import MLP, Classifier, Network, Prototypes
 from ssljax.nets.multiview import MultiView
-from ssljax.nets.preact import ResNet20v2
+from ssljax.nets.preact import (
+  ResNet20v2,
+  WideResNet28x2,
+  WideResNet28x8,
+  WideResNet28x10,
+)
 from ssljax.nets.resnet import ResNet18, ResNet34, ResNet50, ResNet101, ResNet152
+from ssljax.nets.swin import SwinB, SwinS, SwinT
 from ssljax.nets.text import Sentence, TextTransformer, TwoTowers
-from ssljax.nets.vit import ViT_B, ViT_H, ViT_L, ViT_S, ViT_Ti
+from ssljax.nets.vit import (
+  ViT_7B,
+  ViT_B,
+  ViT_g,
+  ViT_H,
+  ViT_Hplus,
+  ViT_L,
+  ViT_S,
+  ViT_Ti,
+)
 
 ENCODERS = {
   "resnet18": ResNet18,
@@ -29,11 +53,27 @@ ENCODERS = {
   "resnet101": ResNet101,
   "resnet152": ResNet152,
   "resnet20v2": ResNet20v2,
+  "wide_resnet28x2": WideResNet28x2,
+  "wide_resnet28x8": WideResNet28x8,
+  "wide_resnet28x10": WideResNet28x10,
+  "convnext_atto": ConvNeXtAtto,
+  "convnext_femto": ConvNeXtFemto,
+  "convnext_pico": ConvNeXtPico,
+  "convnext_nano": ConvNeXtNano,
+  "convnext_tiny": ConvNeXtTiny,
+  "convnext_small": ConvNeXtSmall,
+  "convnext_base": ConvNeXtBase,
+  "swin_t": SwinT,
+  "swin_s": SwinS,
+  "swin_b": SwinB,
   "vit_ti": ViT_Ti,
   "vit_s": ViT_S,
   "vit_b": ViT_B,
   "vit_l": ViT_L,
   "vit_h": ViT_H,
+  "vit_hplus": ViT_Hplus,
+  "vit_g": ViT_g,
+  "vit_7b": ViT_7B,
   "waveform": Waveform,
   "sentence": Sentence,
 }

@@ -211,6 +211,11 @@ class Network(nn.Module):
         head = self._shared(role, head)
       if head is not None:
         source = self._source(role, sources, outputs)
+        if source == "patches" and train and getattr(self.encoder, "token_drop", 0):
+          raise ConfigError(
+            f"encoder.token_drop={self.encoder.token_drop} leaves out patches, and "
+            f"method.{role} reads all; set it to 0"
+          )
         outputs[name] = head(outputs[source], train)
     return {name: value.astype(jnp.float32) for name, value in outputs.items()}
 

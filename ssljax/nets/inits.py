@@ -19,13 +19,17 @@ KERNELS = {  # of kernels [...,in,out]
 }
 
 
+def uniform(bound: float) -> Callable:
+  """Makes an initializer, uniform in ±bound."""
+
+  def init(key, shape, dtype=jnp.float32):
+    return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+  return init
+
+
 def bias(name: str, fan_in: int) -> Callable:
   """Makes a bias's initializer by its kernel's name: PyTorch's uniform, else 0."""
   if name != "torch":
     return nn.initializers.zeros
-  limit = 1 / math.sqrt(fan_in)
-
-  def uniform(key, shape, dtype=jnp.float32):
-    return jax.random.uniform(key, shape, dtype, -limit, limit)
-
-  return uniform
+  return uniform(1 / math.sqrt(fan_in))

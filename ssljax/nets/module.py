@@ -1,8 +1,13 @@
 """Networks whose fields have ranges, and what an encoder says of itself."""
 
+from collections.abc import Collection
+
 from flax import linen as nn
 
 from ssljax import fields
+from ssljax.fields import ConfigError
+
+HIDES = "keep", "mask"  # inputs that leave out or hide patches
 
 
 class Module(nn.Module):
@@ -24,3 +29,12 @@ class Encoder(Module):
     What it does not name is deeper than all; (): it does not say.
     """
     return ()
+
+
+def check_whole(inputs: Collection[str]) -> None:
+  """Raises ConfigError where inputs, by name, hide what an encoder would see."""
+  if any(name in inputs for name in HIDES):
+    raise ConfigError(
+      "encoder.name must be a vision transformer, whose patches can be hidden; try "
+      "vit_s"
+    )

@@ -177,8 +177,9 @@ class Block(nn.Module):
       self.key_bias,
       name="attn",
     )(norm(name="norm1")(x), length, angles)
+    share = self.drop_path if train else 0.0
     y = self._scaled(y, "scale1")
-    x = x + self._drop_path(y, train, keys, 0).astype(x.dtype)
+    x = x + drop_path(y, share, keys, 0).astype(x.dtype)
     gated = self.mlp == "swiglu"
     hidden = (1 + gated) * int(dim * self.mlp_ratio)
     y = dense(hidden, kernel_init=self.dense_init, name="fc1")(norm(name="norm2")(x))
@@ -188,7 +189,7 @@ class Block(nn.Module):
     else:
       y = ACTIVATIONS[self.activation](y)
     y = self._scaled(dense(dim, kernel_init=out_init, name="fc2")(y), "scale2")
-    return x + self._drop_path(y, train, keys, 1).astype(x.dtype), maps
+    return x + drop_path(y, share, keys, 1).astype(x.dtype), maps
 
   def _scaled(self, y: jax.Array, name: str) -> jax.Array:
     """Multiplies a residual [B,N,D] by LayerScale's numbers, where there are any."""
@@ -197,11 +198,18 @@ class Block(nn.Module):
     start = nn.initializers.constant(self.layer_scale)
     return y * self.param(name, start, y.shape[-1:]).astype(y.dtype)[None, None]
 
-  def _drop_path(self, y: jax.Array, train: bool, keys, number: int) -> jax.Array:
-    """Leaves the residual out for some examples (Huang et al. 2016), by their keys."""
-    if not (train and self.drop_path) or keys is None:
-      return y
-    keep = 1 - self.drop_path
-    draw = lambda key: jax.random.bernoulli(jax.random.fold_in(key, number), keep)  # noqa: E731
-    mask = jax.vmap(draw)(keys)[:, None, None]
-    return y * (mask.astype(y.dtype) / keep)
+
+def drop_path(
+  y: jax.Array, share: float, keys: jax.Array | None, number: int = 0
+) -> jax.Array:
+  """Leaves a residual [B,...] out for a `share` of examples (Huang et al. 2016).
+
+  They are drawn by their `keys` [B], without which all stay, and by the `number` of the
+  residual in its block; those that stay make up for it.
+  """
+  if not share or keys is None:
+    return y
+  keep = 1 - share
+  draw = lambda key: jax.random.bernoulli(jax.random.fold_in(key, number), keep)  # noqa: E731
+  mask = jax.vmap(draw)(keys).reshape(-1, *(1,) * (y.ndim - 1))
+  return y * (mask.astype(y.dtype) / keep)

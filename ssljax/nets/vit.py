@@ -9,7 +9,7 @@ from flax import linen as nn
 
 from ssljax.fields import ConfigError
 from ssljax.fields.ranges import Count, NotNegative, Number, OneOf, Positive, Range
-from ssljax.nets import positions
+from ssljax.nets import inits, kept, positions
 from ssljax.nets.activations import ACTIVATIONS
 from ssljax.nets.attention import IMPLEMENTATIONS
 from ssljax.nets.conv import Conv
@@ -49,7 +49,10 @@ class ViT(Encoder):
 
   Tokens are the class token (I-JEPA has none: `class_token=False`), `registers` (Darcet
   et al. 2024) and the patches in the rows of their grid. With `mask_token` hidden
-  patches are replaced by a learned one (SimMIM, iBOT).
+  patches are replaced by a learned one (SimMIM, iBOT). In training `token_drop` is the
+  share of patches left out at random, behind their positions, where there are "keys"
+  (FLIP, PatchDropout): a teacher, which has none, sees all. ConfigError where the
+  method hides patches itself.
 
   The collection "intermediates" gives who asks for it, block by block, "tokens" as the
   outputs name them, after the final norm, and "attention" [B,heads,T,T] of all T
@@ -72,6 +75,7 @@ class ViT(Encoder):
   mask_token: bool = False
   drop_path: Annotated[float, Range(0, below=1)] = 0.0
   drop_path_uniform: bool = False
+  token_drop: Annotated[float, Range(0, below=1)] = 0.0
   stop_grad_patch: bool = False
   # What released weights differ in (docs/weights.md).
   epsilon: Positive = 1e-6  # of norms; CLIP 1e-5, Hugging Face's ViT 1e-12
@@ -134,6 +138,8 @@ class ViT(Encoder):
       token = self.param("mask", nn.initializers.normal(0.02), (1, 1, self.width))
       if "mask" in x:
         patches = jnp.where(x["mask"][:, :, None], token, patches)
+    if train and self.token_drop:
+      x = kept.thinned(x, height * width, self.token_drop, self.depth)
     table = self._position(height, width)
     patches = patches + table[:, self.class_token :]
     angles = self._angles(height, width, keep)
@@ -181,7 +187,9 @@ class ViT(Encoder):
       pooled, maps = pool(tokens["patches"], seen)
       self.sow("intermediates", "attention", maps)
     else:
-      pooled = tokens["cls"] if self.pool == "cls" else _mean(tokens["patches"], seen)
+      pooled = (
+        tokens["cls"] if self.pool == "cls" else kept.mean(tokens["patches"], seen)
+      )
     if self.pool == "mean_norm":
       pooled = norm(pooled)
     if self.out:
@@ -258,11 +266,15 @@ class ViT(Encoder):
         nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"),
       )
     patch_fan = channels * self.patch_size**2 + self.width
-    patch_init = _uniform((6 / patch_fan) ** 0.5)
-    xavier = nn.initializers.xavier_uniform()
+    patch_init = inits.uniform((6 / patch_fan) ** 0.5)
+    xavier = nn.initializers.xavierinits.uniform()
     if self.position == "sincos_columns":
       return xavier, xavier, patch_init
-    return _uniform((6 / (2 * self.width)) ** 0.5), xavier, patch_init  # q, k, v apart
+    return (
+      inits.uniform((6 / (2 * self.width)) ** 0.5),
+      xavier,
+      patch_init,
+    )  # q, k, v apart
 
   def _validate(self, shape: tuple[int, ...]) -> None:
     if self.pool == "cls" and not self.class_token:
@@ -278,23 +290,12 @@ class ViT(Encoder):
         )
 
 
-def _mean(patches: jax.Array, seen: jax.Array | None) -> jax.Array:
-  """Averages patches [B,n,D], of each example the first `seen` i32 [B] -> [B,D]."""
-  if seen is None:
-    return patches.mean(axis=1)
-  is_seen = jnp.arange(patches.shape[1])[None] < seen[:, None]
-  return patches.mean(axis=1, where=is_seen[..., None])
-
-
-def _uniform(bound: float) -> Initializer:
-  def init(rng, shape, dtype=jnp.float32):
-    return jax.random.uniform(rng, shape, dtype, -bound, bound)
-
-  return init
-
-
 ViT_Ti = partial(ViT, width=192, depth=12, heads=3)
 ViT_S = partial(ViT, width=384, depth=12, heads=6)  # MoCo v3: heads=12
 ViT_B = partial(ViT, width=768, depth=12, heads=12)
 ViT_L = partial(ViT, width=1024, depth=24, heads=16)
 ViT_H = partial(ViT, width=1280, depth=32, heads=16)
+# With SwiGLU: DINOv3's H+ and 7B, DINOv2's g.
+ViT_Hplus = partial(ViT, width=1280, depth=32, heads=20, mlp="swiglu")
+ViT_g = partial(ViT, width=1536, depth=40, heads=24, mlp="swiglu", mlp_ratio=8 / 3)
+ViT_7B = partial(ViT, width=4096, depth=40, heads=32, mlp="swiglu", mlp_ratio=2.0)

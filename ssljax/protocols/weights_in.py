@@ -22,7 +22,9 @@ from ssljax.weights.recognise import channels, context
 SOURCE = "ssljax/protocols/weights_in.py"
 ORIGIN, REST = "origin.json", "rest.safetensors"  # of the folder
 PADDING = "</s>"  # SigLIP's texts are filled with their end
-ENCODERS = nets.ENCODERS["resnet50"], nets.ENCODERS["vit_s"]  # whose fields may be told
+ENCODERS = [  # whose fields may be told
+  nets.ENCODERS[name] for name in ("resnet50", "convnext_tiny", "swin_t", "vit_s")
+]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -201,7 +203,7 @@ def _own(texts: dict[str, str]) -> dict[str, dict[str, Any]]:
   try:
     said = json.loads(texts.get("ssljax", "{}"))
     encoder, pictures = dict(said["encoder"]), dict(said["pictures"])
-    if encoder["name"].startswith(("resnet", "vit")):
+    if encoder["name"].startswith(("resnet", "convnext", "swin", "vit")):
       colours = {k: tuple(map(float, pictures[k])) for k in ("mean", "std")}
       return {"encoder": encoder, "pictures": {**pictures, **colours}}
   except (ValueError, KeyError, TypeError, AttributeError):

@@ -8,7 +8,13 @@ from ssljax import nets
 from ssljax.fields import ConfigError
 
 Shapes = Mapping[str, tuple[int, ...]]  # path below a part of the network -> shape
-FIRST = "patch", "stem_conv1", "conv1"  # convolutions that see pictures
+FIRST = (
+  "patch",
+  "stem_conv1",
+  "conv1",
+  "stem",
+  "embed",
+)  # that see pictures
 BLOCK = re.compile(r"block(\d+)/")
 LINEAR = re.compile(r"^fc(\d+)/", re.MULTILINE)
 STAGE = re.compile(r"layer(\d+)_(\d+)/")
@@ -18,6 +24,11 @@ RESNETS = {  # stage sizes, whether its blocks are bottlenecks -> the encoder's 
     *(("resnet18", False), ("resnet34", False)),
     *(("resnet50", True), ("resnet101", True), ("resnet152", True)),
   )
+}
+STAGED = {  # stage sizes, width -> the name of a ConvNeXt or a Swin
+  (tuple(encoder.keywords["stage_sizes"]), encoder.keywords["width"]): name
+  for name, encoder in nets.ENCODERS.items()
+  if name.startswith(("convnext", "swin"))
 }
 DEEPEST = (3, 24, 36, 3)  # of BYOL's ResNet-200
 VITS = {
@@ -35,16 +46,16 @@ def encoder(shapes: Shapes) -> dict[str, Any]:
     return _vit(shapes)
   if "conv1/kernel" in shapes:
     return _resnet(shapes)
+  if "stem/kernel" in shapes:
+    return _convnext(shapes)
+  if "embed/kernel" in shapes:
+    return _swin(shapes)
   return {}
 
 
 def _resnet(shapes: Shapes) -> dict[str, Any]:
   side, *_, stem = shapes["conv1/kernel"]
-  blocks = {(int(i), int(j)) for i, j in STAGE.findall("\n".join(shapes))}
-  sizes = tuple(
-    1 + max((j for k, j in blocks if k == i), default=-1)
-    for i in range(1, 1 + max((i for i, _ in blocks), default=0))
-  )
+  sizes = _stage_sizes(shapes)
   deep = any(name.endswith("/conv3/kernel") for name in shapes)
   width = shapes.get("layer1_0/conv1/kernel", (stem,))[-1]
   found = {"name": RESNETS.get((sizes, deep), "resnet50" if deep else "resnet18")}
@@ -55,6 +66,36 @@ def _resnet(shapes: Shapes) -> dict[str, Any]:
   if stem != width:
     found["stem_width"] = stem
   return found
+
+
+def _stage_sizes(shapes: Shapes) -> tuple[int, ...]:
+  """Counts the blocks of each stage."""
+  blocks = {(int(i), int(j)) for i, j in STAGE.findall("\n".join(shapes))}
+  return tuple(
+    1 + max((j for k, j in blocks if k == i), default=-1)
+    for i in range(1, 1 + max((i for i, _ in blocks), default=0))
+  )
+
+
+def _staged(shapes: Shapes, first: str, otherwise: str) -> dict[str, Any]:
+  """Reads what ConvNeXt and Swin share, with `first` in front of their blocks."""
+  side, *_, width = shapes[f"{first}/kernel"]
+  sizes = _stage_sizes(shapes)
+  name = STAGED.get((sizes, width), otherwise)
+  return {"name": name, "stage_sizes": sizes, "width": width, "patch_size": side}
+
+
+def _convnext(shapes: Shapes) -> dict[str, Any]:
+  found = _staged(shapes, "stem", "convnext_tiny")
+  found["layer_scale"] = 1e-6 if "layer1_0/scale" in shapes else 0.0
+  return found | {"grn": "layer1_0/grn/scale" in shapes}
+
+
+def _swin(shapes: Shapes) -> dict[str, Any]:
+  rows, heads = shapes.get("layer1_0/attn/position", (1, 1))
+  found = _staged(shapes, "embed", "swin_t")
+  found["head_width"] = max(1, found["width"] // heads)
+  return found | {"window": (round(rows**0.5) + 1) // 2}
 
 
 def _vit(shapes: Shapes) -> dict[str, Any]:
@@ -156,11 +197,14 @@ def _ratio(hidden: int, width: int) -> float:
 
 
 def check_whole(fields: Mapping[str, Any], told: Mapping[str, Any]) -> None:
-  """Raises ConfigError for a ResNet of a depth that nobody published, unless `told`."""
-  sizes = fields.get("stage_sizes")
-  if sizes and sizes != DEEPEST and "stage_sizes" not in told:
-    known = ", ".join(str(key[0]) for key in RESNETS)
+  """Raises ConfigError for stages of a depth that nobody published, unless `told`."""
+  sizes, kind = fields.get("stage_sizes"), fields["name"].partition("_")[0]
+  published = sorted({k[0] for k, name in STAGED.items() if name.startswith(kind)})
+  if fields["name"] in RESNETS.values():
+    kind, published = "ResNet", [stages for stages, _ in RESNETS]
+  if sizes and sizes not in (DEEPEST, *published) and "stage_sizes" not in told:
+    known = ", ".join(map(str, published))
     raise ConfigError(
-      f"its stages have {sizes} blocks, and a ResNet's {known}: is the file whole? If "
+      f"its stages have {sizes} blocks, and a {kind}'s {known}: is the file whole? If "
       f"so: --config.encoder.stage_sizes={','.join(map(str, sizes))}"
     )

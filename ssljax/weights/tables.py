@@ -94,6 +94,8 @@ LAYOUTS = {  # theirs -> ours, ours -> theirs
   "as_is": (lambda x: x, lambda x: x),
   "conv": (lambda x: x.transpose(2, 3, 1, 0), lambda x: x.transpose(3, 2, 0, 1)),
   "dense": (lambda x: x.T, lambda x: x.T),  # [out,in] -> [in,out]
+  "pointwise": (lambda x: x[:, :, 0, 0].T, lambda x: x.T[:, :, None, None]),  # 1x1
+  "of_maps": (lambda x: x[:, 0, 0], lambda x: x[:, None, None]),  # [C,1,1] -> [C]
   "rows": (lambda x: x[None], lambda x: x[0]),  # [N,D] -> [1,N,D]
   "vector": (lambda x: x[None, None], lambda x: x[0, 0]),  # [D] -> [1,1,D]
   "of_rows": (lambda x: x[0], lambda x: x[None]),  # [1,C] -> [C], Haiku's norms
@@ -111,6 +113,8 @@ LAYOUTS = {  # theirs -> ours, ours -> theirs
 RANKS = {
   "conv": 4,
   "dense": 2,
+  "pointwise": 4,
+  "of_maps": 3,
   "rows": 2,
   "vector": 1,
   "scalar": 1,

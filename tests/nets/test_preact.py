@@ -1,11 +1,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import traverse_util
 from numpy.testing import assert_allclose
 
 from ssljax import nets
-from ssljax.nets.preact import PreActResNet
+from ssljax.nets.preact import PreActResNet, WideResNet
 
 
 def test_resnet20_v2_has_the_kernels_of_keras():
@@ -73,3 +74,64 @@ def test_features_are_those_of_figure_4e_in_numpy():
       x = y + (conv(x, f"{block}/downsample_conv", stride) if changes else x)
     expected = active(x, "bn_last").mean((0, 1))
     assert_allclose(ours, expected, rtol=1e-4, atol=1e-4 * expected.max())
+
+
+@pytest.mark.parametrize(
+  ("name", "millions"), [("wide_resnet28x2", 1.47), ("wide_resnet28x10", 36.5)]
+)
+def test_a_wide_resnet_has_the_paper_s_parameters(name, millions):
+  """Table 4 of Zagoruyko & Komodakis, and MixMatch's, with ten classes."""
+  net = nets.build({"name": name})
+  image = {"image": jnp.zeros((1, 32, 32, 3))}
+  shapes = jax.eval_shape(lambda: net.init(jax.random.key(0), image, train=False))
+  count = sum(x.size for x in jax.tree.leaves(shapes["params"]))
+  features = 64 * net.widen
+  assert round((count + 10 * features + 10) / 1e6, 2 if count < 1e7 else 1) == millions
+  assert {name for names in net.layers for name in names} | {"bn_last"} == set(
+    shapes["params"]
+  )
+
+
+@pytest.mark.parametrize("size", [16, 13])
+def test_a_wide_resnet_is_that_of_torch(size):
+  """Blocks as `resnet.py` of the official code: a shortcut sees what is active."""
+  torch = pytest.importorskip("torch", reason="needs the extra interop-test: torch")
+  net = WideResNet(stage_sizes=(2, 1), widen=2, width=3)
+  rng = np.random.default_rng(0)
+  image = rng.normal(size=(2, size, size, 3)).astype(np.float32)
+  shapes = jax.eval_shape(lambda: net.init(jax.random.key(0), {"image": image}, False))
+  variables = jax.tree.map(
+    lambda x: rng.uniform(0.5 if x.ndim == 1 else -0.5, 1, x.shape).astype(np.float32),
+    shapes,
+  )
+  flat = {
+    k: torch.from_numpy(v)
+    for k, v in traverse_util.flatten_dict(variables, sep="/").items()
+  }
+
+  def active(x, name):
+    mean, var = (flat[f"batch_stats/{name}/{s}"] for s in ("mean", "var"))
+    scale, bias = (flat[f"params/{name}/{s}"] for s in ("scale", "bias"))
+    return torch.relu(torch.nn.functional.batch_norm(x, mean, var, scale, bias))
+
+  def conv(x, name, stride=1):
+    kernel = flat[f"params/{name}/kernel"].permute(3, 2, 0, 1)
+    return torch.nn.functional.conv2d(
+      x, kernel, stride=stride, padding=kernel.shape[-1] // 2
+    )
+
+  x = conv(torch.from_numpy(image).permute(0, 3, 1, 2), "conv1")
+  for name, stride in (("layer1_0", 1), ("layer1_1", 1), ("layer2_0", 2)):
+    seen = active(x, f"{name}/bn1")
+    y = conv(seen, f"{name}/conv1", stride)
+    y = conv(active(y, f"{name}/bn2"), f"{name}/conv2")
+    if f"params/{name}/downsample_conv/kernel" in flat:
+      x = conv(seen, f"{name}/downsample_conv", stride)
+    x = x + y
+  expected = active(x, "bn_last")
+  outputs = net.apply(variables, {"image": image}, False)
+  scale = float(expected.max())
+  assert_allclose(
+    outputs["map"], expected.permute(0, 2, 3, 1), rtol=1e-4, atol=1e-5 * scale
+  )
+  assert_allclose(outputs["features"], expected.mean((2, 3)), rtol=1e-4)

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from ssljax.nets.convnext import ConvNeXt
+from ssljax.nets.preact import WideResNet
 from ssljax.nets.resnet import BasicBlock, Bottleneck, ResNet
+from ssljax.nets.swin import Swin
 from ssljax.nets.vit import ViT
 from ssljax.train import kept
 
@@ -14,15 +17,19 @@ IMAGE = np.random.default_rng(0).normal(size=(4, 8, 8, 3)).astype(np.float32)
 KEYS = jax.random.split(jax.random.key(3), 4)
 NETS = {
   "vit": ViT(width=12, depth=2, heads=2, patch_size=4, drop_path=0.5),
+  "convnext": ConvNeXt((1, 1), width=4, patch_size=2, drop_path=0.5),
+  "swin": Swin((1, 2), 4, patch_size=1, window=3, head_width=2, drop_path=0.5),
+  "wide": WideResNet((1, 1), widen=1, width=4),
   "basic": ResNet((1, 1), BasicBlock, width=4, stem="cifar"),
   "bottleneck": ResNet((2,), Bottleneck, width=4, stem="cifar", bn_group_size=2),
   "selective": ResNet((1,), Bottleneck, width=4, stem="cifar", sk_ratio=0.5),
 }
+DRAW = "vit", "convnext", "swin"
 every_net = pytest.mark.parametrize("name", NETS)
 
 
 def inputs(name):
-  return {"image": IMAGE, **({"keys": KEYS} if name == "vit" else {})}
+  return {"image": IMAGE, **({"keys": KEYS} if name in DRAW else {})}
 
 
 def start(net, x):
@@ -67,4 +74,4 @@ def test_a_block_keeps_its_input_alone(name):
   for remat in (False, True):
     f = loss(net.clone(remat=remat), variables)
     sizes.append(kept.size(kept.trace(f, variables["params"], x, has_aux=True)[1]))
-  assert sizes[1] < (0.5 if name == "vit" else 0.7) * sizes[0]
+  assert sizes[1] < (0.5 if name in DRAW else 0.7) * sizes[0]

@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from ssljax.fields import ConfigError
-from ssljax.nets.transformer import Block
+from ssljax.nets.transformer import drop_path
 from ssljax.nets.vit import ViT
 
 SMALL = {"width": 24, "depth": 2, "heads": 3, "patch_size": 4, "image_size": 8}
@@ -184,17 +184,14 @@ def test_another_key_drops_other_paths_and_none_drops_nothing():
 
 def test_each_block_and_each_of_its_two_residuals_draws_for_itself():
   """A block's outputs tell which of its two residuals it left out for an example."""
-  ones = jax.nn.initializers.ones
-  block = Block(2, 2.0, ones, ones, 0.5, jnp.float32)
   keys, x = jax.random.split(jax.random.key(0), 4000), jnp.ones((4000, 1, 2))
   first, second = (
-    np.asarray(block.apply({}, x, True, keys, number, method="_drop_path"))[:, 0, 0] > 0
-    for number in (0, 1)
+    np.asarray(drop_path(x, 0.5, keys, number))[:, 0, 0] > 0 for number in (0, 1)
   )
   for kept in (first, second, first == second):
     assert_allclose(kept.mean(), 0.5, atol=0.03)
   own = jax.vmap(jax.random.fold_in, (0, None))  # as blocks are told apart
-  later = block.apply({}, x, True, own(keys, 1), 0, method="_drop_path")
+  later = drop_path(x, 0.5, own(keys, 1), 0)
   assert_allclose((first == (later[:, 0, 0] > 0)).mean(), 0.5, atol=0.03)
 
 

@@ -18,6 +18,11 @@ OF = {
   "torchvision_resnet18": "torchvision",
   "torchvision_resnet50": "torchvision",
   "timm_resnet34": "torchvision",
+  "torchvision_convnext_tiny": "torchvision",
+  "torchvision_swin_t": "torchvision",
+  "timm_convnext_atto": "timm",
+  "timm_convnextv2_tiny": "timm",
+  "timm_swin_tiny_patch4_window7_224": "timm",
   "moco_v2_800ep_pretrain": "moco",
   "simsiam_resnet50": "simsiam",
   "swav_resnet50w2": "swav",
@@ -122,6 +127,9 @@ def test_a_format_says_whose_numbers_are_taken(format):
   [
     ("torchvision_resnet50", {"name": "resnet50", "width": 8, "stem": "imagenet"}),
     ("supcon_resnet50", {"name": "resnet50", "stem": "cifar"}),
+    ("torchvision_convnext_tiny", {"width": 12, "patch_size": 4, "grn": False}),
+    ("timm_convnextv2_tiny", {"grn": True, "layer_scale": 0.0, "width": 12}),
+    ("torchvision_swin_t", {"window": 7, "head_width": 4, "patch_size": 4}),
     ("dinov2_vits14_reg4_pretrain", {"registers": 4, "resize": "antialias"}),
     ("dinov2_vitg14_pretrain", {"mlp": "swiglu", "width": 96, "image_size": 518}),
     ("clip_vit_b_32", {"pre_norm": True, "patch_bias": False, "image_size": 224}),
@@ -236,6 +244,17 @@ def test_half_a_resnet_is_not_taken_for_a_smaller_one():
   with pytest.raises(ConfigError, match=r"stages have \(3, 4, 6\).*is the file whole"):
     recognise(half)
   assert recognise(half, told={"stage_sizes": (3, 4, 6)}).fields["width"] == 8
+
+
+def test_half_a_swin_is_named_beside_the_whole_ones():
+  arrays = releases.arrays("torchvision_swin_t")
+  half = {
+    k: x for k, x in arrays.items() if not k.startswith(("features.6", "features.7"))
+  }
+  with pytest.raises(
+    ConfigError, match=r"stages have \(2, 2, 6\).*a swin's \(2, 2, 6, 2\)"
+  ):
+    recognise(half)
 
 
 def test_an_unknown_format_is_named_beside_the_known_ones():

@@ -1,11 +1,11 @@
-"""timm's ResNets and vision transformers (`timm/models/vision_transformer.py`).
+"""timm's ResNets, ConvNeXt (V2 too), Swin and vision transformers.
 
 Positions are resized as its `resample_abs_pos_embed` does. Those of a model with
 registers, or of DeiT III, are of patches alone.
 """
 
 from ssljax.weights.forms import COUNTED, RESNET, VIT, vit_rows
-from ssljax.weights.tables import Family, Form, Pictures, Row, norm
+from ssljax.weights.tables import Family, Form, Pictures, Row, conv, dense, norm
 
 REGISTERS = Row("registers", "reg_token")
 WITHOUT_CLASS = Form((*vit_rows("no_class"), REGISTERS), VIT.fields)
@@ -18,9 +18,54 @@ BEHIND_MEAN = Form(  # global_pool="avg": the last norm stands behind the mean
 )
 DIST_TOKEN = "DeiT's distillation token, a second class token, which our ViT lacks"
 
+BLOCK = "stages.{-1}.blocks.{}."
+CONVNEXT_ROWS = (
+  *conv("stem", "stem.0", bias=True),
+  *norm("stem_norm", "stem.1"),
+  *norm("layer{}_0/down_norm", "stages.{-1}.downsample.0"),
+  *conv("layer{}_0/down", "stages.{-1}.downsample.1", bias=True),
+  *conv("layer{}_{}/conv", f"{BLOCK}conv_dw", bias=True),
+  *norm("layer{}_{}/norm", f"{BLOCK}norm"),
+  *dense("layer{}_{}/fc1", f"{BLOCK}mlp.fc1"),
+  *norm("layer{}_{}/grn", f"{BLOCK}mlp.grn"),
+  *dense("layer{}_{}/fc2", f"{BLOCK}mlp.fc2"),
+  Row("layer{}_{}/scale", f"{BLOCK}gamma"),
+  *norm("norm", "head.norm"),
+)
+POINTWISE_ROWS = tuple(  # conv_mlp=True: those up to nano
+  row._replace(layout="pointwise") if row.layout == "dense" else row
+  for row in CONVNEXT_ROWS
+)
+CONVNEXT = Form(CONVNEXT_ROWS), Form(POINTWISE_ROWS)
+
+SWIN_BLOCK = "layers.{-1}.blocks.{}."
+SWIN = Form(
+  (
+    *conv("embed", "patch_embed.proj", bias=True),
+    *norm("embed_norm", "patch_embed.norm"),
+    *norm("layer{}_0/down_norm", "layers.{-1}.downsample.norm"),
+    Row("layer{}_0/down/kernel", "layers.{-1}.downsample.reduction.weight", "dense"),
+    *norm("layer{}_{}/norm1", f"{SWIN_BLOCK}norm1"),
+    Row("layer{}_{}/attn/position", f"{SWIN_BLOCK}attn.relative_position_bias_table"),
+    *dense("layer{}_{}/attn/qkv", f"{SWIN_BLOCK}attn.qkv"),
+    *dense("layer{}_{}/attn/proj", f"{SWIN_BLOCK}attn.proj"),
+    *norm("layer{}_{}/norm2", f"{SWIN_BLOCK}norm2"),
+    *dense("layer{}_{}/fc1", f"{SWIN_BLOCK}mlp.fc1"),
+    *dense("layer{}_{}/fc2", f"{SWIN_BLOCK}mlp.fc2"),
+    *norm("norm", "norm"),
+  )
+)
+
 FAMILY = Family(
-  "timm: ResNet-18 to 152; ViT with a class token, LayerScale, registers",
-  (VIT, WITHOUT_CLASS, BEHIND_MEAN, RESNET),
+  "timm: ResNet-18 to 152; ViT with a class token, registers; ConvNeXt; Swin",
+  (
+    VIT,
+    WITHOUT_CLASS,
+    BEHIND_MEAN,
+    RESNET,
+    *CONVNEXT,
+    SWIN,
+  ),
   Pictures((0.5,) * 3, (0.5,) * 3, size=0, crop=0.9, interpolation="bicubic"),
   beside=("head.*", "fc.*", COUNTED),
   refused={
