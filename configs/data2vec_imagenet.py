@@ -2,10 +2,10 @@
 
     python run.py --config configs/data2vec_imagenet.py
 
-Paper: fine-tuned 84.2. Ours: not yet run. There attention has a bias by relative
-position and dropout of 0.05, and the loss a factor 1 / sqrt(768); here positions are
-MAE's fixed ones, and blocks are drawn as `masks.blocks` says. The teacher's decay
-grows in a line over the whole run, there to its last value at once.
+Paper: fine-tuned 84.2. Ours: not yet run. There attention has
+dropout of 0.05, and the loss a factor 1 / sqrt(768); here blocks are drawn as
+`masks.blocks` says. The teacher's decay grows in a line over the whole run, there to
+its last value at once.
 """
 
 from configs import common
@@ -22,7 +22,7 @@ def get_config(variant: str = ""):
   c.augment.patch_size = 16
 
   c.encoder.name = "vit_b"
-  c.encoder.position = "sincos_columns"
+  c.encoder.position = "relative"
   c.encoder.patch_size = 16
   c.encoder.mask_token = True
   c.encoder.pool = "mean"

@@ -21,18 +21,19 @@ def attend(
   causal: bool = False,
   implementation: str = "auto",
   length: jax.Array | None = None,
+  bias: jax.Array | None = None,
 ) -> jax.Array:
   """Attends with queries [B,N,h,d] to keys and values [B,M,h,d] -> [B,N,h,d].
 
   The softmax is float32; products take factors as they come. With `causal` a token sees
   itself and those before it. Of an example's keys the first `length` i32 [B] are seen,
-  1 at least; without, all. "auto" is cuDNN's where it can be taken (asked when this
-  is traced), "xla" this file's everywhere: JAX's issue 32430 has cuDNN's failing under
-  CUDA 13.
+  1 at least; without, all. A `bias` f32 [1 or B,h,N,M] joins the scaled scores. "auto"
+  is cuDNN's where it can be taken (asked when this is traced; not with a bias), "xla"
+  this file's everywhere: JAX's issue 32430 has cuDNN's failing under CUDA 13.
   """
-  if implementation == "auto" and fits_cudnn(q):
+  if implementation == "auto" and bias is None and fits_cudnn(q):
     return _cudnn(q, k, v, causal, length)
-  return _attend(q, k, v, length, causal)
+  return _attend(q, k, v, length, bias, causal)
 
 
 def fits_cudnn(q: jax.Array) -> bool:
@@ -67,13 +68,17 @@ def compute_capability() -> float:
 
 
 def probabilities(
-  q: jax.Array, k: jax.Array, causal: bool = False, length: jax.Array | None = None
+  q: jax.Array,
+  k: jax.Array,
+  causal: bool = False,
+  length: jax.Array | None = None,
+  bias: jax.Array | None = None,
 ) -> jax.Array:
   """Computes what queries [B,N,h,d] give each key [B,M,h,d] -> [B,h,N,M] float32."""
-  return jax.nn.softmax(_scores(q, k, length, causal))
+  return jax.nn.softmax(_scores(q, k, length, bias, causal))
 
 
-def _scores(q, k, length: jax.Array | None, causal: bool) -> jax.Array:
+def _scores(q, k, length, bias, causal: bool) -> jax.Array:
   scores = jnp.einsum("bqhd,bkhd->bhqk", q, k, preferred_element_type=jnp.float32)
   if causal:
     visible = jnp.tril(jnp.ones(scores.shape[-2:], bool))
@@ -81,36 +86,43 @@ def _scores(q, k, length: jax.Array | None, causal: bool) -> jax.Array:
   if length is not None:
     visible = jnp.arange(k.shape[1])[None] < length[:, None]
     scores = jnp.where(visible[:, None, None], scores, -jnp.inf)
-  return scores * q.shape[-1] ** -0.5
+  scores = scores * q.shape[-1] ** -0.5
+  return scores if bias is None else scores + bias
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(4,))
-def _attend(q, k, v, length: jax.Array | None, causal: bool) -> jax.Array:
-  return _forward(q, k, v, length, causal)[0]
+@partial(jax.custom_vjp, nondiff_argnums=(5,))
+def _attend(q, k, v, length, bias, causal: bool) -> jax.Array:
+  return _forward(q, k, v, length, bias, causal)[0]
 
 
-def _forward(q, k, v, length, causal):
-  scores = _scores(q, k, length, causal)
+def _forward(q, k, v, length, bias, causal):
+  scores = _scores(q, k, length, bias, causal)
   top = scores.max(-1, keepdims=True)
   weights = jnp.exp(scores - top)
   total = weights.sum(-1, keepdims=True)
   out = jnp.einsum("bhqk,bkhd->bqhd", (weights / total).astype(v.dtype), v)
-  return out, (q, k, v, length, out, (top + jnp.log(total))[..., 0])
+  return out, (q, k, v, length, bias, out, (top + jnp.log(total))[..., 0])
 
 
 def _backward(causal, saved, grad):
-  q, k, v, length, out, log_total = saved
+  q, k, v, length, bias, out, log_total = saved
   f32 = jnp.float32
-  p = jnp.exp(_scores(q, k, length, causal) - log_total[..., None])
+  p = jnp.exp(_scores(q, k, length, bias, causal) - log_total[..., None])
   mean = (grad.astype(f32) * out.astype(f32)).sum(-1)  # of a query's grad_p, by p
   mean = mean.transpose(0, 2, 1)[..., None]
   grad_p = jnp.einsum("bqhd,bkhd->bhqk", grad, v, preferred_element_type=f32)
-  grad_scores = (p * (grad_p - mean) * q.shape[-1] ** -0.5).astype(q.dtype)
+  grad_scores = p * (grad_p - mean)
+  grad_bias = None
+  if bias is not None:
+    shared = len(bias) == 1
+    grad_bias = grad_scores.sum(0, keepdims=True) if shared else grad_scores
+  grad_scores = (grad_scores * q.shape[-1] ** -0.5).astype(q.dtype)
   return (
     jnp.einsum("bhqk,bkhd->bqhd", grad_scores, k),
     jnp.einsum("bhqk,bqhd->bkhd", grad_scores, q),
     jnp.einsum("bhqk,bqhd->bkhd", p.astype(grad.dtype), grad),
     None,
+    grad_bias,
   )
 
 

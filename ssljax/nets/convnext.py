@@ -31,10 +31,11 @@ class ResponseNorm(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """Normalises [B,H,W,C] -> the same shape and type."""
-    scale, bias = (
-      self.param(name, nn.initializers.zeros, x.shape[-1:])
+    learned = (
+      self.param(name, nn.initializers.zeros, x.shape[-1:]).astype(x.dtype)
       for name in ("scale", "bias")
     )
+    scale, bias = (a[None, None, None] for a in learned)
     square = jnp.square(x.astype(jnp.float32)).sum((1, 2), keepdims=True)
     length = jnp.sqrt(jnp.maximum(square, 1e-24))  # at 0 it has a gradient
     relative = length / (length.mean(-1, keepdims=True) + self.epsilon)

@@ -91,6 +91,17 @@ def rotate(x: jax.Array, angles: jax.Array) -> jax.Array:
   return (x * jnp.cos(angles) + turned * jnp.sin(angles)).astype(x.dtype)
 
 
+def relative_index(height: int, width: int) -> np.ndarray:
+  """Numbers where a key lies from a query in a grid -> [N,N], row-major.
+
+  The same rows and columns apart, the same of (2 height - 1)(2 width - 1) numbers.
+  """
+  row, column = np.divmod(np.arange(height * width), width)
+  down = row[:, None] - row[None] + height - 1
+  across = column[:, None] - column[None] + width - 1
+  return down * (2 * width - 1) + across
+
+
 def resize_positions(
   table: jax.Array, height: int, width: int, how: str = "by_scale"
 ) -> jax.Array:

@@ -11,7 +11,7 @@ from flax import linen as nn
 
 from ssljax.fields import ConfigError
 from ssljax.fields.ranges import Count, Positive, Range
-from ssljax.nets import inits
+from ssljax.nets import inits, positions
 from ssljax.nets.activations import gelu
 from ssljax.nets.conv import Conv
 from ssljax.nets.module import Encoder, check_whole
@@ -49,7 +49,7 @@ class WindowAttention(nn.Module):
     q, k, v = (qkv[:, :, :, i] for i in range(3))
     scores = jnp.einsum("bwqhd,bwkhd->bwhqk", q, k, preferred_element_type=jnp.float32)
     table = self.param("position", START, ((2 * side - 1) ** 2, self.heads))
-    bias = table[relative_index(side)].transpose(2, 0, 1)
+    bias = table[positions.relative_index(side, side)].transpose(2, 0, 1)
     scores = scores * q.shape[-1] ** -0.5 + bias[None, None]
     if any(shifts):
       scores = scores + _apart(sides, shifts, side)[None, :, None]
@@ -58,13 +58,6 @@ class WindowAttention(nn.Module):
     x = dense(dim, name="proj")(x.reshape(*x.shape[:3], dim))
     x = _joined(x, sides, side)
     return jnp.roll(x, shifts, (1, 2))[:, :height, :width]
-
-
-def relative_index(side: int) -> np.ndarray:
-  """Numbers where key lies from query in a window -> [N,N] of (2 side - 1)**2 rows."""
-  row, column = np.divmod(np.arange(side**2), side)
-  down, across = (x[:, None] - x[None] + side - 1 for x in (row, column))
-  return down * (2 * side - 1) + across
 
 
 def _windows(x: jax.Array, side: int) -> jax.Array:

@@ -59,11 +59,13 @@ class Attention(nn.Module):
     x: jax.Array,
     length: jax.Array | None = None,
     angles: jax.Array | None = None,
+    bias: jax.Array | None = None,
   ) -> tuple[jax.Array, jax.Array | None]:
     """Attends over tokens [B,N,D] -> [B,N,D]; with `maps` also [B,heads,N,N] f32.
 
     Those from `length` i32 [B] on are not seen. Queries and keys are rotated by
-    `angles` [1 or B,N,D/heads], where there are any.
+    `angles` [1 or B,N,D/heads] and scores get a `bias` [1 or B,heads,N,N], where there
+    are any.
     """
     batch, tokens, dim = x.shape
     if dim % self.heads:
@@ -77,8 +79,10 @@ class Attention(nn.Module):
     q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
     if angles is not None:
       q, k = (positions.rotate(y, angles) for y in (q, k))
-    maps = attention.probabilities(q, k, self.causal, length) if self.maps else None
-    x = attention.attend(q, k, v, self.causal, self.attention, length)
+    maps = None
+    if self.maps:
+      maps = attention.probabilities(q, k, self.causal, length, bias)
+    x = attention.attend(q, k, v, self.causal, self.attention, length, bias)
     x = x.reshape(batch, tokens, dim)
     return dense(dim, kernel_init=self.out_init, name="proj")(x), maps
 
@@ -155,11 +159,13 @@ class Block(nn.Module):
     keys: jax.Array | None = None,
     length: jax.Array | None = None,
     angles: jax.Array | None = None,
+    bias: jax.Array | None = None,
   ) -> tuple[jax.Array, jax.Array | None]:
     """Transforms tokens [B,N,D] -> [B,N,D]; with `maps` also [B,heads,N,N] f32.
 
     `keys` [B] feed drop path. Tokens from `length` i32 [B] on are seen by none;
-    `angles` [1 or B,N,D/heads] rotate queries and keys.
+    `angles` [1 or B,N,D/heads] rotate queries and keys, a `bias` [1 or B,heads,N,N]
+    is added to scores.
     """
     dim = x.shape[-1]
     out_init = self.out_init or self.dense_init
@@ -176,7 +182,7 @@ class Block(nn.Module):
       self.qkv_bias,
       self.key_bias,
       name="attn",
-    )(norm(name="norm1")(x), length, angles)
+    )(norm(name="norm1")(x), length, angles, bias)
     share = self.drop_path if train else 0.0
     y = self._scaled(y, "scale1")
     x = x + drop_path(y, share, keys, 0).astype(x.dtype)

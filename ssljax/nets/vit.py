@@ -15,9 +15,11 @@ from ssljax.nets.attention import IMPLEMENTATIONS
 from ssljax.nets.conv import Conv
 from ssljax.nets.module import Encoder
 from ssljax.nets.norm import ChannelNorm
+from ssljax.nets.relative import RelativeBias
 from ssljax.nets.transformer import MLPS, AttentionPool, Block
 
-POSITIONS = ("sincos", "sincos_columns", "learned", "rope")
+POSITIONS = ("sincos", "sincos_columns", "learned", "rope", "relative")
+BARE = ("rope", "relative")  # whose tokens are given no table
 POOLS = ("cls", "mean", "raw_mean", "mean_norm", "attention")
 RAW = ("raw_mean", "mean_norm")  # whose tokens no final norm has seen
 
@@ -35,13 +37,14 @@ class ViT(Encoder):
   starts with the columns, and Xavier kernels, those of q, k and v as one. "rope" is
   DINOv3's (Siméoni et al. 2025): no table, queries and keys of patches rotated in every
   block, in a box that varies with "keys" (`positions.varied_rotary`), and normal(0.02)
-  kernels; any size of picture will do. With `stop_grad_patch` the patch projection
-  stays at its random start (MoCo v3, section 4.2). `drop_path` grows linearly over the
-  blocks to its value, or is the same in all with `drop_path_uniform` (DINOv2), and
-  needs "keys" among the inputs. pool="raw_mean" is the mean of patches that no final
-  norm has seen: MAE's fine-tuning, whose classifier brings one; "mean_norm" has the
-  norm behind the mean; "attention" reads patches off by a learned query
-  (`transformer.AttentionPool`).
+  kernels; any size of picture will do. "relative" is BEiT's: no table, a bias of
+  attention that all blocks share (`relative.RelativeBias`), learned at `image_size`, and
+  normal(0.02) kernels. With `stop_grad_patch` the patch projection stays at its random
+  start (MoCo v3, section 4.2). `drop_path` grows linearly over the blocks to its value,
+  or is the same in all with `drop_path_uniform` (DINOv2), and needs "keys" among the
+  inputs. pool="raw_mean" is the mean of patches that no final norm has seen: MAE's
+  fine-tuning, whose classifier brings one; "mean_norm" has the norm behind the mean;
+  "attention" reads patches off by a learned query (`transformer.AttentionPool`).
 
   Parameters are float32, and so is the residual stream whatever `dtype` is, as in the
   papers' codes: their autocast adds to float32 positions. With `remat` a block keeps
@@ -49,10 +52,9 @@ class ViT(Encoder):
 
   Tokens are the class token (I-JEPA has none: `class_token=False`), `registers` (Darcet
   et al. 2024) and the patches in the rows of their grid. With `mask_token` hidden
-  patches are replaced by a learned one (SimMIM, iBOT). In training `token_drop` is the
-  share of patches left out at random, behind their positions, where there are "keys"
-  (FLIP, PatchDropout): a teacher, which has none, sees all. ConfigError where the
-  method hides patches itself.
+  patches are replaced by a learned one (SimMIM, iBOT). While it learns a share of
+  patches, `token_drop`, is left out by "keys" (FLIP, PatchDropout): a teacher, which
+  has none, sees all. ConfigError where the method hides patches itself.
 
   The collection "intermediates" gives who asks for it, block by block, "tokens" as the
   outputs name them, after the final norm, and "attention" [B,heads,T,T] of all T
@@ -67,7 +69,7 @@ class ViT(Encoder):
   patch_size: Count = 16
   mlp_ratio: Positive = 4.0
   position: Annotated[str, OneOf(POSITIONS)] = "sincos"
-  image_size: Count = 224  # pixels; where the learned positions live
+  image_size: Count = 224  # pixels; where learned and relative positions live
   pool: Annotated[str, OneOf(POOLS)] = "cls"
   class_token: bool = True
   registers: Number = 0
@@ -100,7 +102,7 @@ class ViT(Encoder):
   def layers(self) -> tuple[tuple[str, ...], ...]:
     """The names of what makes the tokens, then of block by block."""
     blocks = ((f"block{i}",) for i in range(self.depth))
-    first = "patch", "cls", "position", "registers", "mask", "pre_norm"
+    first = "patch", "cls", "position", "relative", "registers", "mask", "pre_norm"
     return first, *blocks
 
   @nn.compact
@@ -113,7 +115,7 @@ class ViT(Encoder):
     "keys" [B] for drop path. Outputs, float32: "features" [B,D], "patches" [B,N or
     n,D], and where it has such "cls" [B,D], "registers" [B,R,D].
     """
-    image, keys, seen, keep = (x.get(k) for k in ("image", "keys", "seen", "keep"))
+    image, keys, seen = x["image"], x.get("keys"), x.get("seen")
     self._validate(image.shape)
     qkv_init, dense_init, patch_init = self._initializers(image.shape[-1])
     patches = Conv(
@@ -140,9 +142,15 @@ class ViT(Encoder):
         patches = jnp.where(x["mask"][:, :, None], token, patches)
     if train and self.token_drop:
       x = kept.thinned(x, height * width, self.token_drop, self.depth)
+    keep = x.get("keep")
     table = self._position(height, width)
     patches = patches + table[:, self.class_token :]
     angles = self._angles(height, width, keep)
+    bias = None
+    if self.position == "relative":
+      grid = self.image_size // self.patch_size, self.class_token + self.registers
+      relative = RelativeBias(self.heads, *grid, self.resize, name="relative")
+      bias = relative(height, width, keep)
     if keep is not None:
       patches = jnp.take_along_axis(patches, keep[..., None], axis=1)
     first = self._first(table)
@@ -176,7 +184,7 @@ class ViT(Encoder):
         qkv_bias=self.qkv_bias,
         key_bias=self.key_bias,
         name=f"block{i}",
-      )(x, train, block_keys, length, angles)
+      )(x, train, block_keys, length, angles, bias)
       if asked or i + 1 == self.depth:
         tokens = self._named(x if self.pool in RAW else norm(x))
         self.sow("intermediates", "tokens", tokens)
@@ -187,9 +195,8 @@ class ViT(Encoder):
       pooled, maps = pool(tokens["patches"], seen)
       self.sow("intermediates", "attention", maps)
     else:
-      pooled = (
-        tokens["cls"] if self.pool == "cls" else kept.mean(tokens["patches"], seen)
-      )
+      of_patches = kept.mean(tokens["patches"], seen)
+      pooled = tokens["cls"] if self.pool == "cls" else of_patches
     if self.pool == "mean_norm":
       pooled = norm(pooled)
     if self.out:
@@ -224,7 +231,7 @@ class ViT(Encoder):
     The class token's comes first, where there is one.
     """
     first = int(self.class_token)
-    if self.position == "rope":
+    if self.position in BARE:
       return jnp.zeros((1, first + height * width, 1))
     if self.position != "learned":
       columns = self.position == "sincos_columns"
@@ -258,7 +265,7 @@ class ViT(Encoder):
     """Makes initializers: of qkv, of other dense kernels, of the patch projection."""
     if self.init_std:
       return (nn.initializers.normal(self.init_std),) * 3
-    if self.position in ("learned", "rope"):
+    if self.position in ("learned", *BARE):
       normal = nn.initializers.normal(0.02)
       return (
         normal,
@@ -281,7 +288,8 @@ class ViT(Encoder):
       raise ConfigError(
         "encoder.pool='cls' needs encoder.class_token=True; try pool='mean'"
       )
-    size = self.image_size if self.position == "learned" else self.patch_size
+    by_size = self.position in ("learned", "relative")
+    size = self.image_size if by_size else self.patch_size
     for pixels in (*shape[1:3], size):
       if pixels % self.patch_size:
         raise ConfigError(

@@ -14,6 +14,7 @@ from ssljax.encoder import Trained
 from ssljax.fields import ConfigError, Group
 from ssljax.fields.ranges import Number, OneOf
 from ssljax.nets import positions
+from ssljax.nets.vit import BARE
 from ssljax.protocols import model_card, onnx_out
 from ssljax.protocols.weights_in import ORIGIN, REST
 from ssljax.weights import FAMILIES, files, flatten, hub, members
@@ -23,7 +24,7 @@ from ssljax.weights.tables import ENCODER, Form, Pictures, Places, to_theirs
 MASK = "encoder/mask"  # only learned to be replaced; a family may have no name for it
 # Fields of which an encoder's arrays say nothing, and that a family has or has not.
 UNLIKE = {
-  **{"position": ("rope",), "key_bias": (False,), "class_token": (False,)},
+  **{"position": ("rope", "relative"), "key_bias": (False,), "class_token": (False,)},
   "padding": ("same", "fixed"),
 }
 DEFAULT = "safetensors"  # torchvision's names, or timm's
@@ -31,7 +32,7 @@ ONNX = "onnx"  # a graph, which has no names
 NOTED = ("epsilon", "activation", "resize", "pool", "stem", "stem_relu")
 TRAINING = (  # fields of an encoder by which it learns, not what it is
   *("stop_grad_patch", "drop_path", "remat", "attention", "start", "stem_start"),
-  *("drop_path_uniform", "init_std"),
+  *("drop_path_uniform", "init_std", "token_drop"),
   *("zero_init_gamma", "bn_group_size", "bn_strided", "position", "image_size"),
 )
 
@@ -104,7 +105,7 @@ def evaluate(config: ConfigDict, out: str | pathlib.Path | None = None) -> dict:
       f"written to {file}"
     )
     return {}
-  if says.get("position", "learned") not in ("learned", "rope"):
+  if says.get("position", "learned") not in ("learned", *BARE):
     table = _table(says, pictures.size)
     ours["encoder/position"], says["image_size"] = table, pictures.size
   chosen = choose(config.format, ours, says, origin)

@@ -16,7 +16,7 @@ B, N = 6, 16
 IMAGE = np.random.default_rng(0).normal(size=(B, 16, 16, 3)).astype(np.float32)
 KEYS = jax.random.split(jax.random.key(3), B)
 SMALL = {"width": 12, "depth": 1, "heads": 2, "patch_size": 4, "image_size": 16}
-POSITIONS = ("sincos", "sincos_columns", "learned", "rope")
+POSITIONS = ("sincos", "sincos_columns", "learned", "rope", "relative")
 every_position = pytest.mark.parametrize("position", POSITIONS)
 
 

@@ -69,7 +69,7 @@ def test_torchvision_s_swin_t():
   models = pytest.importorskip("torchvision.models", reason="needs torchvision")
   model = randomised(models.swin_t())
   model.head = torch.nn.Identity()
-  check(model, 224, 224, name="swin_t")
+  check(model, 112, 112, name="swin_t")
 
 
 def test_timm_s_swin():

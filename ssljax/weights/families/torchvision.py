@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ssljax.nets import swin
+from ssljax.nets import positions
 from ssljax.weights.forms import COUNTED, RESNET
 from ssljax.weights.tables import Family, Form, Row, conv, dense, norm
 
@@ -69,7 +69,7 @@ SWIN_ROWS = (
 
 def _indices(encoder: Mapping) -> dict[str, np.ndarray]:
   """Makes Swin's buffers: of each pair in a window its row in a table."""
-  index = swin.relative_index(encoder["window"]).ravel()
+  index = positions.relative_index(*[encoder["window"]] * 2).ravel()
   return {
     f"features.{2 * i + 1}.{j}.attn.relative_position_index": index
     for i, size in enumerate(encoder["stage_sizes"])
