@@ -15,7 +15,7 @@ from ssljax.train import flops
 B, N = 6, 16
 IMAGE = np.random.default_rng(0).normal(size=(B, 16, 16, 3)).astype(np.float32)
 KEYS = jax.random.split(jax.random.key(3), B)
-SMALL = {"width": 12, "depth": 1, "heads": 2, "patch_size": 4, "image_size": 16}
+SMALL = {"width": 16, "depth": 1, "heads": 2, "patch_size": 4, "image_size": 16}
 POSITIONS = ("sincos", "sincos_columns", "learned", "rope", "relative")
 every_position = pytest.mark.parametrize("position", POSITIONS)
 
@@ -62,7 +62,7 @@ def test_patches_left_keep_the_positions_of_the_whole(position):
   net = ViT(**SMALL, position=position, token_drop=0.5)
   params, index = start(net), drawn(0.5)
   ours = apply(net, params, keys=KEYS)
-  assert ours["patches"].shape == (B, 8, 12)
+  assert ours["patches"].shape == (B, 8, 16)
   keep = apply(net.clone(token_drop=0.0), params, keep=index)
   jax.tree.map(lambda a, b: assert_allclose(a, b, atol=1e-6), ours, keep)
 
@@ -79,15 +79,15 @@ def test_a_token_is_that_of_one_block_in_numpy():
     return x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-6) * p["scale"] + p["bias"]
 
   tiles = IMAGE[0].reshape(4, 4, 4, 4, 3).swapaxes(1, 2).reshape(N, -1)
-  table = np.asarray(positions.sincos(4, 4, 12))
-  patches = tiles @ p["patch"]["kernel"].reshape(-1, 12) + p["patch"]["bias"] + table
+  table = np.asarray(positions.sincos(4, 4, 16))
+  patches = tiles @ p["patch"]["kernel"].reshape(-1, 16) + p["patch"]["bias"] + table
   x, block = np.concatenate([p["cls"][0], patches[index]]), p["block0"]
   qkv = norm(x, block["norm1"]) @ block["attn"]["qkv"]["kernel"]
   q, k, v = (
-    (qkv + block["attn"]["qkv"]["bias"]).reshape(9, 3, 2, 6).transpose(1, 2, 0, 3)
+    (qkv + block["attn"]["qkv"]["bias"]).reshape(9, 3, 2, 8).transpose(1, 2, 0, 3)
   )
-  scores = np.exp(q @ k.swapaxes(1, 2) / np.sqrt(6))
-  y = (scores / scores.sum(-1, keepdims=True) @ v).swapaxes(0, 1).reshape(9, 12)
+  scores = np.exp(q @ k.swapaxes(1, 2) / np.sqrt(8))
+  y = (scores / scores.sum(-1, keepdims=True) @ v).swapaxes(0, 1).reshape(9, 16)
   x = x + y @ block["attn"]["proj"]["kernel"] + block["attn"]["proj"]["bias"]
   y = norm(x, block["norm2"]) @ block["fc1"]["kernel"] + block["fc1"]["bias"]
   y = np.asarray(jax.nn.gelu(y, approximate=False))
@@ -104,7 +104,7 @@ def test_whoever_has_no_keys_and_whoever_is_judged_sees_all():
     params
   )
   jax.tree.map(lambda a, b: assert_allclose(a, b, atol=1e-6), teacher, judged)
-  assert teacher["patches"].shape == (B, N, 12)
+  assert teacher["patches"].shape == (B, N, 16)
 
 
 @pytest.mark.parametrize("entry", ["keep", "mask"])
