@@ -6,7 +6,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from ssljax import core, memory
+from ssljax import memory
 from ssljax.core import Aux, Encoded, Method
 from ssljax.fields.ranges import NotNegative, Number, Positive, Share
 from ssljax.losses import contrastive
@@ -28,6 +28,7 @@ class InstDisc(Method):
   proximal: NotNegative = 0.0
   num_views: ClassVar[int] = 1
   least_batch: ClassVar[int] = 1
+  keyed: ClassVar[bool] = False
   by_row: ClassVar[tuple[str, ...]] = ("bank",)
 
   def init(self, rng, batch):
@@ -43,7 +44,7 @@ class InstDisc(Method):
   def encode(self, params, state, batch, rng):
     """Encodes view 0 -> features [B,1,D'] and unit embeddings [B,1,D]."""
     x = {"image": batch["image"][:, 0]}
-    online, stats = self.forward(params, state.batch_stats, x, core.draws(rng, batch))
+    online, stats = self.forward(params, state.batch_stats, x)
     embedding = contrastive.unit(online["projection"])[:, None]
     rows = {"features": online["features"][:, None], "projection": embedding}
     return Encoded(rows, stats)
