@@ -10,7 +10,10 @@ from ssljax import nets, recipe
 from ssljax.fields import ConfigError
 
 SMALL = {
-  "convnext": {"name": "convnext_atto", "width": 8, "patch_size": 1, "drop_path": 0.2},
+  "convnext": {
+    **{"name": "convnext_atto", "width": 8, "patch_size": 1, "drop_path": 0.2},
+    "layer_scale": 1.0,  # or what a step moves is less than float32 can tell
+  },
   "swin": {
     **{"name": "swin_t", "width": 8, "head_width": 4, "patch_size": 1, "window": 3},
     "drop_path": 0.2,
