@@ -12,6 +12,7 @@ from ssljax.fields.ranges import Count, Number, OneOf, Share
 from ssljax.nets import inits
 from ssljax.nets.activations import relu
 from ssljax.nets.conv import Conv
+from ssljax.nets.map_pool import MapPool
 from ssljax.nets.module import Encoder
 from ssljax.nets.norm import BatchNorm, LayerNorm
 from ssljax.nets.selective import SelectiveConv
@@ -19,6 +20,7 @@ from ssljax.nets.selective import SelectiveConv
 STEMS = ("imagenet", "cifar")
 NORMS = ("batch", "layer")
 PADDINGS = ("torch", "same", "fixed")
+POOLS = ("mean", "attention")
 
 
 class BasicBlock(nn.Module):
@@ -30,14 +32,17 @@ class BasicBlock(nn.Module):
   norm: Any
   zero_init_gamma: bool
   sk_ratio: float
+  blurred: bool = False
 
   expansion = 1
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     """Adds a residual to [B,H,W,C] -> [B,H',W',expansion * width]."""
-    y = self.conv(self.width, 3, self.stride, name="conv1")(x)
+    stride = 1 if self.blurred else self.stride
+    y = self.conv(self.width, 3, stride, name="conv1")(x)
     y = relu(self.norm(name="bn1")(y, train))
+    y = _mean(y, self.stride if self.blurred else 1)
     y = self.conv(self.width, 3, name="conv2")(y)
     y = self.norm(scale_init=_gamma(self.zero_init_gamma), name="bn2")(y, train)
     return relu(y + _shortcut(self, x, train))
@@ -55,6 +60,7 @@ class Bottleneck(nn.Module):
   norm: Any
   zero_init_gamma: bool
   sk_ratio: float
+  blurred: bool = False
 
   expansion = 4
 
@@ -69,8 +75,10 @@ class Bottleneck(nn.Module):
       )
       y = sk(y, train)
     else:
-      y = self.conv(self.width, 3, self.stride, name="conv2")(y)
+      stride = 1 if self.blurred else self.stride
+      y = self.conv(self.width, 3, stride, name="conv2")(y)
       y = relu(self.norm(name="bn2")(y, train))
+      y = _mean(y, self.stride if self.blurred else 1)
     y = self.conv(4 * self.width, 1, name="conv3")(y)
     y = self.norm(scale_init=_gamma(self.zero_init_gamma), name="bn3")(y, train)
     return relu(y + _shortcut(self, x, train))
@@ -91,8 +99,20 @@ def _shortcut(block: nn.Module, x: jax.Array, train: bool) -> jax.Array:
     return x
   if block.sk_ratio:
     x, stride = _mean_2x2(x, stride), 1
+  elif block.blurred:
+    x, stride = _mean(x, stride), 1
   x = block.conv(width, 1, stride, name="downsample_conv")(x)
   return block.norm(name="downsample_bn")(x, train)
+
+
+def _mean(x: jax.Array, side: int) -> jax.Array:
+  """Averages squares of [B,H,W,C] that do not overlap; what is over is left out."""
+  if side == 1:
+    return x
+  batch, height, width, channels = x.shape
+  height, width = height // side, width // side
+  x = x[:, : height * side, : width * side]
+  return x.reshape(batch, height, side, width, side, channels).mean((2, 4))
 
 
 def _mean_2x2(x: jax.Array, stride: int) -> jax.Array:
@@ -118,6 +138,11 @@ class ResNet(Encoder):
   padding="same" is TensorFlow's in every layer that strides (BYOL's Haiku); "fixed" is
   that of SimCLR's code, the same in the max-pool alone. "torch" is symmetric.
   Kernels start by `start`, one of `inits.KERNELS`, the stem's by `stem_start` if given.
+  With `blurred`, as in CLIP's (Radford et al. 2021), no block's convolution strides: a
+  mean behind it does, and before the shortcut's; the "imagenet" stem is the three
+  convolutions, and its pool a mean of 2x2.
+  pool="attention" reads the map off as CLIP does (`map_pool.MapPool`), with positions
+  learned for pictures of `image_size`, and gives `out` features.
   norm="layer" replaces BatchNorm, whose are `bn_group_size` and `bn_strided`, by
   LayerNorm. Parameters are float32; `dtype` is the compute type. With `remat` a block
   keeps its input alone and is computed once more for the gradient.
@@ -136,6 +161,11 @@ class ResNet(Encoder):
   zero_init_gamma: bool = False  # last scale of each block: starts as the identity
   sk_ratio: Share = 0.0  # hidden / width of selective kernels; 0: none
   padding: Annotated[str, OneOf(PADDINGS)] = "torch"
+  blurred: bool = False
+  pool: Annotated[str, OneOf(POOLS)] = "mean"
+  heads: Number = 0  # of pool="attention"; 0: of 64 numbers each
+  image_size: Count = 224  # pixels; where its positions live
+  out: Number = 0  # features that it gives; 0: as many as the map has
   norm: Annotated[str, OneOf(NORMS)] = "batch"
   bn_group_size: Number = 0
   bn_strided: bool = False
@@ -168,7 +198,7 @@ class ResNet(Encoder):
         dtype=self.dtype,
       )
     x, (kernel, stride) = x["image"], (7, 2) if self.stem == "imagenet" else (3, 1)
-    if self.stem == "imagenet" and self.sk_ratio:
+    if self.stem == "imagenet" and (self.sk_ratio or self.blurred):
       x = stem(stem_width // 2, 3, 2, name="stem_conv1")(x)
       x = relu(norm(name="stem_bn1")(x, train))
       x = stem(stem_width // 2, 3, name="stem_conv2")(x)
@@ -178,7 +208,9 @@ class ResNet(Encoder):
     x = norm(name="bn1")(x, train)
     if self.stem_relu:
       x = relu(x)
-    if self.stem == "imagenet":
+    if self.stem == "imagenet" and self.blurred:
+      x = _mean(x, 2)
+    elif self.stem == "imagenet":
       sides = ((1, 1), (1, 1)) if self.padding == "torch" else "SAME"
       x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=sides)
     kind = nn.remat(self.block, static_argnums=(2,)) if self.remat else self.block
@@ -191,11 +223,20 @@ class ResNet(Encoder):
           norm=norm,
           zero_init_gamma=self.zero_init_gamma,
           sk_ratio=self.sk_ratio,
+          blurred=self.blurred,
           name=f"layer{i + 1}_{j}",
         )
         x = block(x, train)
         self.sow("intermediates", "map", x)
-    return {"features": x.mean((1, 2), dtype=jnp.float32), "map": x}
+    return {"features": self._pooled(x).astype(jnp.float32), "map": x}
+
+  def _pooled(self, x: jax.Array) -> jax.Array:
+    """Pools a map [B,h,w,D] -> [B,D] or [B,out]."""
+    if self.pool == "mean":
+      return x.mean((1, 2), dtype=jnp.float32)
+    stride = 2 ** (len(self.stage_sizes) - 1) * (4 if self.stem == "imagenet" else 1)
+    side, out = max(1, self.image_size // stride), self.out or x.shape[-1]
+    return MapPool(side, out, self.heads, self.dtype, name="pool")(x)
 
 
 ResNet18 = partial(ResNet, stage_sizes=(2, 2, 2, 2), block=BasicBlock)

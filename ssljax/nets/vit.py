@@ -37,9 +37,8 @@ class ViT(Encoder):
   starts with the columns, and Xavier kernels, those of q, k and v as one. "rope" is
   DINOv3's (Siméoni et al. 2025): no table, queries and keys of patches rotated in every
   block, in a box that varies with "keys" (`positions.varied_rotary`), and normal(0.02)
-  kernels; any size of picture will do. "relative" is BEiT's: no table, a bias of
-  attention that all blocks share (`relative.RelativeBias`), learned at `image_size`, and
-  normal(0.02) kernels. With `stop_grad_patch` the patch projection stays at its random
+  kernels; any size of picture will do. "relative" is BEiT's: no table, a bias that all
+  blocks share (`relative.RelativeBias`), learned at `image_size`, as those kernels. With `stop_grad_patch` the patch projection stays at its random
   start (MoCo v3, section 4.2). `drop_path` grows linearly over the blocks to its value,
   or is the same in all with `drop_path_uniform` (DINOv2), and needs "keys" among the
   inputs. pool="raw_mean" is the mean of patches that no final norm has seen: MAE's
@@ -200,8 +199,7 @@ class ViT(Encoder):
     if self.pool == "mean_norm":
       pooled = norm(pooled)
     if self.out:
-      dense = nn.Dense(self.out, False, kernel_init=dense_init, name="proj")
-      pooled = dense(pooled)
+      pooled = nn.Dense(self.out, False, kernel_init=dense_init, name="proj")(pooled)
     return {"features": pooled, **tokens}
 
   def _named(self, tokens: jax.Array) -> dict[str, jax.Array]:
@@ -252,10 +250,9 @@ class ViT(Encoder):
     if self.position != "rope":
       return None
     numbers = height, width, self.width // self.heads, self.rope_base
-    if keys is None:
-      angles = positions.rotary(*numbers)[None]
-    else:
-      changes = self.rope_shift, self.rope_jitter, self.rope_rescale
+    changes = self.rope_shift, self.rope_jitter, self.rope_rescale
+    angles = positions.rotary(*numbers)[None]
+    if keys is not None:
       angles = positions.varied_rotary(keys, *numbers, *changes)
     if keep is not None:
       angles = jnp.take_along_axis(angles, keep[..., None], axis=1)
@@ -267,21 +264,15 @@ class ViT(Encoder):
       return (nn.initializers.normal(self.init_std),) * 3
     if self.position in ("learned", *BARE):
       normal = nn.initializers.normal(0.02)
-      return (
-        normal,
-        normal,
-        nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"),
-      )
+      conv = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # PyTorch's
+      return normal, normal, conv
     patch_fan = channels * self.patch_size**2 + self.width
     patch_init = inits.uniform((6 / patch_fan) ** 0.5)
-    xavier = nn.initializers.xavierinits.uniform()
+    xavier = nn.initializers.xavier_uniform()
     if self.position == "sincos_columns":
       return xavier, xavier, patch_init
-    return (
-      inits.uniform((6 / (2 * self.width)) ** 0.5),
-      xavier,
-      patch_init,
-    )  # q, k, v apart
+    apart = inits.uniform((6 / (2 * self.width)) ** 0.5)  # q, k and v
+    return apart, xavier, patch_init
 
   def _validate(self, shape: tuple[int, ...]) -> None:
     if self.pool == "cls" and not self.class_token:

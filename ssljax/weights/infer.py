@@ -30,7 +30,10 @@ STAGED = {  # stage sizes, width -> the name of a ConvNeXt or a Swin
   for name, encoder in nets.ENCODERS.items()
   if name.startswith(("convnext", "swin"))
 }
-DEEPEST = (3, 24, 36, 3)  # of BYOL's ResNet-200
+DEEPEST = (  # BYOL's ResNet-200; CLIP's RN50x4, x16 and x64
+  *((3, 24, 36, 3), (4, 6, 10, 6)),
+  *((6, 8, 18, 8), (3, 15, 36, 10)),
+)
 VITS = {
   nets.ENCODERS[name].keywords["width"]: name for name in ("vit_ti", "vit_s", "vit_l")
 }
@@ -65,6 +68,12 @@ def _resnet(shapes: Shapes) -> dict[str, Any]:
     found["stage_sizes"] = sizes
   if stem != width:
     found["stem_width"] = stem
+  if "pool/position" in shapes:
+    grid = round(max(0, _at(shapes, "pool/position", 2) - 1) ** 0.5)
+    side = 2 ** (1 + len(sizes)) * max(1, grid)  # of a picture: each stage strides
+    found |= {"pool": "attention", "image_size": side}
+  if "pool/proj/kernel" in shapes:
+    found["out"] = _at(shapes, "pool/proj/kernel", 1)
   return found
 
 
@@ -181,7 +190,12 @@ def _text(shapes: Shapes, _: Mapping) -> dict[str, Any]:
   return found | ({"out_bias": True} if "proj/bias" in shapes else {})
 
 
+def _classifier(shapes: Shapes, _: Mapping) -> dict[str, Any]:
+  return {"norm": True} if "norm/scale" in shapes else {}
+
+
 READERS = {nets.MLP: _mlp, nets.Prototypes: _prototypes, nets.TextTransformer: _text}
+READERS[nets.Classifier] = _classifier
 
 
 def _at(shapes: Shapes, name: str, otherwise: int) -> int:
@@ -202,7 +216,7 @@ def check_whole(fields: Mapping[str, Any], told: Mapping[str, Any]) -> None:
   published = sorted({k[0] for k, name in STAGED.items() if name.startswith(kind)})
   if fields["name"] in RESNETS.values():
     kind, published = "ResNet", [stages for stages, _ in RESNETS]
-  if sizes and sizes not in (DEEPEST, *published) and "stage_sizes" not in told:
+  if sizes and sizes not in (*DEEPEST, *published) and "stage_sizes" not in told:
     known = ", ".join(map(str, published))
     raise ConfigError(
       f"its stages have {sizes} blocks, and a {kind}'s {known}: is the file whole? If "

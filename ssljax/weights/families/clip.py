@@ -1,13 +1,15 @@
-"""OpenAI's CLIP and open_clip: both towers, or the one of pictures, transformers.
+"""OpenAI's CLIP and open_clip: both towers, or the one of pictures, ViT or ResNet.
 
-A norm before the first block, patches without bias, epsilon 1e-5. OpenAI's activation
-is quick_gelu; open_clip's is GELU for weights of its own:
+Of ViT: a norm before the first block, patches without bias, epsilon 1e-5. OpenAI's
+activation is quick_gelu; open_clip's is GELU for weights of its own:
 `--config.encoder.activation=gelu`. With both towers it is a run of the method `clip`,
-whose features are the paper's for linear probes: those before `proj`.
+whose features are the paper's for linear probes: those before `proj`. A ResNet's are
+what its attention gives, which ends with that map: it has no other.
 """
 
 from collections.abc import Mapping
 
+from ssljax.weights.forms import COUNTED, RESNET_ROWS
 from ssljax.weights.tables import (
   Family,
   Form,
@@ -43,11 +45,19 @@ TEXT = (
   *norm("norm", "ln_final"),
   Row("proj/kernel", "text_projection"),
 )
-HEADS = (
-  Row("projector/fc1/kernel", "visual.proj"),
-  *below(TEXT, "text/"),
-  Row("logit_scale", "logit_scale"),
+OF_TEXTS = (*below(TEXT, "text/"), Row("logit_scale", "logit_scale"))
+HEADS = (Row("projector/fc1/kernel", "visual.proj"), *OF_TEXTS)
+STEM = ("stem_conv1", "stem_bn1"), ("stem_conv2", "stem_bn2"), ("conv1", "bn1")
+POOL = "attnpool."
+RESNET = (
+  *(row for i, (ours, _) in enumerate(STEM, 1) for row in conv(ours, f"conv{i}")),
+  *(row for i, (_, ours) in enumerate(STEM, 1) for row in norm(ours, f"bn{i}", True)),
+  *(row for row in RESNET_ROWS if row.ours.startswith("layer")),
+  Row("pool/position", f"{POOL}positional_embedding", "rows"),
+  *dense("pool/qkv", *(f"{POOL}{name}_proj" for name in "qkv")),
+  *dense("pool/proj", f"{POOL}c_proj"),
 )
+OF_RESNET = {"blurred": True, "pool": "attention"}
 FIELDS = {"epsilon": 1e-5, "activation": "quick_gelu", "resize": "antialias"}
 
 
@@ -57,11 +67,18 @@ def method(encoder: Mapping) -> dict:
   return {"name": "clip", "loss": "softmax", "projector": {}, "text": same}
 
 
+def _method_of_resnet(_: Mapping) -> dict:
+  text = {name: FIELDS[name] for name in ("activation", "epsilon")}
+  return {"name": "clip", "loss": "softmax", "text": text}
+
+
 FAMILY = Family(
-  "CLIP of ViT: OpenAI's, open_clip's; both towers, or `visual.` alone",
+  "CLIP: OpenAI's, open_clip's of ViT and ResNet; both towers, or `visual.` alone",
   (
     Form((*ROWS, Row("proj/kernel", "proj")), FIELDS),
     Form(ROWS, FIELDS, heads=HEADS, method=method),
+    Form(RESNET, OF_RESNET),
+    Form(RESNET, OF_RESNET, heads=OF_TEXTS, method=_method_of_resnet),
   ),
   Pictures(
     (0.48145466, 0.4578275, 0.40821073),
@@ -72,5 +89,5 @@ FAMILY = Family(
   ),
   prefixes=("visual.", "module.visual."),
   inside="visual.",
-  beside=("text.*", "input_resolution", "context_length", "vocab_size"),
+  beside=("text.*", "input_resolution", "context_length", "vocab_size", COUNTED),
 )
