@@ -1,11 +1,15 @@
 """TensorFlow's checkpoints, an .index of names beside files of numbers, by hand.
 
 The index is a table of LevelDB's, sorted by name, in blocks; its values are messages of
-protocol buffers: of what type and shape a variable is, and where its bytes lie.
+protocol buffers: of what type and shape a variable is, and where its bytes lie. What
+TensorFlow 2 writes, a SavedModel too, has variables by the objects that own them, and a
+graph of those among its values: names are paths there, "model/layers/0/kernel".
 """
 
+import heapq
 import math
 import pathlib
+import re
 from collections.abc import Iterator
 
 import ml_dtypes
@@ -21,6 +25,14 @@ DTYPES = {  # by TensorFlow's numbers
 # Fields of the message of a variable, and of its shape.
 DTYPE, SHAPE, SHARD, OFFSET, SIZE, SLICES = 1, 2, 3, 4, 5, 7
 DIM, LENGTH = 2, 1
+GRAPH, OF_VARIABLE = "_CHECKPOINTABLE_OBJECT_GRAPH", "/.ATTRIBUTES/VARIABLE_VALUE"
+# Fields of the graph's messages: of a node, of its children, of its attributes.
+NODES, CHILDREN, ATTRIBUTES, NODE, LABEL, KEY = 1, 1, 2, 1, 2, 3
+# Keras lists a layer's parts and variables once more, below these names; "layers" may
+# be an author's own.
+LISTS = re.compile(r"keras_api|signatures|layer(_.*)?-\d+|.*variables(_list)?")
+LAYERS = "layers"
+INSIDE = pathlib.Path("variables", "variables.index")  # of a SavedModel's folder
 
 
 def read(path: pathlib.Path) -> dict[str, np.ndarray]:
@@ -33,7 +45,7 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
   if header is None:
     raise ValueError("it has no header")
   count = _one(_fields(header), DTYPE, 1)  # field 1 there: in how many files they lie
-  shards = {}
+  graph, shards = entries.get(GRAPH), {}
   for i in range(count):
     shard = path.with_name(f"{path.stem}.data-{i:05d}-of-{count:05d}")
     if not shard.is_file():
@@ -59,12 +71,46 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
       )
     found = np.frombuffer(shard[start : start + size], dtype)
     arrays[name] = found.reshape(shape)
-  return arrays
+  if graph is None:
+    return arrays
+  fields = _fields(graph)
+  start, size = _one(fields, OFFSET, 0), _one(fields, SIZE, 0)
+  text = bytes(shards[_one(fields, SHARD, 0)][start : start + size])
+  length, at = _varint(text, 0)
+  at += 4  # a checksum of the length
+  names = _paths(text[at : at + length])
+  return {names.get(k, k.removesuffix(OF_VARIABLE)): x for k, x in arrays.items()}
 
 
 def files(path: pathlib.Path) -> list[pathlib.Path]:
   """Lists the files of a checkpoint: its index, and those of numbers beside it."""
   return [path, *sorted(path.parent.glob(f"{path.stem}.data-*-of-*"))]
+
+
+def _paths(graph: bytes) -> dict[str, str]:
+  """Finds the path of each variable in a graph of objects, by its key.
+
+  Of several the one with the fewest of LISTS, then of LAYERS, then the shortest: as
+  its author wrote it.
+  """
+  nodes = _fields(graph).get(NODES, [])
+  queue: list[tuple[int, int, int, tuple[str, ...], int]] = [(0, 0, 0, (), 0)]
+  seen, paths = set(), {}
+  while queue:
+    lists, layers, depth, path, number = heapq.heappop(queue)
+    if number in seen:
+      continue
+    if number >= len(nodes):
+      raise ValueError("its graph of objects is damaged")
+    seen.add(number)
+    node = _fields(nodes[number])
+    for attribute in map(_fields, node.get(ATTRIBUTES, [])):
+      paths[_one(attribute, KEY, b"").decode("utf-8")] = "/".join(path)
+    for child in map(_fields, node.get(CHILDREN, [])):
+      label = _one(child, LABEL, b"").decode("utf-8")
+      cost = lists + bool(LISTS.fullmatch(label)), layers + (label == LAYERS), depth + 1
+      heapq.heappush(queue, (*cost, (*path, label), _one(child, NODE, 0)))
+  return paths
 
 
 def _entries(data: bytes) -> Iterator[tuple[str, bytes]]:
@@ -124,6 +170,8 @@ def _fields(message: bytes) -> dict[int, list]:
       value, at = _varint(message, at)
     elif kind == 2:
       length, at = _varint(message, at)
+      if at + length > len(message):
+        raise ValueError("it is damaged")
       value, at = message[at : at + length], at + length
     elif kind in (1, 5):
       length = 8 if kind == 1 else 4

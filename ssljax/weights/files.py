@@ -33,11 +33,13 @@ NAMESPACE = "argparse Namespace"  # options beside the weights, in SupCon's and 
 def read(path: pathlib.Path) -> tuple[Arrays, dict[str, str]]:
   """Reads a file's arrays by name, and the texts that a .safetensors holds beside them.
 
-  A folder is Hugging Face's: its model.safetensors, in one file or in several.
+  A folder is Hugging Face's, its model.safetensors in one file or in several, or a
+  SavedModel of TensorFlow's.
   ConfigError, in a sentence, for what is no such file or is not whole.
   """
-  if path.is_dir():
+  if path.is_dir() and not (path / bundles.INSIDE).is_file():
     return _read_folder(path)
+  path = _inside(path)
   if not path.is_file():
     raise ConfigError(
       f"file={str(path)!r} is no file; name one of weights: --config.file"
@@ -54,8 +56,14 @@ def read(path: pathlib.Path) -> tuple[Arrays, dict[str, str]]:
     raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
+def _inside(path: pathlib.Path) -> pathlib.Path:
+  """Returns the variables' index of a SavedModel's folder; else what was given."""
+  return path / bundles.INSIDE if (path / bundles.INSIDE).is_file() else path
+
+
 def digest(path: pathlib.Path) -> str:
   """Computes the SHA-256 of a file, in hexadecimal; of several that of theirs."""
+  path = _inside(path)
   if path.is_dir():
     parts = sorted(path.glob("*.safetensors"))
   else:
