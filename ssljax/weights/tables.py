@@ -110,11 +110,15 @@ LAYOUTS = {  # theirs -> ours, ours -> theirs
     lambda x: np.delete(x, np.s_[len(x) // 3 : 2 * len(x) // 3]),
   ),
 }
+SHARES = {"q_kv": (1, 2), "dense_q_kv": (1, 2)}  # of parts that differ in length
+LAYOUTS |= {"q_kv": LAYOUTS["as_is"], "dense_q_kv": LAYOUTS["dense"]}
 RANKS = {
   "conv": 4,
   "dense": 2,
   "pointwise": 4,
   "of_maps": 3,
+  "dense_q_kv": 2,
+  "q_kv": 1,
   "rows": 2,
   "vector": 1,
   "scalar": 1,
@@ -193,13 +197,15 @@ def to_theirs(x: np.ndarray, place: Place) -> dict[str, np.ndarray]:
   x = LAYOUTS[place.layout][1](x)
   if len(place.theirs) == 1:
     return {place.theirs[0]: x}
-  return dict(zip(place.theirs, np.split(x, len(place.theirs)), strict=True))
+  shares = SHARES.get(place.layout, (1,) * len(place.theirs))
+  cuts = np.cumsum(shares)[:-1] * len(x) // sum(shares)
+  return dict(zip(place.theirs, np.split(x, cuts), strict=True))
 
 
-def shape_there(shape: tuple[int, ...], place: Place) -> list[int]:
-  """Computes the shape that theirs has where ours has `shape`."""
-  (first, *_) = to_theirs(np.broadcast_to(np.float32(0), shape), place).values()
-  return list(first.shape)
+def shapes_there(shape: tuple[int, ...], place: Place) -> dict[str, list[int]]:
+  """Computes the shapes that theirs have, by name, where ours has `shape`."""
+  parts = to_theirs(np.broadcast_to(np.float32(0), shape), place)
+  return {name: list(x.shape) for name, x in parts.items()}
 
 
 def parts(row: Row) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ HEADS = (
   Row("logit_scale", "logit_scale", "scalar"),
   Row("logit_bias", "logit_bias", "scalar"),
 )
+PICTURES = Pictures((0.5,) * 3, (0.5,) * 3, size=0, crop=1.0, interpolation="bicubic")
 FIELDS = {
   **{"class_token": False, "pool": "attention", "resize": "bicubic"},
   **{"activation": "gelu_tanh", "epsilon": 1e-6},
@@ -36,23 +37,24 @@ FIELDS = {
 WIDE = 1152  # so400m's, of 16 heads
 
 
-def _heads(fields: Mapping) -> dict:
+def heads(fields: Mapping) -> dict:
+  """Tells how many heads a network of these fields has, where not of 64 numbers."""
   return {"heads": 16} if fields["width"] == WIDE else {}
 
 
 def _method(encoder: Mapping) -> dict:
   text = {"activation": encoder["activation"], "epsilon": encoder["epsilon"]}
-  text |= {"causal": False, "read": "last", **_heads(encoder)}
+  text |= {"causal": False, "read": "last", **heads(encoder)}
   return {"name": "clip", "loss": "sigmoid", "text": text}
 
 
 FAMILY = Family(
   "Hugging Face `SiglipModel`, `SiglipVisionModel`",
   (
-    Form(ROWS, FIELDS, adapt=_heads),
-    Form(ROWS, FIELDS, adapt=_heads, heads=HEADS, method=_method),
+    Form(ROWS, FIELDS, adapt=heads),
+    Form(ROWS, FIELDS, adapt=heads, heads=HEADS, method=_method),
   ),
-  Pictures((0.5,) * 3, (0.5,) * 3, size=0, crop=1.0, interpolation="bicubic"),
+  PICTURES,
   prefixes=("vision_model.", ""),
   inside="vision_model.",
   beside=("*position_ids",),

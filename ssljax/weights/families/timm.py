@@ -1,9 +1,11 @@
 """timm's ResNets, ConvNeXt (V2 too), Swin and vision transformers.
 
 Positions are resized as its `resample_abs_pos_embed` does. Those of a model with
-registers, or of DeiT III, are of patches alone.
+registers, or of DeiT III, are of patches alone. Of SigLIP's its code has another GELU
+than they were trained with: that is `--config.encoder.activation=gelu_tanh`.
 """
 
+from ssljax.weights.families import siglip
 from ssljax.weights.forms import COUNTED, RESNET, VIT, vit_rows
 from ssljax.weights.tables import Family, Form, Pictures, Row, conv, dense, norm
 
@@ -15,6 +17,24 @@ BEHIND_MEAN = Form(  # global_pool="avg": the last norm stands behind the mean
     *norm("norm", "fc_norm"),
   ),
   {"resize": "antialias", "pool": "mean_norm"},
+)
+POOL = "attn_pool."
+CLASSLESS = tuple(row for row in vit_rows() if row.ours != "cls")
+MEAN = Form(  # no class token, the mean of patches behind the norm
+  CLASSLESS, {"resize": "antialias", "pool": "mean", "class_token": False}
+)
+MAPPED = Form(  # patches read off by a learned query: SigLIP's
+  (
+    *CLASSLESS,
+    Row("pool/probe", f"{POOL}latent"),
+    Row("pool/qkv/kernel", (f"{POOL}q.weight", f"{POOL}kv.weight"), "dense_q_kv"),
+    Row("pool/qkv/bias", (f"{POOL}q.bias", f"{POOL}kv.bias"), "q_kv"),
+    *dense("pool/proj", f"{POOL}proj"),
+    *norm("pool/norm", f"{POOL}norm"),
+    *(row for i in "12" for row in dense(f"pool/fc{i}", f"{POOL}mlp.fc{i}")),
+  ),
+  {"resize": "antialias", "pool": "attention", "class_token": False},
+  adapt=siglip.heads,
 )
 DIST_TOKEN = "DeiT's distillation token, a second class token, which our ViT lacks"
 
@@ -57,20 +77,12 @@ SWIN = Form(
 )
 
 FAMILY = Family(
-  "timm: ResNet-18 to 152; ViT with a class token, registers; ConvNeXt; Swin",
-  (
-    VIT,
-    WITHOUT_CLASS,
-    BEHIND_MEAN,
-    RESNET,
-    *CONVNEXT,
-    SWIN,
-  ),
+  "timm: ResNet-18 to 152; ViT with a class token or none, registers; ConvNeXt; Swin",
+  (VIT, WITHOUT_CLASS, BEHIND_MEAN, MEAN, MAPPED, RESNET, *CONVNEXT, SWIN),
   Pictures((0.5,) * 3, (0.5,) * 3, size=0, crop=0.9, interpolation="bicubic"),
   beside=("head.*", "fc.*", COUNTED),
   refused={
     "dist_token": DIST_TOKEN,
     "*.q_norm.*": "queries are normalised there, which our attention does not",
-    "attn_pool.*": "it pools by attention, which our ViT does not",
   },
 )
