@@ -9,8 +9,7 @@ import torch
 
 from ssljax import nets
 from ssljax.protocols import weights_out
-from ssljax.weights import FAMILIES, files, hub, recognise, take, unflatten
-from ssljax.weights.recognise import network
+from ssljax.weights import FAMILIES, files, hub, networks, recognise, take, unflatten
 
 
 def randomised(model):
@@ -29,7 +28,8 @@ def outputs(arrays, inputs, format="", told_heads=None, **told):
   """-> outputs by name of a network's inputs, the state dict going back, `Found`."""
   found = recognise(arrays, format, told, told_heads)
   ours = take(arrays, found)
-  net = network(found.fields, found.method)
+  sizes = networks.sizes({k: x.shape for k, x in ours.items()})
+  net = networks.network(found.fields, found.method, sizes.classes)
   apply = jax.jit(lambda v, x: net.apply(v, x, train=False))
   says = {**vars(net.encoder), **found.fields}
   form = FAMILIES[found.family].forms.index(found.form)

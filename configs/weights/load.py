@@ -18,6 +18,7 @@ def get_config():
   c = ConfigDict()
   c.evaluator = "load_weights"
   c.file = ""  # of weights
+  c.head = ""  # of DINOv2's, a file of a linear classifier on it
   c.format = ""  # whose names: a family of docs/weights.md; "": found out
   c.crop = 0.0  # the central square's share of the shorter side; 0: the family's
   c.size = 0  # pixels of a side; 0: the family's, or those its positions are for

@@ -28,6 +28,23 @@ def uniform(bound: float) -> Callable:
   return init
 
 
+def of_tokens(position: str, width: int, inputs: int, std: float) -> tuple:
+  """Makes a vision transformer's: of qkv, of other dense kernels, of the patches'.
+
+  `position` says whose they are (see `vit.ViT`), `inputs` how many numbers a patch has.
+  All are normal(`std`) where that is not 0.
+  """
+  if std:
+    return (nn.initializers.normal(std),) * 3
+  if not position.startswith("sincos"):
+    normal = nn.initializers.normal(0.02)
+    return normal, normal, KERNELS["torch"]
+  xavier, patches = nn.initializers.xavier_uniform(), (6 / (inputs + width)) ** 0.5
+  apart = uniform((6 / (2 * width)) ** 0.5)  # q, k and v: MoCo v3's
+  as_one = position == "sincos_columns"
+  return xavier if as_one else apart, xavier, uniform(patches)
+
+
 def bias(name: str, fan_in: int) -> Callable:
   """Makes a bias's initializer by its kernel's name: PyTorch's uniform, else 0."""
   if name != "torch":

@@ -15,16 +15,17 @@ from ssljax.nets.attention import IMPLEMENTATIONS
 from ssljax.nets.conv import Conv
 from ssljax.nets.module import Encoder
 from ssljax.nets.norm import ChannelNorm
+from ssljax.nets.readouts import readouts
 from ssljax.nets.relative import RelativeBias
 from ssljax.nets.transformer import MLPS, AttentionPool, Block
 
 POSITIONS = ("sincos", "sincos_columns", "learned", "rope", "relative")
 BARE = ("rope", "relative")  # whose tokens are given no table
-POOLS = ("cls", "mean", "raw_mean", "mean_norm", "attention")
+POOLS = ("cls", "mean", "raw_mean", "mean_norm", "attention", "cls_mean", "cls4_mean")
+READ = {"cls_mean": 1, "cls4_mean": 4}  # readouts -> of how many blocks
 RAW = ("raw_mean", "mean_norm")  # whose tokens no final norm has seen
 
 Factor = Annotated[float, Range(1, and_zero=True)]
-Initializer = nn.initializers.Initializer
 
 
 class ViT(Encoder):
@@ -38,12 +39,14 @@ class ViT(Encoder):
   DINOv3's (Siméoni et al. 2025): no table, queries and keys of patches rotated in every
   block, in a box that varies with "keys" (`positions.varied_rotary`), and normal(0.02)
   kernels; any size of picture will do. "relative" is BEiT's: no table, a bias that all
-  blocks share (`relative.RelativeBias`), learned at `image_size`, as those kernels. With `stop_grad_patch` the patch projection stays at its random
-  start (MoCo v3, section 4.2). `drop_path` grows linearly over the blocks to its value,
-  or is the same in all with `drop_path_uniform` (DINOv2), and needs "keys" among the
-  inputs. pool="raw_mean" is the mean of patches that no final norm has seen: MAE's
-  fine-tuning, whose classifier brings one; "mean_norm" has the norm behind the mean;
-  "attention" reads patches off by a learned query (`transformer.AttentionPool`).
+  blocks share (`relative.RelativeBias`), learned at `image_size`, and such kernels.
+  With `stop_grad_patch` the patch projection stays at its random start (MoCo v3, section
+  4.2). `drop_path` grows linearly over the blocks to its value, or is the same in all
+  with `drop_path_uniform` (DINOv2), and needs "keys" among the inputs.
+  pool="raw_mean" is the mean of patches that no final norm has seen: MAE's fine-tuning,
+  whose classifier brings one; "mean_norm" has the norm behind the mean; "attention"
+  reads patches off by a learned query (`transformer.AttentionPool`); "cls_mean" and
+  "cls4_mean" are what DINOv2's linear heads read (`nets.readouts`).
 
   Parameters are float32, and so is the residual stream whatever `dtype` is, as in the
   papers' codes: their autocast adds to float32 positions. With `remat` a block keeps
@@ -116,7 +119,9 @@ class ViT(Encoder):
     """
     image, keys, seen = x["image"], x.get("keys"), x.get("seen")
     self._validate(image.shape)
-    qkv_init, dense_init, patch_init = self._initializers(image.shape[-1])
+    inputs = image.shape[-1] * self.patch_size**2
+    kernels = inits.of_tokens(self.position, self.width, inputs, self.init_std)
+    qkv_init, dense_init, patch_init = kernels
     patches = Conv(
       self.width,
       self.patch_size,
@@ -161,6 +166,7 @@ class ViT(Encoder):
     norm = ChannelNorm(self.epsilon, name="norm")
     asked = self.is_mutable_collection("intermediates")
     block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
+    first_read, blocks = self.depth - READ.get(self.pool, 1), []
     for i in range(self.depth):
       block_keys = None
       if keys is not None:
@@ -184,8 +190,9 @@ class ViT(Encoder):
         key_bias=self.key_bias,
         name=f"block{i}",
       )(x, train, block_keys, length, angles, bias)
-      if asked or i + 1 == self.depth:
+      if asked or i >= first_read:
         tokens = self._named(x if self.pool in RAW else norm(x))
+        blocks.append(tokens)
         self.sow("intermediates", "tokens", tokens)
         self.sow("intermediates", "attention", maps)
     if self.pool == "attention":
@@ -193,6 +200,8 @@ class ViT(Encoder):
       pool = AttentionPool(*numbers, self.activation, self.epsilon, name="pool")
       pooled, maps = pool(tokens["patches"], seen)
       self.sow("intermediates", "attention", maps)
+    elif self.pool in READ:
+      pooled = readouts(blocks)[self.pool]
     else:
       of_patches = kept.mean(tokens["patches"], seen)
       pooled = tokens["cls"] if self.pool == "cls" else of_patches
@@ -257,22 +266,6 @@ class ViT(Encoder):
     if keep is not None:
       angles = jnp.take_along_axis(angles, keep[..., None], axis=1)
     return jnp.pad(angles, ((0, 0), (self.class_token + self.registers, 0), (0, 0)))
-
-  def _initializers(self, channels: int) -> tuple[Initializer, ...]:
-    """Makes initializers: of qkv, of other dense kernels, of the patch projection."""
-    if self.init_std:
-      return (nn.initializers.normal(self.init_std),) * 3
-    if self.position in ("learned", *BARE):
-      normal = nn.initializers.normal(0.02)
-      conv = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # PyTorch's
-      return normal, normal, conv
-    patch_fan = channels * self.patch_size**2 + self.width
-    patch_init = inits.uniform((6 / patch_fan) ** 0.5)
-    xavier = nn.initializers.xavier_uniform()
-    if self.position == "sincos_columns":
-      return xavier, xavier, patch_init
-    apart = inits.uniform((6 / (2 * self.width)) ** 0.5)  # q, k and v
-    return apart, xavier, patch_init
 
   def _validate(self, shape: tuple[int, ...]) -> None:
     if self.pool == "cls" and not self.class_token:

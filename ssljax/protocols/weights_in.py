@@ -16,11 +16,20 @@ from ssljax.core import TrainState
 from ssljax.fields import ConfigError, Group
 from ssljax.fields.ranges import Number, Range
 from ssljax.runs import lock, writing
-from ssljax.weights import FAMILIES, Found, files, hub, recognise, take, unflatten
-from ssljax.weights.recognise import channels, context
+from ssljax.weights import (
+  FAMILIES,
+  Found,
+  files,
+  hub,
+  networks,
+  recognise,
+  take,
+  unflatten,
+)
 
 SOURCE = "ssljax/protocols/weights_in.py"
 ORIGIN, REST = "origin.json", "rest.safetensors"  # of the folder
+LINEAR, INSIDE = "linear_head.", "backbone."  # of the names of DINOv2's classifiers
 PADDING = "</s>"  # SigLIP's texts are filled with their end
 ENCODERS = [  # whose fields may be told
   nets.ENCODERS[name] for name in ("resnet50", "convnext_tiny", "swin_t", "vit_s")
@@ -33,6 +42,7 @@ class Loading:
 
   evaluator: str  # "load_weights"
   file: str  # of weights
+  head: str = ""  # file of a linear classifier on them: DINOv2's
   format: str = ""  # a family; "": found out
   crop: Annotated[float, Range(0, 1)] = 0.0  # 0: the family's
   size: Number = 0  # pixels of a side; 0: the family's
@@ -79,17 +89,25 @@ def evaluate(config: ConfigDict, out: str | pathlib.Path | None = None) -> dict:
   _check_free(folder)
   arrays, texts = files.read(file)
   said = hub.read(file) if file.is_dir() else hub.Said()
+  head = fields.as_path(config.head) if config.head else None
+  arrays = arrays if head is None else _with_head(arrays, head)
   own = _own(texts)
   told = {**said.encoder, **own.get("encoder", {}), **config.encoder.to_dict()}
   heads = {**said.heads, **own.get("heads", {})}
   heads["text"] = {**heads.get("text", {}), **config.text.to_dict()}
   found = recognise(arrays, config.format, told, heads)
+  if head and "classifier" not in found.method:
+    shape, width = arrays[f"{LINEAR}weight"].shape, found.fields.get("width")
+    raise ConfigError(
+      f"head={str(head)!r}: its weight is {list(shape)}, and DINOv2's read 2 or 5 "
+      f"times the encoder's width, which is {width}"
+    )
   for name in config.text if "text" not in found.method else ():
     raise ConfigError(f"text.{name}: the file has no tower of texts")
   ours = take(arrays, found)
   c = compose(config, found, {**said.pictures, **own.get("pictures", {})})
-  length = context(found.places, arrays)
-  tokenizer = _tokenizer(c, file, length) if length else None
+  sizes = networks.sizes({k: x.shape for k, x in ours.items()})
+  tokenizer = _tokenizer(c, file, sizes.context) if sizes.context else None
   origin = {
     "file": file.name,
     "sha256": files.digest(file),
@@ -99,9 +117,11 @@ def evaluate(config: ConfigDict, out: str | pathlib.Path | None = None) -> dict:
     "tensors": len(arrays),
     "beside": list(found.left),
   }
+  if head:
+    origin |= {"head": head.name, "head_sha256": files.digest(head)}
   with lock.owned(folder), writing(folder):
     _check_free(folder)
-    _write(c, ours, origin, folder)
+    _write(c, ours, sizes, origin, folder)
     if tokenizer:
       tokenizer.save(folder)
     rest = {name: np.asarray(arrays[name]) for name in found.left}
@@ -131,16 +151,36 @@ def compose(config: ConfigDict, found: Found, told: dict[str, Any]) -> ConfigDic
   return c
 
 
-def _write(c: ConfigDict, ours: dict, origin: dict, folder: pathlib.Path) -> None:
+def _with_head(
+  arrays: dict[str, np.ndarray], head: pathlib.Path
+) -> dict[str, np.ndarray]:
+  """Puts a classifier's file beside an encoder's, named as DINOv2's hub has both."""
+  classifier, _ = files.read(head)
+  classifier = {k.removeprefix(LINEAR): x for k, x in classifier.items()}
+  if classifier.keys() != {"weight", "bias"}:
+    raise ConfigError(
+      f"head={str(head)!r} must hold weight and bias, a linear classifier's, and has "
+      f"{', '.join(sorted(classifier)[:3]) or 'nothing'}"
+    )
+  inside = {k if k.startswith(INSIDE) else INSIDE + k: x for k, x in arrays.items()}
+  return inside | {LINEAR + k: x for k, x in classifier.items()}
+
+
+def _write(
+  c: ConfigDict,
+  ours: dict,
+  sizes: networks.Sizes,
+  origin: dict,
+  folder: pathlib.Path,
+) -> None:
   """Writes the checkpoint of step 0."""
   recipe.check(c)
-  plan = schedules.Plan(c.batch_size, c.batch_size, steps_per_epoch=1, total_steps=1)
+  plan = schedules.Plan(c.batch_size, c.batch_size, 1, 1, sizes.classes)
   parts = recipe.build(c, plan)
-  shapes = {k: x.shape for k, x in ours.items()}
   spec = data.spec(data.Pictures(c.data.size))
-  spec["image"] = (*spec["image"][0][:2], channels(shapes)), spec["image"][1]
+  spec["image"] = (*spec["image"][0][:2], sizes.channels), spec["image"][1]
   if "text" in parts.method.needs_entries:
-    spec["text"] = (shapes["text/position"][1:2], "int32")
+    spec["text"] = ((sizes.context,), "int32")
   expected = recipe.shapes(parts, data.zeros(spec, c.batch_size))
   collections = unflatten(ours)
   params, stats = collections["params"], collections["batch_stats"]

@@ -13,8 +13,7 @@ from ssljax import augment, core, data, encoder, fields, nets, runs, sharding
 from ssljax.encoder import Trained
 from ssljax.fields import ConfigError, Group
 from ssljax.fields.ranges import Number, OneOf
-from ssljax.nets import positions
-from ssljax.nets.vit import BARE
+from ssljax.nets import positions, vit
 from ssljax.protocols import model_card, onnx_out
 from ssljax.protocols.weights_in import ORIGIN, REST
 from ssljax.weights import FAMILIES, files, flatten, hub, members
@@ -24,8 +23,8 @@ from ssljax.weights.tables import ENCODER, Form, Pictures, Places, to_theirs
 MASK = "encoder/mask"  # only learned to be replaced; a family may have no name for it
 # Fields of which an encoder's arrays say nothing, and that a family has or has not.
 UNLIKE = {
-  **{"position": ("rope", "relative"), "key_bias": (False,), "class_token": (False,)},
-  "padding": ("same", "fixed"),
+  **{"position": vit.BARE, "key_bias": (False,), "class_token": (False,)},
+  **{"padding": ("same", "fixed"), "blurred": (True,)},
 }
 DEFAULT = "safetensors"  # torchvision's names, or timm's
 ONNX = "onnx"  # a graph, which has no names
@@ -105,7 +104,7 @@ def evaluate(config: ConfigDict, out: str | pathlib.Path | None = None) -> dict:
       f"written to {file}"
     )
     return {}
-  if says.get("position", "learned") not in ("learned", *BARE):
+  if says.get("position", "learned") not in ("learned", *vit.BARE):
     table = _table(says, pictures.size)
     ours["encoder/position"], says["image_size"] = table, pictures.size
   chosen = choose(config.format, ours, says, origin)
@@ -192,6 +191,8 @@ def choose(
         if any((says.get(k) == v) != (form.fields.get(k) == v) for v in which)
       ]
       unlike = sum(says.get(k, v) != v for k, v in form.fields.items())
+      pool = form.fields.get("pool")
+      unlike += 50 * (pool in vit.READ and says.get("pool") != pool)  # a classifier's
       unlike += 50 * any(ENCODER + name not in ours for name in form.always)
       score = 100 * len(without) + unlike + (len(without) < len(nameless))
       if score < least[1]:
@@ -274,10 +275,14 @@ def _pictures(c: ConfigDict) -> Pictures:
 
 
 def _table(says: dict[str, Any], size: int) -> np.ndarray:
-  """Makes the fixed positions [1,1+N,D] that an encoder has for pictures of `size`."""
+  """Makes the fixed positions [1,1+N,D] that an encoder has for pictures of `size`.
+
+  Those of an encoder without a class token are [1,N,D].
+  """
   side, first = size // says["patch_size"], says["position"] == "sincos_columns"
   table = positions.sincos(side, side, says["width"], column_first=first)
-  return np.pad(np.asarray(table), ((1, 0), (0, 0)))[None]
+  of_class = int(says.get("class_token", True))
+  return np.pad(np.asarray(table), ((of_class, 0), (0, 0)))[None]
 
 
 def _counted(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -6,7 +6,8 @@ anything in them.
 """
 
 from ssljax.weights.families import FAMILIES
-from ssljax.weights.recognise import Found, flatten, members, recognise, take, unflatten
+from ssljax.weights.networks import flatten, unflatten
+from ssljax.weights.recognise import Found, members, recognise, take
 
 __all__ = [
   "FAMILIES",

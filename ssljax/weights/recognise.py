@@ -5,19 +5,13 @@ import fnmatch
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
-from flax import traverse_util
 
-from ssljax import nets
 from ssljax.fields import ConfigError, check_choice
-from ssljax.weights import infer, tables
+from ssljax.weights import infer, networks, tables
 from ssljax.weights.families import FAMILIES
 from ssljax.weights.tables import ENCODER, Form, Places
 
-RUNNING = ("mean", "var")  # the leaves that are no parameters
 GIVEN = "given"  # the method of an encoder with any heads or none
 LISTED = 3  # of what does not fit
 
@@ -58,6 +52,8 @@ def recognise(
     c for name in known for c in _candidates(name, arrays, told, heads or {})
   ]
   if not candidates:
+    for name in known:
+      _check_refused(name, arrays)
     some = ", ".join(sorted(arrays)[:LISTED]) or "nothing at all"
     raise ConfigError(
       f"these names are of no family that is known (the file has {some}); "
@@ -66,7 +62,7 @@ def recognise(
   for name in dict.fromkeys(found.family for found in candidates):
     _check_refused(name, arrays)
   unplaced = {id(c): len(_unplaced(c)) for c in candidates}
-  candidates.sort(key=lambda c: unplaced[id(c)] - len(c.places))
+  candidates.sort(key=lambda c: (unplaced[id(c)] - len(c.places), _absent(c)))
   best, problems, traced = candidates[0], [], {}
   for found in candidates[:LISTED]:
     problems.append([*_problems(found, arrays, traced)])
@@ -91,59 +87,6 @@ def recognise(
 def members(format: str) -> list[str]:
   """Lists the families that a format names: itself, or those called after it."""
   return [n for n in FAMILIES if n == format or n.startswith(f"{format}_")]
-
-
-def shapes(
-  fields: Mapping[str, Any],
-  method: Mapping[str, Any],
-  channels: int = 3,
-  context: int = 0,
-) -> dict[str, tuple[int, ...]]:
-  """Traces the shapes of a network's arrays, by path below their collection.
-
-  `fields` and `method` are the groups `encoder` and `method` of its config, `channels`
-  those of pictures, `context` the tokens of texts, where it reads any.
-  """
-  net = network(fields, method)
-  side = fields.get("image_size", 4 * fields.get("patch_size", 8))
-  x = {"image": jax.ShapeDtypeStruct((1, side, side, channels), jnp.float32)}
-  if "text" in method:
-    x["text"] = jax.ShapeDtypeStruct((1, context or 1), jnp.int32)
-  variables = jax.eval_shape(
-    lambda key, x: net.init(key, x, train=False), jax.random.key(0), x
-  )
-  return {name: x.shape for name, x in flatten(variables).items()}
-
-
-def network(fields: Mapping[str, Any], method: Mapping[str, Any]) -> nn.Module:
-  """Builds an encoder and the heads on it, of the groups `encoder` and `method`."""
-  heads = {k: nets.build_head(k, v) for k, v in method.items() if k in nets.HEADS}
-  build = nets.TwoTowers if "text" in heads else nets.Network
-  return build(nets.build(fields), **heads)
-
-
-def context(places: Places, arrays: Mapping[str, np.ndarray]) -> int:
-  """Reads how many tokens a text has off its positions; 0: there are no texts."""
-  place = places.get("text/position")
-  return arrays[place.theirs[0]].shape[-2] if place else 0
-
-
-def flatten(variables: Mapping[str, Any]) -> dict[str, Any]:
-  """Flattens collections: {"encoder/bn1/scale": x, "encoder/bn1/mean": x, ...}."""
-  flat = {}
-  for collection in ("params", "batch_stats"):
-    flat |= traverse_util.flatten_dict(variables.get(collection, {}), sep="/")
-  return flat
-
-
-def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
-  """Puts arrays by path back into their collections, "params" and "batch_stats"."""
-  running = {k: x for k, x in flat.items() if k.rpartition("/")[2] in RUNNING}
-  params = {k: x for k, x in flat.items() if k not in running}
-  return {
-    name: traverse_util.unflatten_dict(part, sep="/")
-    for name, part in (("params", params), ("batch_stats", running))
-  }
 
 
 def take(arrays: Mapping[str, np.ndarray], found: Found) -> dict[str, np.ndarray]:
@@ -218,6 +161,12 @@ def _unplaced(found: Found) -> list[str]:
   ]
 
 
+def _absent(found: Found) -> int:
+  """Counts what an encoder has once, by its form's rows, and has no place here."""
+  once = (row.ours for row in found.form.rows if not tables.NUMBER.search(row.ours))
+  return sum(ENCODER + ours not in found.places for ours in once)
+
+
 def _like(pattern: str, *names: str) -> bool:
   return any(fnmatch.fnmatchcase(name, pattern) for name in names)
 
@@ -248,10 +197,10 @@ def _problems(
     yield from (f"{root}{tables.parts(row)[0]} is not there" for row in rows)
     return
   try:
-    sizes = channels(_our_shapes(arrays, found.places)), context(found.places, arrays)
+    sizes = networks.sizes(_our_shapes(arrays, found.places))
     which = repr((found.fields, found.method, sizes))
     if which not in traced:
-      traced[which] = shapes(found.fields, found.method, *sizes)
+      traced[which] = networks.shapes(found.fields, found.method, *sizes)
     expected = dict(traced[which])
     # What a loss learns besides the network: numbers, none of them in a head.
     expected |= {row.ours: () for row in found.form.heads if "/" not in row.ours}
@@ -263,13 +212,13 @@ def _problems(
     place = found.places.get(ours) or found.form.place(ours, found.prefix, inside)
     if place is None:
       yield f"our {ours} has no row in the table of {found.family}"
-    elif ours not in found.places:
-      missing += [
-        (n, tables.shape_there(shape, place)) for n in place.theirs if n not in arrays
-      ] or [(place.theirs[0], tables.shape_there(shape, place))]
+      continue
+    of_theirs = tables.shapes_there(shape, place)
+    if ours not in found.places:
+      absent = [(n, s) for n, s in of_theirs.items() if n not in arrays]
+      missing += absent or [*of_theirs.items()][:1]
     else:
-      wanted = tables.shape_there(shape, place)
-      for theirs in place.theirs:
+      for theirs, wanted in of_theirs.items():
         if (given := list(arrays[theirs].shape)) != wanted:
           turned = sorted(given) == sorted(wanted) and len(given) > 1
           word = ", which is it transposed" if turned else ""
@@ -290,9 +239,3 @@ def _problems(
       yield f"{theirs} {list(arrays[theirs].shape)} has no place{hint}"
   for ours in found.places.keys() - expected.keys():
     yield f"{found.places[ours].theirs[0]} has no place in an encoder of these fields"
-
-
-def channels(shapes: Mapping[str, tuple[int, ...]]) -> int:
-  """Counts the channels of pictures, by the shapes of a network's arrays."""
-  kernels = (shapes.get(f"{ENCODER}{name}/kernel") for name in infer.FIRST)
-  return next(shape[2] for shape in kernels if shape)
