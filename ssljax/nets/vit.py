@@ -40,8 +40,8 @@ class ViT(Encoder):
   block, in a box that varies with "keys" (`positions.varied_rotary`), and normal(0.02)
   kernels; any size of picture will do. "relative" is BEiT's: no table, a bias that all
   blocks share (`relative.RelativeBias`), learned at `image_size`, and such kernels.
-  With `stop_grad_patch` the patch projection stays at its random start (MoCo v3, section
-  4.2). `drop_path` grows linearly over the blocks to its value, or is the same in all
+  With `stop_grad_patch` the patch projection stays at its random start (MoCo v3,
+  section 4.2). `drop_path` grows over the blocks to its value, or is the same in all
   with `drop_path_uniform` (DINOv2), and needs "keys" among the inputs.
   pool="raw_mean" is the mean of patches that no final norm has seen: MAE's fine-tuning,
   whose classifier brings one; "mean_norm" has the norm behind the mean; "attention"
