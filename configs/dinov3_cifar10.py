@@ -29,6 +29,6 @@ def get_config(variant: str = ""):
   c.method.gram_every = max(1, steps // 15)
   c.method.gram_updates = 3
   if variant == "smoke":
-    c.method.update(gram_first=2, gram_every=2)
+    c.method.update(gram_first=1, gram_every=1)
     c.method.gram_weight.milestones = (0, 0)
   return common.finish(c, variant, "cpu")

@@ -229,10 +229,8 @@ def build(config: ConfigDict, plan: schedules.Plan) -> Parts:
       f"{method.undivided}, or set microbatch=0"
     )
   early = stages(config.augment, config.get("resolution", ()), plan.total_steps)
-  on_devices = part, config.get("split_state", 0)
-  return Parts(
-    method, tx, views, eval_views, rates, watch, seed, probe, *on_devices, early
-  )
+  rest = probe, part, config.get("split_state", 0), early
+  return Parts(method, tx, views, eval_views, rates, watch, seed, *rest)
 
 
 def _check_views(config: ConfigDict, method: Method) -> None:

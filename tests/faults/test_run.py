@@ -15,7 +15,7 @@ from short_runs import short
 import ssljax
 from ssljax import checkpoint, data, encoder, judge, sharding, train
 from ssljax.checkpoint import Checkpoints
-from ssljax.data.digits import Digits
+from ssljax.data import reader
 from ssljax.runs import writer
 from ssljax.train import pace
 
@@ -165,17 +165,17 @@ def test_a_slow_disk_is_waited_for_and_that_is_said(
 def test_a_thread_that_dies_is_named_and_costs_nothing_that_was_learned(
   whole, tmp_path, monkeypatch
 ):
-  config, batch = short(8), short(8).batch_size
+  config = short(8)
   config.data.update(in_memory=False, workers=1)
-  read, count = Digits.__getitem__, itertools.count()
+  fill, count = reader.Reader.fill, itertools.count()
 
-  def die(self, index):
-    if next(count) == 5 * batch + 20:  # in the sixth step's batch
+  def die(self, *batch):
+    if next(count) == 22:  # of four calls a batch: in the sixth
       raise MemoryError
-    return read(self, index)
+    return fill(self, *batch)
 
   with monkeypatch.context() as patch:
-    patch.setattr(Digits, "__getitem__", die)
+    patch.setattr(reader.Reader, "fill", die)
     sentence = (
       r"a thread that decodes 'digits' died at test_run\.py, line \d+, of MemoryError\)"
       "; step 5 is saved: see to the data, and the same line continues"

@@ -11,6 +11,7 @@ import threading
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 from PIL import Image
 
 import ssljax
@@ -155,3 +156,13 @@ def test_a_run_may_go_on_in_parts_and_so_may_one_from_before_there_were_any(tmp_
   assert runs.check_same_run(smoke(microbatch=16), tmp_path)
   with pytest.raises(ssljax.ConfigError, match="seed=0 there, 1 here"):
     runs.check_same_run(smoke(seed=1), tmp_path)
+
+
+def test_a_run_from_before_a_list_could_be_set_is_the_same_run(tmp_path):
+  config = ConfigDict({"seed": 0, "resolution": ()})
+  (tmp_path / "metrics.jsonl").write_text('{"step": 2}\n')
+  (tmp_path / "config.json").write_text('{"seed": 0}')
+  assert runs.check_same_run(config, tmp_path)
+  config.resolution = ((0.5, 16),)
+  with pytest.raises(ssljax.ConfigError, match="resolution=None there"):
+    runs.check_same_run(config, tmp_path)
