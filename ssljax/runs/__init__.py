@@ -134,7 +134,7 @@ def check_same_run(
     )
   old = flat(json.loads((workdir / "config.json").read_text()))
   new = flat(json.loads(config.to_json()))
-  for said in (old, new):  # no list is as none: an older run's config may lack the field
+  for said in (old, new):  # no list is as no field, of an older run
     said.update({name: None for name, value in said.items() if value == []})
   differing = [
     f"{name}={old.get(name)} there, {new.get(name)} here"
