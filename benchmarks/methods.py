@@ -57,6 +57,17 @@ STEPS = {  # config -> steps of its batch
   "wmse_cifar10": 240,
   "metric_learning_cifar10": 240,
   "supervised_cifar10": 490,
+  "densecl_cifar10": 300,
+  "direct_pred_cifar10": 700,
+  "ressl_cifar10": 330,
+  "simmim_cifar10": 330,
+  "data2vec_cifar10": 300,
+  "msn_cifar10": 700,
+  "vicregl_cifar10": 230,
+  "ibot_cifar10": 700,
+  "ijepa_cifar10": 180,
+  "simdino_cifar10": 450,
+  "lejepa_cifar10": 190,
   SOUND: 1200,
 }
 SLOW = "cpc_image", "byol_cifar10", "simsiam_cifar10", "dino_cifar10", "tico_cifar10"

@@ -74,9 +74,13 @@ def get_config(variant: str = ""):
   if variant == "cpu":
     common.cpu(c, batch_size=128, epochs=1)
     c.encoder.width = 96  # a transformer's cost is not in its width alone
-    c.encoder.depth = 4
-    c.augment.local_views = 2
+    c.encoder.update(depth=4, patch_size=8)
+    c.augment.update(local_views=2, patch_size=8, crop_min=0.5)
     c.method.tau.base = 0.98
+    for temperature in ("teacher_temperature", "patch_temperature"):
+      c.method[temperature].update(start=0.025, base=0.025)  # MSN's; else it is flat
+    c.optimizer.learning_rate.base = 3e-3
+    c.optimizer.freeze_until = {"prototypes": 1.0}  # epochs
     for role in ("prototypes", "patch_prototypes"):
       c.method[role].num = 512
   if variant in ("cpu", "smoke"):  # else all class tokens agree in the first steps
@@ -86,5 +90,5 @@ def get_config(variant: str = ""):
       del c.method[role].init_std
       c.method[role].norm = True
       if variant == "cpu":
-        c.method[role].update(hidden=256, out=64)
+        c.method[role].update(hidden=256, out=64, last_norm="plain")
   return common.finish(c, variant, "cpu")

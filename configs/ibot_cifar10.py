@@ -71,11 +71,15 @@ def get_config(variant: str = ""):
   if variant == "cpu":
     common.cpu(c, batch_size=128, epochs=1)
     c.encoder.width = 96  # a transformer's cost is not in its width alone
-    c.encoder.depth = 4
-    c.augment.local_views = 2
+    c.encoder.update(depth=4, patch_size=8)
+    c.augment.update(local_views=2, patch_size=8, crop_min=0.5)
     c.method.tau.base = 0.98
-    c.method.projector.update(hidden=256, out=64)
+    for temperature in ("teacher_temperature", "patch_temperature"):
+      c.method[temperature].update(start=0.025, base=0.025)  # MSN's; else it is flat
+    c.method.projector.update(hidden=256, out=64, last_norm="plain")
     c.method.prototypes.num = 512
+    c.optimizer.learning_rate.base = 3e-3
+    c.optimizer.freeze_until = {"prototypes": 1.0}  # epochs
   if variant in ("cpu", "smoke"):  # else all class tokens agree in the first steps
     c.encoder.position = "sincos_columns"  # kernels start by their width
     del c.method.projector.init_std

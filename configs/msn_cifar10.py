@@ -46,7 +46,7 @@ def get_config(variant: str = ""):
   if variant == "cpu":
     common.cpu(c, batch_size=128, epochs=1)
     c.encoder.width = 96  # a transformer's cost is not in its width alone
-    c.encoder.depth = 4
+    c.encoder.update(depth=4, patch_size=8)
     c.augment.local_views = 2
     c.method.tau.base = 0.98
     c.method.projector.update(hidden=256, out=64)
