@@ -2,6 +2,7 @@
 
 `pytest` alone takes as many processes as there are cores and memory for; `pytest
 tests/x.py`, `-n0` and `--pdb` take one. XLA_FLAGS of the caller hold everywhere.
+What is marked slow is left out unless `-m slow`, `-m ""` or its file asks for it.
 """
 
 import gc
@@ -81,6 +82,8 @@ def pytest_cmdline_main(config):
   option = config.option
   files = {argument.partition("::")[0] for argument in config.args}
   one_file = len(files) == 1 and files.pop().endswith(".py")
+  if one_file and option.markexpr == "not slow":
+    option.markexpr = ""
   alone = one_file or option.usepdb or option.trace or option.collectonly
   in_worker = hasattr(config, "workerinput")
   if alone or in_worker or getattr(option, "numprocesses", 0) is not None:

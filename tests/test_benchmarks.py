@@ -6,6 +6,8 @@ import math
 import command_line
 import pytest
 
+pytestmark = pytest.mark.slow  # a program each
+
 FOLDER = command_line.ROOT / "benchmarks"
 PROGRAMS = sorted(
   path.name for path in FOLDER.glob("*.py") if "__main__" in path.read_text()

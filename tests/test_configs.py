@@ -61,6 +61,7 @@ def variants(name):
   return ["", *re.findall(rf"{name}\.py:(\w+)", module(name).__doc__)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("name", "variant"), [(name, v) for name in NAMES for v in variants(name)]
 )
@@ -109,6 +110,7 @@ def test_a_smoke_form_fits_its_data_and_its_parts_fit_together(name):
   assert state.params.keys() & {"encoder", "view0"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ONE_EACH)
 def test_a_smoke_form_runs_to_its_end_and_leaves_everything(name, tmp_path):
   config = module(name).get_config("smoke")

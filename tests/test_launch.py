@@ -14,6 +14,8 @@ import yaml
 
 from ssljax.command_line import load
 
+pytestmark = pytest.mark.slow  # jobs of two programs
+
 ROOT = command_line.ROOT
 FOLDER = ROOT / "launch"
 SLURM = pathlib.Path(__file__).parent / "slurm"

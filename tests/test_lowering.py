@@ -17,6 +17,8 @@ from ssljax.nets import attention
 from ssljax.nets.resnet import Bottleneck
 from ssljax.train import flops
 
+pytestmark = pytest.mark.slow  # every recipe at its full size
+
 CONFIGS = {name: lowering.load(name) for name in lowering.NAMES}
 HALF = [name for name, c in CONFIGS.items() if c.dtype == "bfloat16"]
 SAME = {  # recipe -> one whose program it has, but for numbers

@@ -13,6 +13,8 @@ from ssljax.core import microbatch
 from ssljax.fields import ConfigError
 from ssljax.train import dispatch
 
+pytestmark = pytest.mark.slow  # several programs of every method
+
 SIZE, GROUP = 64, 8
 STRIDED = 4  # of MoCo's keys, whose square must divide a part
 every_method = pytest.mark.parametrize("name", methods.METHODS)

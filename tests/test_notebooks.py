@@ -8,6 +8,8 @@ import nbclient
 import nbformat
 import pytest
 
+pytestmark = pytest.mark.slow  # a kernel each
+
 NOTEBOOKS = sorted((command_line.ROOT / "notebooks").glob("*.ipynb"))
 TRAINS = re.compile(r"^( *)(.*\btrain_and_evaluate\(config)", re.MULTILINE)
 SHORT = r"\1config.epochs = 2\n\1\2"  # every line is run; the epochs teach no test

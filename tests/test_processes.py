@@ -15,6 +15,8 @@ import pytest
 import ssljax
 from ssljax import encoder, paths, sharding
 
+pytestmark = pytest.mark.slow  # two programs at once
+
 LINE = (
   "--config=configs/moco_v2_cifar10.py:smoke",
   "--config.optimizer.learning_rate.base=1e-3",  # rounding must not grow by itself

@@ -12,6 +12,8 @@ from PIL import Image
 import ssljax
 from ssljax import sharding
 
+pytestmark = pytest.mark.slow  # every protocol, several times
+
 PROTOCOLS = sorted(
   path.stem
   for path in (pathlib.Path(__file__).parent.parent / "configs/eval").glob("*.py")

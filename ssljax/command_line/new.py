@@ -57,7 +57,7 @@ def write(arguments: Sequence[str]) -> str:
     file.write_text(text, "utf-8")
   lines = [f"  {file.relative_to(root)}" for file in changed]
   test = files["test"].relative_to(root)
-  laws = f"pytest {test} tests/test_contract.py tests/test_microbatch.py "
+  laws = f"pytest -m '' {test} tests/test_contract.py tests/test_microbatch.py "
   laws += f"tests/test_site.py -k {name}"
   return "\n".join(["Written, or given a line:", *lines, "Its laws:", f"  {laws}"])
 

@@ -85,10 +85,10 @@ def _frequencies(dim: int, base: float) -> np.ndarray:
 
 def rotate(x: jax.Array, angles: jax.Array) -> jax.Array:
   """Rotates numbers i and i + d/2 of tokens [B,N,h,d] by angles [1 or B,N,d]."""
-  angles = angles[:, :, None]
-  first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+  angles, exact = angles[:, :, None], x.astype(jnp.float32)
+  first, second = jnp.split(exact, 2, axis=-1)
   turned = jnp.concatenate([-second, first], axis=-1)
-  return (x * jnp.cos(angles) + turned * jnp.sin(angles)).astype(x.dtype)
+  return (exact * jnp.cos(angles) + turned * jnp.sin(angles)).astype(x.dtype)
 
 
 def relative_index(height: int, width: int) -> np.ndarray:

@@ -7,6 +7,8 @@ long form, of twenty moments for each kind of state, is `benchmarks/soak.py`.
 import kill_and_resume
 import pytest
 
+pytestmark = pytest.mark.slow  # several programs a recipe
+
 
 @pytest.mark.parametrize(
   "name",

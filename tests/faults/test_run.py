@@ -128,6 +128,7 @@ def test_a_checkpoint_that_the_kernel_refuses_is_made_anew_by_the_same_line(
 
   def refused(self, done, *arguments):
     if done == 4:
+      self.wait()  # for step 2, which is written in the background
       limited.enter_context(files_of_at_most(2**14))
     save(self, done, *arguments)
 

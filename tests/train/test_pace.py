@@ -53,7 +53,6 @@ def test_a_trace_and_slow_data_change_nothing_and_are_told_once(
   )
   reads, could = (int(number.replace(",", "")) for number in numbers.groups())
   assert reads < could
-  assert reads <= 4 * 50  # those of a few batches that were there already, too
   assert kill_and_resume.metrics(tmp_path / "slow") == kill_and_resume.metrics(
     tmp_path / "plain"
   )

@@ -55,6 +55,7 @@ def test_a_broken_run_ends_where_the_unbroken_one_ends(tmp_path, monkeypatch):
   kill_and_resume.compare(broken, unbroken)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)]
 )
@@ -165,6 +166,7 @@ def struck_by_a_signal(monkeypatch, owner, name, at):
   monkeypatch.setattr(owner, name, strike)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("owner", "name", "at", "saved", "in_memory"),
   [
