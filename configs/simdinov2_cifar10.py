@@ -13,7 +13,7 @@ from configs import common, simdino_cifar10
 def get_config(variant: str = ""):
   c = simdino_cifar10.get_config("cpu" if variant == "cpu" else "")
   c.augment.recipe = "dinov2"
-  c.augment.patch_size = 4
+  c.augment.patch_size = c.encoder.patch_size
   c.encoder.mask_token = True
   c.method.name = "simdinov2"
   c.method.update(both_spread=True, patch_weight=1.0, patch_projector="projector")
