@@ -12,7 +12,7 @@ from ssljax.fields.ranges import Count, NotNegative, Range
 from ssljax.nets.activations import gelu
 from ssljax.nets.conv import Conv
 from ssljax.nets.depthwise import Depthwise
-from ssljax.nets.module import Encoder, check_whole
+from ssljax.nets.module import Encoder, check_whole, folded
 from ssljax.nets.norm import ChannelNorm
 from ssljax.nets.transformer import drop_path
 
@@ -127,9 +127,6 @@ class ConvNeXt(Encoder):
     total, number = sum(self.stage_sizes), 0
     for i, size in enumerate(self.stage_sizes):
       for j in range(size):
-        block_keys = None
-        if keys is not None:
-          block_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, number)
         x = block(
           width=self.width * 2**i,
           shrinks=i > 0 and j == 0,
@@ -138,7 +135,7 @@ class ConvNeXt(Encoder):
           drop_path=self.drop_path * number / max(1, total - 1),
           dtype=self.dtype,
           name=f"layer{i + 1}_{j}",
-        )(x, train, block_keys)
+        )(x, train, folded(keys, number))
         self.sow("intermediates", "map", x)
         number += 1
     pooled = x.mean((1, 2), dtype=jnp.float32)

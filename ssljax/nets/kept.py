@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from ssljax.fields import ConfigError
-from ssljax.nets.module import HIDES
+from ssljax.nets.module import HIDES, folded
 
 
 def thinned(x: dict, count: int, share: float, number: int) -> dict[str, jax.Array]:
@@ -20,8 +20,7 @@ def thinned(x: dict, count: int, share: float, number: int) -> dict[str, jax.Arr
     )
   if "keys" not in x:
     return x
-  keys = jax.vmap(jax.random.fold_in, (0, None))(x["keys"], number)
-  return {**x, "keep": draw_kept(keys, count, share)}
+  return {**x, "keep": draw_kept(folded(x["keys"], number), count, share)}
 
 
 def draw_kept(keys: jax.Array, count: int, share: float) -> jax.Array:

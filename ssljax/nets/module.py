@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 
+import jax
 from flax import linen as nn
 
 from ssljax import fields
@@ -38,3 +39,10 @@ def check_whole(inputs: Collection[str]) -> None:
       "encoder.name must be a vision transformer, whose patches can be hidden; try "
       "vit_s"
     )
+
+
+def folded(keys: jax.Array | None, number: int) -> jax.Array | None:
+  """Folds a number, such as a block's, into the keys [B] of examples; None: none."""
+  if keys is None:
+    return None
+  return jax.vmap(jax.random.fold_in, (0, None))(keys, number)

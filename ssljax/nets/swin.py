@@ -14,7 +14,7 @@ from ssljax.fields.ranges import Count, Positive, Range
 from ssljax.nets import inits, positions
 from ssljax.nets.activations import gelu
 from ssljax.nets.conv import Conv
-from ssljax.nets.module import Encoder, check_whole
+from ssljax.nets.module import Encoder, check_whole, folded
 from ssljax.nets.norm import ChannelNorm
 from ssljax.nets.transformer import drop_path
 
@@ -180,9 +180,6 @@ class Swin(Encoder):
     total, number = sum(self.stage_sizes), 0
     for i, size in enumerate(self.stage_sizes):
       for j in range(size):
-        block_keys = None
-        if keys is not None:
-          block_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, number)
         x = block(
           width=self.width * 2**i,
           heads=self.width * 2**i // self.head_width,
@@ -193,7 +190,7 @@ class Swin(Encoder):
           epsilon=self.epsilon,
           dtype=self.dtype,
           name=f"layer{i + 1}_{j}",
-        )(x, train, block_keys)
+        )(x, train, folded(keys, number))
         number += 1
         if number == total:
           x = ChannelNorm(self.epsilon, name="norm")(x)

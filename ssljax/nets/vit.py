@@ -13,7 +13,7 @@ from ssljax.nets import inits, kept, positions
 from ssljax.nets.activations import ACTIVATIONS
 from ssljax.nets.attention import IMPLEMENTATIONS
 from ssljax.nets.conv import Conv
-from ssljax.nets.module import Encoder
+from ssljax.nets.module import Encoder, folded
 from ssljax.nets.norm import ChannelNorm
 from ssljax.nets.readouts import readouts
 from ssljax.nets.relative import RelativeBias
@@ -168,11 +168,10 @@ class ViT(Encoder):
     block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
     first_read, blocks = self.depth - READ.get(self.pool, 1), []
     for i in range(self.depth):
-      block_keys = None
-      if keys is not None:
-        block_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, i)
-        if self.rope_shift or self.rope_jitter or self.rope_rescale:
-          angles = self._angles(height, width, keep, block_keys)
+      block_keys = folded(keys, i)
+      varied = self.rope_shift or self.rope_jitter or self.rope_rescale
+      if varied and keys is not None:
+        angles = self._angles(height, width, keep, block_keys)
       x, maps = block(
         self.heads,
         self.mlp_ratio,
