@@ -108,6 +108,16 @@ class DinoHead(nn.Module):
     return self.last(F.normalize(self.mlp(x)))
 
 
+def release():
+  """Gives memory back that nothing lies in."""
+  torch.cuda.empty_cache()
+
+
+def peak():
+  """Bytes that lay on the card at most."""
+  return torch.cuda.max_memory_allocated()
+
+
 def adamw(parameters):
   return torch.optim.AdamW(parameters, lr=5e-4, fused=DEVICE == "cuda")
 

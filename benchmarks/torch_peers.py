@@ -72,14 +72,14 @@ def nt_xent(z, temperature):
   """Rows z [2B,D]; the two views of a picture are neighbours."""
   z = F.normalize(z)
   logits = (z @ z.T / temperature).fill_diagonal_(-torch.inf)
-  return F.cross_entropy(logits, torch.arange(len(z)) ^ 1)
+  return F.cross_entropy(logits, torch.arange(len(z), device=z.device) ^ 1)
 
 
 def info_nce(query, key, queue, temperature):
   query, key = F.normalize(query), F.normalize(key)
   positive = (query * key).sum(1, keepdim=True)
   logits = torch.cat([positive, query @ queue.T], dim=1) / temperature
-  return F.cross_entropy(logits, torch.zeros(len(query), dtype=torch.long))
+  return F.cross_entropy(logits, query.new_zeros(len(query), dtype=torch.long))
 
 
 def value_and_grad(loss, x, *rest, temperature):

@@ -82,7 +82,7 @@ def asked(monkeypatch):
 
 @pytest.mark.parametrize("causal", [False, True])
 def test_cudnn_attends_where_it_can(asked, causal):
-  even = [jax.ShapeDtypeStruct((2, 6, 3, 8), jnp.bfloat16)] * 3
+  even = [jax.ShapeDtypeStruct((2, 64, 3, 8), jnp.bfloat16)] * 3
   jax.eval_shape(lambda *x: attention.attend(*x, causal), *even)
   assert asked == [{"is_causal": causal, "implementation": "cudnn"}]
 
@@ -106,13 +106,14 @@ def test_what_pads_an_odd_number_of_tokens_for_cudnn_is_not_seen(monkeypatch, ca
 @pytest.mark.parametrize(
   ("shape", "dtype", "implementation"),
   [
-    (SHAPE, "bfloat16", "xla"),
-    (SHAPE, "float32", "auto"),
-    ((2, 7, 3, 12), "bfloat16", "auto"),
-    ((2, 7, 3, 136), "bfloat16", "auto"),
+    ((2, 64, 3, 8), "bfloat16", "xla"),
+    ((2, 64, 3, 8), "float32", "auto"),
+    ((2, 64, 3, 12), "bfloat16", "auto"),
+    ((2, 64, 3, 136), "bfloat16", "auto"),
+    ((2, 50, 3, 64), "bfloat16", "auto"),  # XLA is faster
   ],
 )
-def test_cudnn_is_not_asked_for_what_it_cannot(asked, shape, dtype, implementation):
+def test_cudnn_is_not_asked_for_what_it_cannot_or_does_slower(asked, shape, dtype, implementation):
   x = jax.ShapeDtypeStruct(shape, dtype)
   y = jax.eval_shape(lambda x: attention.attend(x, x, x, False, implementation), x)
   assert (y.shape, y.dtype, asked) == (shape, jnp.dtype(dtype), [])
@@ -132,9 +133,9 @@ def test_cudnn_s_attention_lowers_for_cuda_and_is_counted(monkeypatch):
   module = pytest.importorskip("jax._src.cudnn.fused_attention_stablehlo")
   monkeypatch.setattr(module, "check_cudnn_version", lambda: 91000)
   monkeypatch.setattr(attention, "compute_capability", lambda: 9.0)
-  halves = [jax.ShapeDtypeStruct((2, 15, 3, 8), jnp.bfloat16)] * 3  # and one more
+  halves = [jax.ShapeDtypeStruct((2, 65, 3, 8), jnp.bfloat16)] * 3  # and one more
   traced = jax.jit(jax.grad(lambda *x: total(*x), (0, 1, 2))).trace(*halves)
-  pairs = 2 * 2 * 3 * 16 * 16 * 8
+  pairs = 2 * 2 * 3 * 66 * 66 * 8
   assert flops.count(traced.jaxpr) == {"bfloat16": 7 * pairs}
   text = traced.lower(lowering_platforms=("cuda",)).as_text()
   assert "__cudnn$fmha" in text
