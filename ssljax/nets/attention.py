@@ -29,8 +29,8 @@ def attend(
   The softmax is float32; products take factors as they come. With `causal` a token sees
   itself and those before it. Of an example's keys the first `length` i32 [B] are seen,
   1 at least; without, all. A `bias` f32 [1 or B,h,N,M] joins the scaled scores. "auto"
-  is cuDNN's where it can be taken and is the faster (asked when this is traced; not with
-  a bias), "xla" this file's everywhere.
+  is cuDNN's where it can be taken and is faster (asked when this is traced; not with a
+  bias), "xla" this file's everywhere.
   """
   if implementation == "auto" and bias is None and suits_cudnn(q):
     return _cudnn(q, k, v, causal, length)
@@ -40,8 +40,8 @@ def attend(
 def suits_cudnn(q: jax.Array) -> bool:
   """Whether cuDNN can attend by queries [B,N,h,d] on the first device, and sooner.
 
-  Measured on an H200 (docs/speed.md): a gradient of 197 tokens takes 0.41 of XLA's time,
-  of 50 1.08, of 37 with one of padding 1.28.
+  Measured on an H200 (docs/speed.md): a gradient of 197 tokens takes 0.41 of XLA's
+  time, of 50 1.08, of 37 with one of padding 1.28.
   """
   tokens, size = q.shape[1], q.shape[-1]
   fits = q.dtype == jnp.bfloat16 and size % 8 == 0 and size <= MOST_HEAD

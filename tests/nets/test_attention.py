@@ -113,7 +113,9 @@ def test_what_pads_an_odd_number_of_tokens_for_cudnn_is_not_seen(monkeypatch, ca
     ((2, 50, 3, 64), "bfloat16", "auto"),  # XLA is faster
   ],
 )
-def test_cudnn_is_not_asked_for_what_it_cannot_or_does_slower(asked, shape, dtype, implementation):
+def test_cudnn_is_not_asked_for_what_it_cannot_or_slows(
+  asked, shape, dtype, implementation
+):
   x = jax.ShapeDtypeStruct(shape, dtype)
   y = jax.eval_shape(lambda x: attention.attend(x, x, x, False, implementation), x)
   assert (y.shape, y.dtype, asked) == (shape, jnp.dtype(dtype), [])
