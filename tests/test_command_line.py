@@ -168,8 +168,11 @@ def test_the_list_of_fields_tells_value_range_default_and_source():
   assert "ssljax/evals/knn.py" in protocol
 
 
-@pytest.mark.parametrize("address", ["gs://bucket/runs/a", "s3://b/c", "gs:/b/c"])
-def test_an_address_is_no_folder(address):
+@pytest.mark.parametrize(
+  ("address", "driver"),
+  [("gs://bucket/runs/a", "gcsfs"), ("s3://b/c", "s3fs"), ("gs:/b/c", "gcsfs")],
+)
+def test_an_address_is_no_folder(address, driver):
   """pathlib would make a folder `gs:` of it, here."""
-  with pytest.raises(ConfigError, match=r"is an address and no folder; mount the buck"):
+  with pytest.raises(ConfigError, match=rf"needs {driver} .*; pip install {driver}"):
     as_path(address)

@@ -16,7 +16,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from ssljax.fields import ConfigError, as_path
+from ssljax.fields import ADDRESS, ConfigError, as_path
 
 PACKAGE = pathlib.Path(__file__).resolve().parent.parent
 # The folder of `configs/`: the package itself as it is installed, a clone in a clone.
@@ -90,7 +90,7 @@ def override(config: ConfigDict, path: str, text: str) -> None:
 
 
 def _find(path: str) -> pathlib.Path:
-  here = as_path(path)
+  here = pathlib.Path(path) if ADDRESS.match(path) else as_path(path)
   tried = [here, HOME / here, HOME / "configs" / here]
   tried += [file.with_name(f"{file.name}.py") for file in tried]
   if file := next((f for f in tried if f.is_file()), None):

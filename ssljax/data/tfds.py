@@ -174,9 +174,9 @@ def _open(name: str, data_dir: str):
   from tensorflow_datasets.core import read_only_builder, registered
 
   chosen = data_dir or os.environ.get("TFDS_DATA_DIR") or tfds.core.constants.DATA_DIR
-  root = as_path(chosen)
   if not NAME.match(name):  # a path, which TFDS would follow out of its folder
-    raise ConfigError(_unknown(name, root))
+    raise ConfigError(_unknown(name, pathlib.Path(chosen)))
+  root = as_path(chosen, below=re.split(r"[/:]", name)[0])
   try:
     return read_only_builder.builder_from_files(name, data_dir=root)
   except registered.DatasetNotFoundError:

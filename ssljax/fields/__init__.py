@@ -18,27 +18,35 @@ from typing import Annotated, Any, NamedTuple
 from ssljax.fields import ranges
 
 MISSING = inspect.Parameter.empty
+ADDRESS = re.compile(r"\w{2,}:/{1,3}\w")  # one slash: what pathlib makes of two
 
 
 class ConfigError(ValueError):
   """A config that cannot run; its message is meant for the person who wrote it."""
 
 
-def as_path(value: str | os.PathLike) -> pathlib.Path:
+def as_path(value: str | os.PathLike, below: str = "") -> pathlib.Path:
   """Expands a path as a person writes it, `~` for home; ConfigError: nobody's home.
 
-  Whatever names a file or a folder from outside comes through here. ConfigError too
-  for an address: a run's folder is locked and renamed in, which object stores are not.
+  Whatever names a file or a folder from outside comes through here. Of an address, such
+  as gs://bucket/run, this is the copy on this machine of all that lies there, or of
+  what lies `below` alone (`stores.py`); ConfigError for a run of several processes,
+  whose copies would be several.
   """
-  if re.match(r"\w{2,}:/{1,2}\w", os.fspath(value)):
-    raise ConfigError(
-      f"{os.fspath(value)!r} is an address and no folder; mount the bucket (gcsfuse, "
-      "mount-s3, rclone mount) and name the folder where it is"
-    )
+  text = os.fspath(value)
+  if re.match(r"file:/+", text):
+    return pathlib.Path(re.sub(r"^file:/+", "/", text))
+  if ADDRESS.match(text):
+    from ssljax.fields import stores
+
+    if not below:
+      return stores.copy_of(text).path
+    path = stores.copy_of(f"{text}/{below}").path
+    return path.parents[len(pathlib.PurePosixPath(below).parts) - 1]
   try:
     return pathlib.Path(value).expanduser()
   except RuntimeError as error:
-    raise ConfigError(f"{os.fspath(value)!r} begins with no one's home") from error
+    raise ConfigError(f"{text!r} begins with no one's home") from error
 
 
 class Field(NamedTuple):

@@ -34,7 +34,7 @@ from ssljax.protocols import dense, embed, transfer
 from ssljax.protocols.apart import APART
 from ssljax.protocols.case import Case
 from ssljax.protocols.zero_shot import zero_shot
-from ssljax.runs import compiled
+from ssljax.runs import compiled, upload
 
 SOURCE = "ssljax/protocols/evaluate.py"
 
@@ -75,6 +75,7 @@ class TrainedOn(Data):
   per_class: Number = 0  # labels of each class to learn from; 0: all
 
 
+@upload.returned()
 def evaluate(config: ConfigDict, folder: str | pathlib.Path | None = None) -> dict:
   """Runs one protocol on one checkpoint: prints and returns {row: {name: value}}.
 

@@ -12,7 +12,7 @@ from ssljax.checkpoint import Checkpoints
 from ssljax.core import TrainState
 from ssljax.fields import ConfigError, as_path
 from ssljax.judge import Judge, report
-from ssljax.runs import compiled, lock, stop
+from ssljax.runs import compiled, lock, stop, upload
 from ssljax.runs.writer import Writer
 from ssljax.train import dispatch, exhausted, feed
 from ssljax.train.feed import Feed
@@ -24,6 +24,7 @@ from ssljax.weights import pretrained
 def train_and_evaluate(config: ConfigDict, workdir: str | pathlib.Path) -> dict:
   """Trains what `config` says in the folder `workdir`, or goes on where it stopped.
 
+  `workdir` may be an address such as gs://bucket/run (`runs/upload.py`).
   Returns {row: {name: value}} for raw pixels, the random and the trained encoder, and
   between these the one that `pretrained` gave; empty where the data has no labels, or
   when SIGTERM or Ctrl-C ended the run early.
@@ -33,7 +34,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | pathlib.Path) -> dict:
   sharding.start_processes()
   workdir = as_path(workdir)
   recipe.check(config)
-  with lock.owned(workdir):
+  with upload.uploaded(workdir), lock.owned(workdir):
     try:
       return train(config, workdir)
     except jax.errors.JaxRuntimeError as error:

@@ -1,0 +1,138 @@
+"""A run whose folder is the copy of one in an object store: claimed, and sent there."""
+
+import contextlib
+import json
+import os
+import pathlib
+import platform
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+
+from absl import logging
+
+from ssljax.fields import ConfigError, stores
+from ssljax.runs import WriteError
+
+CLAIM = ".claim.json"  # in the store alone, written anew as a sign of life
+BEAT = 10.0  # seconds between an owner's signs of life
+PATIENCE = 3 * BEAT + 1  # without one it is taken for dead
+EVERY = 6  # signs of life from one sending to the next
+
+
+@contextlib.contextmanager
+def uploaded(workdir: pathlib.Path) -> Iterator[None]:
+  """Sends what a run writes in `workdir` each minute, and at its end; keeps others out.
+
+  Of a folder that is no copy, nothing. ConfigError where another machine is in it;
+  WriteError where the end could not be sent.
+  """
+  copy = next((c for c in stores.copies() if c.path == workdir), None)
+  if copy is None:
+    yield
+    return
+  claim = Claim(copy)
+  try:
+    with copy.lock:
+      copy.fetch()  # another may have written until a moment ago
+    yield
+  finally:
+    claim.stop()
+    _send(copy)
+    claim.release()
+    print(f"It is in {copy.address} as well.", flush=True)
+
+
+@contextlib.contextmanager
+def returned() -> Iterator[None]:
+  """Sends at its end what was written in copies: what a protocol found in a run."""
+  try:
+    yield
+  finally:
+    for copy in stores.copies():
+      _send(copy)
+
+
+def _send(copy: stores.Copy) -> None:
+  try:
+    copy.send()
+  except Exception as error:  # whatever its driver raises
+    raise WriteError(
+      f"{copy.address} could not be written ({type(error).__name__}: {error}); all of "
+      f"it is in {copy.path}, and the same line sends it"
+    ) from error
+
+
+class Claim:
+  """A file in a store that its owner writes anew, and that others wait out."""
+
+  def __init__(self, copy: stores.Copy):
+    """Claims; ConfigError where another shows signs of life, or nothing is written."""
+    self.copy, self.me, self.beats = copy, uuid.uuid4().hex, 0
+    self.fs, root = copy.store
+    self.name = f"{root}/{CLAIM}"
+    self._outlast()
+    try:
+      self._sign()
+    except Exception as error:  # whatever its driver raises
+      raise ConfigError(
+        f"{copy.address} cannot be written to ({type(error).__name__}: {error}); name "
+        "another: --workdir=..."
+      ) from error
+    self._over = threading.Event()
+    self._thread = threading.Thread(target=self._live, daemon=True)
+    self._thread.start()
+
+  def stop(self) -> None:
+    """Ends the signs of life, and the sending beside the run."""
+    self._over.set()
+    self._thread.join()
+
+  def release(self) -> None:
+    """Gives the folder back: it is anyone's."""
+    with contextlib.suppress(Exception):
+      self.fs.rm_file(self.name)
+
+  def _sign(self) -> None:
+    self.beats += 1
+    told = {"host": platform.node(), "pid": os.getpid(), "run": self.me}
+    self.fs.pipe_file(self.name, json.dumps({**told, "beats": self.beats}).encode())
+
+  def _read(self) -> bytes | None:
+    try:
+      return self.fs.cat_file(self.name)
+    except FileNotFoundError:
+      return None
+
+  def _outlast(self) -> None:
+    """Raises ConfigError where whoever claimed it is alive."""
+    first = self._read()
+    if first is None:
+      return
+    logging.warning(
+      "%s was left in the middle: waiting %.0f s for a sign of life of its run",
+      *(self.copy.address, PATIENCE),
+    )
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+      time.sleep(min(BEAT / 5, PATIENCE))
+      now = self._read()
+      if now and now != first:
+        raise ConfigError(
+          f"--workdir={self.copy.address} belongs to a run that is under way "
+          f"({now.decode(errors='replace')}); wait for it, stop it, or name another"
+        )
+
+  def _live(self) -> None:
+    warned = False
+    while not self._over.wait(BEAT):
+      try:
+        self._sign()
+        if self.beats % EVERY == 0:
+          self.copy.send()
+        warned = False
+      except Exception as error:  # the run goes on, and it is tried again
+        if not warned:
+          logging.warning("%s is not written to now (%s)", self.copy.address, error)
+        warned = True
