@@ -67,6 +67,9 @@ STEPS = {  # config -> steps of its batch
   "ibot_cifar10": 700,
   "ijepa_cifar10": 180,
   "simdino_cifar10": 450,
+  "simdinov2_cifar10": 400,
+  "dinov2_cifar10": 700,
+  "dinov3_cifar10": 500,
   "lejepa_cifar10": 190,
   SOUND: 1200,
 }
