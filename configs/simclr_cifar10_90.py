@@ -8,7 +8,7 @@ by k = 10 neighbours, cosine, each with one vote, on the whole test set, any net
 any training. Its own code: 90.3 (three seeds, +- 0.3) after 500 epochs, 1 h 39 min on
 one A100; 91.4 after 1000; 83.2 after 100 at twice the rate. The numbers below are that
 code's; bfloat16 is ours. Ours: not yet run in full; at 45,000 pictures a second, which
-its like takes on an H200 (docs/speed.md), 500 epochs are nine minutes and a half.
+its like takes on an H200 (docs/speed.md), 500 epochs are nine minutes and a quarter.
 """
 
 from configs import common

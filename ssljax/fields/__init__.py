@@ -30,7 +30,7 @@ def as_path(value: str | os.PathLike, below: str = "") -> pathlib.Path:
 
   Whatever names a file or a folder from outside comes through here. Of an address, such
   as gs://bucket/run, this is the copy on this machine of all that lies there, or of
-  what lies `below` alone (`stores.py`); ConfigError for a run of several processes,
+  the one folder `below` it (`stores.py`); ConfigError for a run of several processes,
   whose copies would be several.
   """
   text = os.fspath(value)
@@ -40,9 +40,8 @@ def as_path(value: str | os.PathLike, below: str = "") -> pathlib.Path:
     from ssljax.fields import stores
 
     if not below:
-      return stores.copy_of(text).path
-    path = stores.copy_of(f"{text}/{below}").path
-    return path.parents[len(pathlib.PurePosixPath(below).parts) - 1]
+      return stores.copied(text)
+    return stores.copied(f"{text.rstrip('/')}/{below}").parent
   try:
     return pathlib.Path(value).expanduser()
   except RuntimeError as error:

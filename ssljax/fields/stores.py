@@ -1,33 +1,36 @@
 """What lies in an object store: copied here, and sent back where it has changed.
 
-Nothing here can be locked, appended to or renamed in an object store, as a run does in
-its folder. So an address stands for a copy in the user's cache folder, alike to the
-store when it is asked for; what a run writes goes back by `Copy.send`. fsspec does the
-talking: `memory://` and `local://` are its stand-ins, gcsfs and s3fs its drivers.
+Nothing can be locked, appended to or renamed in an object store, as a run does in its
+folder. So an address stands for a copy in the user's cache folder, alike to the store
+when it is asked for; what a run writes goes back by `Copy.send`. fsspec does the
+talking: `memory://` and `local://` are its stand-ins, gcsfs and s3fs two drivers.
 """
 
+import contextlib
+import fcntl
 import functools
+import hashlib
 import json
 import os
 import pathlib
 import re
 import shutil
 import threading
-import urllib.parse
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
 from absl import logging
 
-from ssljax.fields import ConfigError
+from ssljax.fields import ConfigError, listings
 
-PASSING = (".orbax-checkpoint-tmp", ".tmp")  # in names of files that are not whole yet
-OWNERS = "owner.json", ".claim.json"  # who is in the copy, who in the store
-MARKS = ("generation", "ETag", "etag", "mtime", "LastModified", "updated", "created")
+STEPS = "checkpoints/"
+AGAIN = "report.html"  # written anew from what else is there
+DRIVERS = {"gs": "gcsfs", "gcs": "gcsfs", "s3": "s3fs"}
 
 
-def copy_of(address: str) -> "Copy":
-  """Returns the copy of what lies at `address`, alike to it from the first call on.
+def copied(address: str) -> pathlib.Path:
+  """Returns the copy of what lies at `address`, alike to it at the first call.
 
   ConfigError: nothing can be read there, it does not fit on this disk, both it and its
   copy have changed, or several processes run, whose copies would be several.
@@ -37,36 +40,32 @@ def copy_of(address: str) -> "Copy":
       f"{address!r} is an address and no folder that all processes share; mount the "
       "bucket (gcsfuse, mount-s3, rclone mount) and name the folder where it is"
     )
-  found = _copy(re.sub(r":/(?!/)", "://", address.rstrip("/"), count=1))
-  with found.lock:
-    if not found.fetched:
-      found.fetch()
-  return found
+  address = re.sub(r":/(?!/)", "://", address.rstrip("/"), count=1)
+  for copy in COPIES.values():
+    if address.startswith(f"{copy.address}/"):
+      return copy.path / address.removeprefix(f"{copy.address}/")
+  if address not in COPIES:
+    copy = Copy(address)
+    copy.fetch()
+    COPIES[address] = copy
+  return COPIES[address].path
 
 
-def copies() -> list["Copy"]:
-  """Lists what this process has copies of."""
-  return list(_COPIES.values())
-
-
-_COPIES: dict[str, "Copy"] = {}
-
-
-def _copy(address: str) -> "Copy":
-  if address not in _COPIES:
-    _COPIES[address] = Copy(address)
-  return _COPIES[address]
+COPIES: dict[str, "Copy"] = {}  # that this process has asked for
 
 
 class Copy:
   """A folder, or a file, of an object store, and its copy at `path`."""
 
   def __init__(self, address: str):
-    self.address, self.lock, self.fetched = address, threading.RLock(), False
+    self.address, self.lock = address, threading.RLock()
     protocol, _, name = address.partition("://")
-    self.path = cache() / "stores" / protocol / _inside(name.strip("/"), address)
-    noted = urllib.parse.quote(address, safe="")
-    self.notes = cache() / "stores" / ".alike" / f"{noted}.json"
+    home = cache() / "stores"
+    self.path = home / protocol / listings.inside(name.strip("/"), address)
+    digest = hashlib.sha256(address.encode()).hexdigest()[:24]
+    self.notes = home / ".alike" / f"{digest}.json"
+    self.staged = home / ".alike" / f"{digest}.staged"
+    self.ours: int | None = None  # the open file that says that a run of ours is in it
 
   @functools.cached_property
   def store(self) -> tuple[Any, str]:
@@ -75,70 +74,120 @@ class Copy:
     try:
       import fsspec
 
-      folders = {"auto_mkdir": True} if protocol in ("file", "local") else {}
+      folders = {"auto_mkdir": True} if protocol == "local" else {}
       return fsspec.core.url_to_fs(self.address, use_listings_cache=False, **folders)
     except (ImportError, ValueError) as error:
-      driver = {"gs": "gcsfs", "gcs": "gcsfs", "s3": "s3fs"}.get(protocol, "fsspec")
+      driver = DRIVERS.get(protocol, "fsspec")
       raise ConfigError(
         f"{self.address!r} is an address, which needs {driver} ({error}); pip install "
         f"{driver}, or mount the bucket and name the folder where it is"
       ) from error
 
   def fetch(self) -> None:
-    """Makes the copy alike to the store; what an earlier process did not send stays."""
+    """Makes the copy alike to the store; what was not sent yet stays.
+
+    While a run of another process is in it, it is as that run has it.
+    """
+    with self._alone() as free:
+      if free:
+        try:
+          self._fetch()
+        except ConfigError:
+          raise
+        except Exception as error:  # whatever its driver raises
+          raise ConfigError(
+            f"{self.address} cannot be read ({type(error).__name__}: {error})"
+          ) from error
+
+  def send(self, gone: bool = True) -> None:
+    """Sends what has changed, checkpoints last; with `gone`, removes what is gone here.
+
+    Raises what the driver raises; what was sent until then need not be sent again.
+    Nothing, while a run of another process is in it, which sends it.
+    """
+    with self._alone() as free:
+      if free:
+        try:
+          self._send(gone)
+        finally:
+          shutil.rmtree(self.staged, ignore_errors=True)
+
+  def claim(self) -> bool:
+    """Takes the copy for a run of this process; False: another's is in it."""
+    waited = self._locked(
+      ".lock", wait=True
+    )  # who asks whether one is in it holds both
+    fd = self._locked(".run")
+    os.close(waited)
+    self.ours = fd if fd >= 0 else None
+    return self.ours is not None
+
+  def release(self) -> None:
+    """Gives the copy back."""
+    if self.ours is not None:
+      os.close(self.ours)
+    self.ours = None
+
+  @contextlib.contextmanager
+  def _alone(self) -> Iterator[bool]:
+    """Keeps other processes waiting -> whether no run of another is in it."""
+    with self.lock:
+      fd = self._locked(".lock", wait=True)
+      running = -1
+      try:
+        if self.ours is None:
+          running = self._locked(".run")
+        yield self.ours is not None or running >= 0
+      finally:
+        for open_file in (fd, running):
+          if open_file >= 0:
+            os.close(open_file)
+
+  def _locked(self, ending: str, wait: bool = False) -> int:
+    """Opens and locks a file beside the notes; -1: another process has it."""
+    self.notes.parent.mkdir(parents=True, exist_ok=True)
+    fd = os.open(self.notes.with_suffix(ending), os.O_RDWR | os.O_CREAT, 0o644)
     try:
-      there = self._there()
-    except ConfigError:
-      raise
-    except Exception as error:  # whatever its driver raises
-      raise ConfigError(
-        f"{self.address} cannot be read ({type(error).__name__}: {error})"
-      ) from error
-    notes, here = self._notes(), self._here()
-    alike = notes["alike"]
+      fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+      os.close(fd)
+      return -1
+    return fd
+
+  def _fetch(self) -> None:
+    (fs, root), notes = self.store, self._notes()
+    there, here = listings.there(fs, root, self.address), listings.here(self.path)
+    alike, halfway = notes["alike"], {*notes["fetching"]}
     unsent = {n for n in here.keys() | alike.keys() if here.get(n) != _here(alike, n)}
+    unsent -= halfway
     news = {n for n in there.keys() | alike.keys() if there.get(n) != _there(alike, n)}
-    if notes["whole"] and unsent:
-      if news:
+    for name in sorted(unsent & news & (here.keys() | there.keys()) - {AGAIN}):
+      if not (name in here and name in there and self._grew(name)):
         raise ConfigError(
           f"{self.address} has changed, and so has its copy {self.path}, which was not "
-          "sent; delete one of them"
+          f"sent ({name or 'the file'}); delete one of them"
         )
+    if unsent:
       logging.warning(
         "%s holds what was not sent to %s: it goes on from there",
         *(self.path, self.address),
       )
-    else:
-      self._get(sorted(news | unsent), there, alike)
-    self.fetched = True
+    for name in (news - unsent) - there.keys():
+      self._remove(name)
+      alike.pop(name, None)
+    self._get(sorted((news - unsent) & there.keys()), there, notes)
 
-  def send(self) -> None:
-    """Sends what has changed here: checkpoints first, then what tells of them.
-
-    Raises what the driver raises; what was sent until then need not be sent again.
-    """
+  def _grew(self, name: str) -> bool:
+    """Whether a file is, or begins with, what the store has: sent, and not noted."""
     fs, root = self.store
-    with self.lock:
-      alike, here = self._notes()["alike"], self._here()
-      changed = [name for name, seen in here.items() if seen != _here(alike, name)]
-      for name in sorted(changed, key=lambda n: (not n.startswith("checkpoints"), n)):
-        far = f"{root}/{name}" if name else root
-        try:
-          fs.put_file(str(self.path / name), far)
-        except FileNotFoundError:  # since removed
-          continue
-        alike[name] = [_mark(fs.info(far)), *here[name]]
-        self._note(alike)
-      for name in alike.keys() - here.keys():
-        fs.rm_file(f"{root}/{name}")
-        del alike[name]
-        self._note(alike)
+    sent = fs.cat_file(_far(root, name))
+    with (self.path / name).open("rb") as file:
+      return file.read(len(sent)) == sent
 
-  def _get(self, names: list[str], there: dict, alike: dict) -> None:
-    """Fetches what of `names` is there, and removes the others."""
+  def _get(self, names: list[str], there: dict, notes: dict) -> None:
+    """Fetches files, each under another name until it is whole."""
     fs, root = self.store
-    wanted = [name for name in names if name in there]
-    size = sum(there[name][0] for name in wanted)
+    size = sum(there[name][0] for name in names)
     self.path.parent.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(self.path.parent).free
     if size > free:
@@ -149,67 +198,79 @@ class Copy:
     if size > 2**26:
       logging.warning(
         "copying %d files, %.0f MB, of %s to %s",
-        *(len(wanted), size / 1e6, self.address, self.path),
+        *(len(names), size / 1e6, self.address, self.path),
       )
-    self._note(alike, whole=False)
-    for name in set(names) - set(wanted):
-      alike.pop(name, None)
-      (self.path / name).unlink(missing_ok=True)
-    far = [f"{root}/{name}" if name else root for name in wanted]
-    near = [self.path / name for name in wanted]
-    for path in near:
+    self._note({**notes, "fetching": names})
+    near = {name: self.path / name for name in names}
+    half = {name: path.with_name(path.name + ".tmp") for name, path in near.items()}
+    for path in near.values():
       path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-      if far:
-        fs.get(far, [str(path) for path in near])
-    except Exception as error:  # whatever its driver raises
-      raise ConfigError(
-        f"{self.address} could not be read to its end ({type(error).__name__}: "
-        f"{error}); the same line goes on"
-      ) from error
-    here = self._here()
-    alike |= {name: [there[name], *here[name]] for name in wanted if name in here}
-    self._note(alike)
+    if names:
+      fs.get([_far(root, name) for name in names], [str(half[name]) for name in names])
+    for name, path in near.items():
+      half[name].replace(path)
+      stat = path.stat()
+      notes["alike"][name] = [there[name], [stat.st_size, stat.st_mtime_ns]]
+    self._note({**notes, "fetching": []})
 
-  def _there(self) -> dict[str, list]:
-    """Lists what the store has: {name: [bytes, mark of its contents]}."""
-    fs, root = self.store
-    try:
-      if fs.isfile(root):
-        return {"": _mark(fs.info(root))}
-      found = fs.find(root, detail=True)
-    except FileNotFoundError:
-      return {}
-    return {
-      _inside(name[len(root) :].strip("/"), self.address): _mark(info)
-      for name, info in found.items()
-      if not name.endswith("/") and not _passes(name)
-    }
+  def _send(self, gone: bool) -> None:
+    (fs, root), notes, here = self.store, self._notes(), listings.here(self.path)
+    alike = notes["alike"]
+    changed = [name for name, seen in here.items() if seen != _here(alike, name)]
+    changed.sort(key=lambda name: (name.startswith(STEPS), name))
+    near = self._staged(changed)
+    steps = [
+      {n for n in x if n.startswith(STEPS)} for x in (here, listings.here(self.path))
+    ]
+    whole = (
+      steps[0] and steps[0] == steps[1]
+    )  # else a checkpoint goes, or comes, just now
+    for name, path in near.items():
+      far = _far(root, name)
+      fs.put_file(str(path), far)
+      alike[name] = [listings.mark(fs.info(far), far), here[name]]
+      self._note(notes)
+    for name in alike.keys() - here.keys() if gone else ():
+      if whole or not name.startswith(STEPS):
+        with contextlib.suppress(FileNotFoundError):
+          fs.rm_file(_far(root, name))
+        del alike[name]
+    self._note(notes)
 
-  def _here(self) -> dict[str, list]:
-    """Lists what the copy has: {name: [bytes, when it was written]}."""
-    paths = [self.path] if self.path.is_file() else sorted(self.path.rglob("*"))
-    found = {}
-    for path in paths:
-      name = path.relative_to(self.path).as_posix()
-      try:
-        if path.is_file() and not _passes(name):
-          stat = path.stat()
-          found["" if name == "." else name] = [stat.st_size, stat.st_mtime_ns]
-      except FileNotFoundError:  # since removed
-        continue
-    return found
+  def _staged(self, names: Iterable[str]) -> dict[str, pathlib.Path]:
+    """Finds the file to send of each name: a link to what a run may prune meanwhile."""
+    near = {}
+    for name in names:
+      path = self.path / name
+      if name.startswith(STEPS):
+        link = self.staged / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+          link.unlink(missing_ok=True)
+          os.link(path, link)
+          near[name] = link
+      elif path.exists():
+        near[name] = path
+    return near
+
+  def _remove(self, name: str) -> None:
+    """Removes a file, and the folders that it leaves empty."""
+    path = self.path / name
+    path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+      while path != self.path:
+        path = path.parent
+        path.rmdir()
 
   def _notes(self) -> dict:
     try:
       return json.loads(self.notes.read_text())
     except (OSError, ValueError):
-      return {"whole": False, "alike": {}}
+      return {"address": self.address, "alike": {}, "fetching": []}
 
-  def _note(self, alike: dict, whole: bool = True) -> None:
-    self.notes.parent.mkdir(parents=True, exist_ok=True)
+  def _note(self, notes: dict) -> None:
     temporary = self.notes.with_suffix(".tmp")
-    temporary.write_text(json.dumps({"whole": whole, "alike": alike}))
+    temporary.write_text(json.dumps(notes))
     temporary.replace(self.notes)
 
 
@@ -219,26 +280,13 @@ def cache() -> pathlib.Path:
   return pathlib.Path(home) / "ssljax"
 
 
+def _far(root: str, name: str) -> str:
+  return f"{root}/{name}" if name else root
+
+
 def _here(alike: dict, name: str) -> list | None:
-  return alike[name][1:] if name in alike else None
+  return alike[name][1] if name in alike else None
 
 
 def _there(alike: dict, name: str) -> list | None:
   return alike[name][0] if name in alike else None
-
-
-def _mark(info: dict) -> list:
-  """Tells contents apart, as far as a listing does."""
-  return [info["size"], str(next((info[k] for k in MARKS if k in info), ""))]
-
-
-def _passes(name: str) -> bool:
-  last = name.rpartition("/")[2]
-  return last in OWNERS or any(part in name for part in PASSING)
-
-
-def _inside(name: str, address: str) -> str:
-  """Returns a name from a store, unless it leads out of a folder."""
-  if ".." in pathlib.PurePosixPath(name).parts:
-    raise ConfigError(f"{address} holds {name!r}, which leads out of its folder")
-  return name
