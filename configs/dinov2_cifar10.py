@@ -5,8 +5,8 @@
 
 Not from a paper: the numbers are those of `dinov2_imagenet:small` with smaller patches,
 crops and heads, and without blur. Ours: not yet run in full; `:cpu` kNN 43.8 (random
-encoder 31.5). The reduced forms have MAE's fixed positions, BatchNorm in their heads and
-LayerScale at 0.1.
+encoder 31.5). The reduced forms have MAE's fixed positions, BatchNorm in their heads
+and LayerScale at 0.1.
 """
 
 from configs import common
