@@ -12,7 +12,10 @@ SIDEBAR = {  # heading -> pages
     *("docs/devices", "docs/questions"),
   ),
   "Methods": ("docs/methods/README",),
-  "Results": ("docs/cifar10_on_a_cpu", "docs/recipes", "docs/collapse"),
+  "Results": (
+    *("docs/cifar10_on_a_cpu", "docs/recipes", "docs/collapse"),
+    "docs/one_picture",
+  ),
   "Cost": ("docs/speed", "docs/canvas"),
   "Build": ("docs/layout", "docs/add_a_method", "docs/reference/README"),
   "Notebooks and examples": (
