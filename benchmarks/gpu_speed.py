@@ -86,7 +86,8 @@ def recipe_speed(record, ours, theirs, case, seconds):
       else:
         times[name].append(took)
   facts = ours.ask(record.left, "facts")
-  figures = {name: figure(each, facts["batch"]) for name, each in times.items() if each}
+  whole = {name: each for name, each in times.items() if name not in failed}
+  figures = {name: figure(each, facts["batch"]) for name, each in whole.items()}
   if "theirs_views_ready" in figures:
     a, b = figures["ours_views_ready"], figures["theirs_views_ready"]
     figures["ratio_views_ready"] = round(a["step_ms"] / b["step_ms"], 3)

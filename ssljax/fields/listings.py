@@ -6,7 +6,8 @@ from typing import Any
 
 from ssljax.fields import ConfigError
 
-OWNERS = "owner.json", ".claim.json"  # who is in the copy, who in the store
+CLAIM = ".claim.json"  # in the store alone: who is in it
+OWNERS = "owner.json", CLAIM
 MARKS = ("generation", "ETag", "etag", "mtime", "LastModified", "updated", "created")
 
 

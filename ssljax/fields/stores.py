@@ -114,9 +114,7 @@ class Copy:
 
   def claim(self) -> bool:
     """Takes the copy for a run of this process; False: another's is in it."""
-    waited = self._locked(
-      ".lock", wait=True
-    )  # who asks whether one is in it holds both
+    waited = self._locked(".lock", wait=True)  # who asks who is in it has both
     fd = self._locked(".run")
     os.close(waited)
     self.ours = fd if fd >= 0 else None
@@ -219,15 +217,17 @@ class Copy:
     changed = [name for name, seen in here.items() if seen != _here(alike, name)]
     changed.sort(key=lambda name: (name.startswith(STEPS), name))
     near = self._staged(changed)
-    steps = [
-      {n for n in x if n.startswith(STEPS)} for x in (here, listings.here(self.path))
-    ]
-    whole = (
-      steps[0] and steps[0] == steps[1]
-    )  # else a checkpoint goes, or comes, just now
+    listed = here, listings.here(self.path)
+    first, second = ({n for n in x if n.startswith(STEPS)} for x in listed)
+    whole = first and first == second  # else one comes, or goes, just now
     for name, path in near.items():
       far = _far(root, name)
-      fs.put_file(str(path), far)
+      try:
+        fs.put_file(str(path), far)
+      except FileNotFoundError:
+        if path.exists():  # the bucket is not
+          raise
+        continue
       alike[name] = [listings.mark(fs.info(far), far), here[name]]
       self._note(notes)
     for name in alike.keys() - here.keys() if gone else ():

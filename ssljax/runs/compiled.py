@@ -6,6 +6,8 @@ import tempfile
 
 import jax
 
+from ssljax.fields import stores
+
 MOST = 4 * 2**30  # bytes in the folder; beyond, those go that were not read for longest
 LEAST_SECONDS = 0.1  # of compiling, from which a program is kept; JAX's own: 1
 
@@ -22,8 +24,7 @@ def keep() -> str:
   ):
     return ""
   try:
-    home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    folder = pathlib.Path(home) / "ssljax" / "compiled"
+    folder = stores.cache() / "compiled"
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder) as file:
       file.write(bytes(2**20))  # a full disk takes the file, and not its bytes

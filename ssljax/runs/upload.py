@@ -12,10 +12,9 @@ from collections.abc import Iterator
 
 from absl import logging
 
-from ssljax.fields import ConfigError, stores
+from ssljax.fields import ConfigError, listings, stores
 from ssljax.runs import WriteError
 
-CLAIM = ".claim.json"  # in the store alone, written anew as a sign of life
 BEAT = 10.0  # seconds between an owner's signs of life
 PATIENCE = 3 * BEAT + 1  # without one it is taken for dead
 EVERY = 60.0  # seconds between two sendings
@@ -112,7 +111,7 @@ class Claim:
     """Claims; ConfigError where another shows signs of life, or nothing is written."""
     self.copy, self.me, self.beats = copy, uuid.uuid4().hex, 0
     self.fs, root = copy.store
-    self.name, self.taken = f"{root}/{CLAIM}", ""
+    self.name, self.taken = f"{root}/{listings.CLAIM}", ""
     try:
       self._outlast()
       self._sign()

@@ -191,18 +191,22 @@ def test_what_someone_tidied_away_in_the_store_is_no_trouble(machine):
   assert not store.find("/bucket/a")
 
 
-def test_a_bucket_that_is_not_there_is_said(machine, monkeypatch):
+def test_what_is_removed_while_it_is_sent_is_passed_over(machine, monkeypatch):
   store = machine()
-  path = as_path("memory://typo/a")
+  path = as_path("memory://bucket/a")
   path.mkdir(parents=True)
-  (path / "x").write_text("1")
+  for name in "xyz":
+    (path / name).write_text(name)
+  put = type(store).put_file
 
-  def missing(*_):
-    raise FileNotFoundError("The specified bucket does not exist")
+  def remove(self, near, far):
+    (path / "y").unlink(missing_ok=True)
+    put(self, near, far)
 
-  monkeypatch.setattr(type(store), "put_file", missing)
-  with pytest.raises(WriteError, match="bucket does not exist"), upload.returned():
+  monkeypatch.setattr(type(store), "put_file", remove)
+  with upload.returned():
     pass
+  assert machine.names("/bucket/a") == {"x", "z"}
 
 
 def test_a_long_address_and_one_without_sizes(machine, monkeypatch):
@@ -224,18 +228,22 @@ def test_what_lies_below_alone_is_fetched_and_a_file_is_one(machine):
   assert as_path("memory://bucket/sets/one/x").read_text() == "1"
 
 
-def test_a_store_that_refuses_is_said_and_the_copy_is_whole(machine, monkeypatch):
+@pytest.mark.parametrize(
+  "error",
+  [PermissionError("no right to write"), FileNotFoundError("there is no such bucket")],
+)
+def test_a_store_that_refuses_is_said_with_its_copy(machine, monkeypatch, error):
   store = machine()
   path = as_path("memory://bucket/a")
   path.mkdir(parents=True)
   (path / "x").write_text("1")
 
   def refuse(*_):
-    raise PermissionError("no right to write")
+    raise error
 
   monkeypatch.setattr(type(store), "put_file", refuse)
   with (
-    pytest.raises(WriteError, match=f"could not be written .*all of it is in {path}"),
+    pytest.raises(WriteError, match=f"could not be .*{error}.*all of it is in {path}"),
     upload.returned(),
   ):
     pass
