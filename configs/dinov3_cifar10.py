@@ -21,13 +21,14 @@ def get_config(variant: str = ""):
   if reduced:
     c.encoder.init_std = 0.1  # a narrow one: else all class tokens agree
   c.method.name = "dinov3"
-  start = 0.8 * c.epochs
+  epoch = 50_000 // c.batch_size  # steps
+  every = max(1, epoch * c.epochs // 15)
+  first = 12 * every  # of its multiples is the first renewal
   c.method.gram_weight = dict(
-    kind="steps", base=2.0, milestones=(0, start), factor=(0.0, 1.0)
+    kind="steps", base=2.0, milestones=(0, first / epoch), factor=(0.0, 1.0)
   )
-  steps = 50_000 // c.batch_size * c.epochs
-  c.method.gram_first = int(0.8 * steps)
-  c.method.gram_every = max(1, steps // 15)
+  c.method.gram_first = first
+  c.method.gram_every = every
   c.method.gram_updates = 3
   if variant == "smoke":
     c.method.update(gram_first=1, gram_every=1)

@@ -23,6 +23,7 @@ def get_config(variant: str = ""):
   c.encoder.name = "vit_s"
   c.encoder.patch_size = 16
   c.encoder.position = "learned"
+  c.encoder.resize = "bicubic"  # without DINO's tenth of a patch
 
   c.method.name = "msn"
   c.method.temperature = 0.1

@@ -17,6 +17,7 @@ from ssljax.fields.ranges import Count, Number, Positive, Share
 
 LEAST = 4  # patches of a block
 LONGEST = 1 / 0.3  # side of a block to the other
+SLACK = 1e-4  # of a patch, to which a share of them is a whole number
 TRIES = 8  # blocks that are drawn; what they leave to hide are single patches
 
 
@@ -64,13 +65,15 @@ class Blocks:
         f"{rows * self.patch_size} pixels; try {self.patch_size}"
       )
     grid = rows // side, columns // side
-    rounded = jnp.ceil if self.mask_unit else jnp.floor
 
     def one(key):
       key_blocks, key_share = jax.random.split(key)
       hides, share = jax.random.uniform(key_share, (2,))
       share = self.mask_min + (self.mask_max - self.mask_min) * share
-      count = jnp.maximum(rounded(share * (grid[0] * grid[1])).astype(jnp.int32), 1)
+      count = share * (grid[0] * grid[1])
+      # In float32 60 % of 25 are 15.000001, and 29 % of 100 are 28.999998.
+      count = jnp.ceil(count - SLACK) if self.mask_unit else jnp.floor(count + SLACK)
+      count = jnp.maximum(count.astype(jnp.int32), 1)
       count = jnp.where(hides < self.mask_p, count, 0)
       if not self.mask_unit:
         return {"mask": blocks(key_blocks, rows, columns, count)}

@@ -25,7 +25,14 @@ from ssljax.data import (
 from ssljax.data.captions import prompts
 from ssljax.data.codec import DataGoneError, Spec
 from ssljax.data.decode import Pictures
-from ssljax.data.identity import Identity, differences, digest, identify, lasting
+from ssljax.data.identity import (
+  Identity,
+  alike,
+  differences,
+  digest,
+  identify,
+  lasting,
+)
 from ssljax.data.loader import Loader, eval_batches, make_loader, prefetch
 from ssljax.data.reader import zeros
 from ssljax.data.source import Source, Splits, spec
@@ -43,6 +50,7 @@ __all__ = [
   "Spec",
   "Splits",
   "Tokenizer",
+  "alike",
   "build",
   "differences",
   "digest",

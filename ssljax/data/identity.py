@@ -45,6 +45,13 @@ def identify(source: Source) -> Identity:
   return {"examples": len(source), **identity}
 
 
+def alike(train: Source, evaluation: Source | None) -> bool:
+  """Whether two splits are the same examples."""
+  if evaluation is None or len(train) != len(evaluation):
+    return False
+  return evaluation is train or identify(train) == identify(evaluation)
+
+
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
   """Lists in what two identities differ: "examples (9, now 8)", "names", ...
 

@@ -33,9 +33,9 @@ class FeatureSet(NamedTuple):
 
   `look(change)` gives the test split [M,D] after its pictures were changed, `draw(n)`
   [M,n,D] under n random views that the run learns from, both of all pictures or of the
-  `rows` [R] that are named; `assign()` the prototype [M]
-  that scores highest for each and how many there are, `patches(block)` the features
-  [N,h,w,D], then [M,h,w,D], of patches of both splits: None where there are none.
+  `rows` [R] that are named; `assign()` the prototype [M] that scores highest for each
+  and how many there are, `patches(block)` the features [N,h,w,D], then [M,h,w,D], of
+  patches of both splits: None where there are none.
   """
 
   train_x: np.ndarray  # f32 [N,D]
@@ -51,6 +51,7 @@ class FeatureSet(NamedTuple):
   assign: Callable[[], tuple[np.ndarray, int]] | None = None
   patches: Callable[..., Iterator[np.ndarray]] | None = None
   listed: Callable[[], np.ndarray] | None = None
+  held_out: bool = True  # False: both splits are the same examples, by their places
 
 
 TRAIN = ("train_x", "train_y", "train_index")

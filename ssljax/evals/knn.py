@@ -41,7 +41,10 @@ def limits(train_y: np.ndarray, test_y: np.ndarray, numbers: Mapping[str, Any]):
 def votes(
   features: FeatureSet, *, k: int | Sequence[int], temperature: float
 ) -> np.ndarray:
-  """Computes `weighted_knn` for the test features: votes f32 [M,C]."""
+  """Computes `weighted_knn` for the test features: votes f32 [M,C].
+
+  Where nothing is held out each example is judged by the others.
+  """
   return weighted_knn(
     features.train_x,
     features.train_y,
@@ -49,6 +52,7 @@ def votes(
     k=k,
     temperature=temperature,
     num_classes=features.num_classes,
+    places=None if features.held_out else (features.train_index, features.test_index),
   )
 
 
@@ -60,6 +64,7 @@ def weighted_knn(
   k: int | Sequence[int],
   temperature: float,
   num_classes: int,
+  places: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> np.ndarray:
   """Votes on test [M,D] by train [N,D], its labels [N] -> f32 [M,C]; argmax predicts.
 
@@ -67,7 +72,7 @@ def weighted_knn(
   temperature) over those of the k most similar train examples that belong to it.
   Lemniscate and DINO leave out the -1, a constant factor that overflows at small
   temperatures. Exact search; of equally similar examples the earlier one is the
-  neighbour.
+  neighbour. By `places` i32 [N] and [M] an example has no vote on itself.
   """
   if temperature <= 0:
     raise ConfigError(f"temperature={temperature} must be positive; try 0.1")
@@ -83,6 +88,7 @@ def weighted_knn(
     jnp.asarray(train_y, jnp.int32),
     jnp.asarray(unit(test_x), jnp.float32),
     jnp.float32(temperature),
+    jax.tree.map(jnp.asarray, places),
     ks=ks,
     num_classes=num_classes,
   )
@@ -90,14 +96,18 @@ def weighted_knn(
 
 
 @partial(jax.jit, static_argnames=("ks", "num_classes"))
-def _votes(train_x, train_y, test_x, temperature, *, ks, num_classes):
+def _votes(train_x, train_y, test_x, temperature, places, *, ks, num_classes):
   """Computes the votes [K,M,C] of K numbers of neighbours in one search."""
+  train_places, test_places = places or (None, None)
 
   def vote(query):
-    cosines = jnp.matmul(train_x, query, precision="highest")
+    x, place = query
+    cosines = jnp.matmul(train_x, x, precision="highest")
+    if place is not None:
+      cosines = jnp.where(train_places == place[None], -jnp.inf, cosines)
     cosines, neighbours = jax.lax.top_k(cosines, max(ks))
     weights, classes = jnp.exp((cosines - 1) / temperature), train_y[neighbours]
     none = jnp.zeros(num_classes)
     return jnp.stack([none.at[classes[:k]].add(weights[:k]) for k in ks])
 
-  return jnp.moveaxis(ask(vote, test_x, len(train_x)), 1, 0)
+  return jnp.moveaxis(ask(vote, (test_x, test_places), len(train_x)), 1, 0)

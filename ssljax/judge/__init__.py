@@ -1,7 +1,6 @@
 """How good an encoder is, whatever the moment: what every evaluation rests on."""
 
 import functools
-import sys
 from collections.abc import Callable, Iterator, Sequence
 
 import jax
@@ -9,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from ssljax import augment, core, data, evals
 from ssljax.augment import views
@@ -20,18 +18,12 @@ from ssljax.evals.features import Change, FeatureSet
 from ssljax.fields import ConfigError
 from ssljax.parts import Parts
 from ssljax.runs import stop
+from ssljax.runs.writer import aloud
 
 Scores = dict[str, float]
 Rows = Sequence[int] | None
 Keep = Callable[[str, Callable[[], FeatureSet]], FeatureSet]
 SOME = 64  # examples in which labels are looked for
-
-
-def aloud(text: str) -> None:
-  """Prints a line on the screen, from process 0; "": nothing."""
-  if text and jax.process_index() == 0:
-    tqdm.write(text, file=sys.stdout)
-    sys.stdout.flush()
 
 
 class Judge:
@@ -60,6 +52,7 @@ class Judge:
     self.method, self.parts = parts.method, parts
     self.num_classes = splits.train.num_classes
     self.raw, self._raw = features.RAW[parts.method.input]
+    self.held_out = not data.alike(*splits)
     self._embed, self._classify = jax.jit(parts.embed), jax.jit(parts.classify)
     self._embed_view = jax.jit(parts.embed_view)
     self._embed_patches = jax.jit(parts.patches, static_argnames="block")
@@ -117,7 +110,9 @@ class Judge:
     return features.centred(feature_set)
 
   def _with_looks(self, feature_set: FeatureSet, embed, patches) -> FeatureSet:
-    feature_set = feature_set._replace(listed=self.splits.train.listed)
+    feature_set = feature_set._replace(
+      listed=self.splits.train.listed, held_out=self.held_out
+    )
     if self.method.input != "image":
       return feature_set
     places = feature_set.train_index, feature_set.test_index
@@ -202,6 +197,11 @@ class Judge:
     or said and left out where that is `forgiving`.
     """
     scores: Scores = {}
+    if not self.held_out:
+      self._say_once(
+        "The evaluation split is the training split: by kNN each example is judged by "
+        "the others, and whatever is fitted is judged on what it was fitted to."
+      )
     for name in names:
       try:
         usable = feature_set if name in evals.UNLABELLED else self.labelled(feature_set)

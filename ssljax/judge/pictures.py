@@ -50,7 +50,7 @@ def draw(
     return
   queries = judge.pictures(judge.splits.eval, features.test_index[chosen])
   cosines = unit(features.test_x[chosen]) @ unit(features.train_x).T
-  if judge.splits.eval is judge.splits.train:  # nobody is their own neighbour
+  if not judge.held_out:  # nobody is their own neighbour
     itself = features.test_index[chosen][:, None] == features.train_index[None]
     cosines = np.where(itself, -np.inf, cosines)
     neighbours = min(neighbours, max(1, len(features.train_y) - 1))

@@ -4,6 +4,7 @@ import dataclasses
 from typing import ClassVar
 
 import jax
+import jax.numpy as jnp
 
 from ssljax import memory
 from ssljax.core import Aux
@@ -22,7 +23,8 @@ class DINOv3(DINOv2):
   every `gram_every`-th step from `gram_first` on, `gram_updates` times (0: always), it
   becomes what the teacher is; it begins as the network does. It sees the global crops
   larger and undistorted, and its map of patches is resized to the student's, which has
-  seen its own but for what is hidden. Until the first time `gram_weight` should be 0.
+  seen its own but for what is hidden. What is still to come with `gram_first` weighs
+  nothing until it is there; with 0 it is what the network began as that anchors.
   """
 
   gram_weight: NotNegativeSchedule
@@ -45,7 +47,7 @@ class DINOv3(DINOv2):
 
   def gram(self, patches, target, larger):
     """Compares the student's patches [B,2,N,D] with crops' [B,2,S,S,C] -> [B]."""
-    weights = target["params"], target["batch_stats"]
+    weights = (target[k].get("encoder", {}) for k in ("params", "batch_stats"))
     views = {"image": larger}
     outputs, _ = self.forward_views(*weights, views, net=self.net.encoder)
     anchor = jax.lax.stop_gradient(outputs["patches"])
@@ -54,7 +56,7 @@ class DINOv3(DINOv2):
   def objective(self, params, rows, state, batch, rng):
     """Computes DINOv2's loss and the distance of Gram matrices, weighted."""
     loss, aux = super().objective(params, rows, state, batch, rng)
-    gram, weight = rows["gram"].mean(), self.gram_weight(state.step)
+    gram, weight = rows["gram"].mean(), self.weight(state.step)
     metrics = {**aux.metrics, "gram": gram, "gram_weight": weight}
     return loss + weight * gram, Aux(aux.carry, metrics)
 
@@ -65,17 +67,27 @@ class DINOv3(DINOv2):
     gram = memory.refresh(target["gram"], encoder_of(target), due)
     return params, {**target, "gram": gram}
 
+  def weight(self, done):
+    """Weighs Gram matrices in the step after i32[] `done` steps -> f32[]."""
+    is_there = not self.gram_first or self.renewals(done) > 0
+    return jnp.where(is_there, self.gram_weight(done), 0.0)
+
+  def renewals(self, done):
+    """Counts renewals in i32[] `done` steps, as if there were no last -> i32[]."""
+    before = max(-(-self.gram_first // self.gram_every) - 1, 0)  # multiples too early
+    return done // self.gram_every - before
+
   def due(self, done):
     """Says whether the Gram teacher is renewed after i32[] `done` steps -> bool[]."""
-    before = max(-(-self.gram_first // self.gram_every) - 1, 0)  # multiples too early
-    number = done // self.gram_every - before  # of this renewal, from 1 on
+    number = self.renewals(done)  # of this one, from 1 on
     due = (done % self.gram_every == 0) & (number > 0)
     return due & (number <= self.gram_updates) if self.gram_updates else due
 
 
 def encoder_of(target):
-  """Takes the encoder alone out of a slow copy -> its "params" and "batch_stats"."""
-  return {k: target[k].get("encoder", {}) for k in ("params", "batch_stats")}
+  """Leaves of a slow copy the encoder alone, by the same names."""
+  kinds = "params", "batch_stats"
+  return {k: {n: x for n, x in target[k].items() if n == "encoder"} for k in kinds}
 
 
 def resized(patches, count):

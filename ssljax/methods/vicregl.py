@@ -20,7 +20,8 @@ class VICRegL(VICReg):
   the picture, of which the `matches` nearest pairs count, and to the one of nearest
   embedding, all of which do. Either view is matched to the other.
 
-  (The official code keeps the last pair of views alone, and halves it.)
+  As in the official code the covariance terms of both views are averaged, also of whole
+  pictures, where VICReg sums them; it counts the 20 nearest pairs and, as often, 4.
   """
 
   global_weight: Share
@@ -42,8 +43,9 @@ class VICRegL(VICReg):
 
   def objective(self, params, rows, state, batch, rng):
     """Computes eq. 6: VICReg's loss of projections, and both of cells."""
-    whole, _ = super().objective(params, rows, state, batch, rng)
     weights = self.invariance, self.variance, self.covariance
+    halved = *weights[:2], self.covariance / 2
+    whole = redundancy.vicreg(rows["projection"], *halved)
     cells, places = rows["cells"], rows["places"]
     count = min(self.matches, cells.shape[2])
 

@@ -104,7 +104,9 @@ class ViT(Encoder):
   def layers(self) -> tuple[tuple[str, ...], ...]:
     """The names of what makes the tokens, then of block by block."""
     blocks = ((f"block{i}",) for i in range(self.depth))
-    first = "patch", "cls", "position", "relative", "registers", "mask", "pre_norm"
+    # Without relative positions, which all blocks share: as the last of them, in BEiT's
+    # and SimMIM's layer decay.
+    first = "patch", "cls", "position", "registers", "mask", "pre_norm"
     return first, *blocks
 
   @nn.compact

@@ -17,8 +17,9 @@ from ssljax.core import TrainState
 from ssljax.data import Splits
 from ssljax.encoder import Trained
 from ssljax.fields import ConfigError, flat
-from ssljax.judge import Judge, Scores, aloud
+from ssljax.judge import Judge, Scores
 from ssljax.protocols import embed
+from ssljax.runs.writer import aloud
 from ssljax.train import dispatch
 
 TRAINED_ON = ("held_out", "per_class")  # of the data of a protocol that trains

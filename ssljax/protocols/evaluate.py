@@ -28,13 +28,14 @@ from ssljax import (
 from ssljax.evals import geometry
 from ssljax.fields import ConfigError, Group
 from ssljax.fields.ranges import Count, Number, Range
-from ssljax.judge import aloud, pictures
+from ssljax.judge import pictures
 from ssljax.judge.rows import compare
 from ssljax.protocols import dense, embed, transfer
 from ssljax.protocols.apart import APART
 from ssljax.protocols.case import Case
 from ssljax.protocols.zero_shot import zero_shot
 from ssljax.runs import compiled, upload
+from ssljax.runs.writer import aloud
 
 SOURCE = "ssljax/protocols/evaluate.py"
 

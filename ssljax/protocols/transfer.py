@@ -24,6 +24,7 @@ PROBE = "linear_probe"
 # What every batch of pictures holds.
 PICTURES = ("image", "extent", "aspect", "label", "index")
 START = "starts_from.txt"  # the identity of a checkpoint
+WHOLE = {"stop_grad_patch": False, "token_drop": 0.0}  # fields of an encoder
 NUMBERS = ("seed", "batch_size", "epochs", "steps", "augment", "optimizer")
 
 
@@ -38,8 +39,10 @@ def compose(
   c, old = training.copy_and_resolve_references(), trained.config
   c.unlock()
   c.data.update({**old.data.to_dict(), **own_data})
-  encoder_changes = {k: v for k, v in training.encoder.items() if v}
-  c.encoder = {**old.encoder.to_dict(), **encoder_changes}
+  encoder_fields = old.encoder.to_dict()
+  if c.method.name != PROBE:  # all of it is tuned, by all of a picture
+    encoder_fields |= {k: v for k, v in WHOLE.items() if k in encoder_fields}
+  c.encoder = encoder_fields | {k: v for k, v in training.encoder.items() if v}
   c.dtype = old.dtype
   augmentation = augment.configure(old.augment)
   if augmentation.input != "image":
@@ -63,8 +66,6 @@ def compose(
       for name, (shape, dtype) in trained.spec.items()
       if name not in PICTURES
     )
-  elif "stop_grad_patch" in c.encoder:  # all of it is tuned
-    c.encoder.stop_grad_patch = False
   return c
 
 

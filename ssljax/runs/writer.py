@@ -116,10 +116,8 @@ class Writer:
 
   def say(self, text: str) -> None:
     """Prints a line for whoever watches: what begins, what was found; "": nothing."""
-    if self.active and text:
-      with contextlib.suppress(OSError):  # whoever watched has left: a closed pipe
-        tqdm.write(text, file=sys.stdout)
-        sys.stdout.flush()
+    if self.active:
+      aloud(text)
 
   @contextlib.contextmanager
   def pause(self) -> Iterator[None]:
@@ -165,6 +163,14 @@ class Writer:
     if not self.terminal and (late or step == self.total_steps):
       self.last_line = now
       self.say(str(self.bar))
+
+
+def aloud(text: str) -> None:
+  """Prints a line on the screen, from process 0; "": nothing."""
+  if text and jax.process_index() == 0:
+    with contextlib.suppress(OSError):  # whoever watched has left: a closed pipe
+      tqdm.write(text, file=sys.stdout)
+      sys.stdout.flush()
 
 
 def read(workdir: str | os.PathLike) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Where a run starts from another run's weights: fine-tuning, distillation."""
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -12,7 +13,10 @@ from ssljax import encoder, nets, paths
 from ssljax.core import TrainState
 from ssljax.fields import ConfigError, as_path, check_choice
 
-UNSEEN = ("heads", "activation")  # fields of an encoder that no shape shows
+UNSEEN = (  # fields of an encoder that no shape shows
+  *("heads", "activation", "epsilon", "position", "rope_base"),  # of transformers
+  *("padding", "stem_relu", "blurred", "norm"),  # of ResNets
+)
 TOKENIZER = "tokenizer.json"  # in the folder of a run that reads texts
 INTO = {"params": "", "teacher": "teacher", "base": "base"}  # -> entry of `target`
 
@@ -28,9 +32,9 @@ def start(config: ConfigDict, state: TrainState, mesh: Mesh) -> TrainState:
   `checkpoint` is a run's folder, `step` that of its checkpoint (0: the newest); without
   a folder the state stays as it is. `into="params"` takes what has one of the paths
   `take` (see `paths.py`), parameters and running statistics, from that run's network,
-  the one by which it is judged, to this run's, and to the slow copy of it that `target`
-  may hold: it would drag the network back to where it began. "teacher" and "base" take
-  all, to what `target` has under that name.
+  the one by which it is judged, to this run's, and to the slow copies of it that
+  `target` may hold: they would drag it back to where it began. "teacher" and "base"
+  take all, to what `target` has under that name.
   Raises ConfigError where the two do not fit.
   """
   group = config.pretrained
@@ -56,9 +60,16 @@ def start(config: ConfigDict, state: TrainState, mesh: Mesh) -> TrainState:
   _check_texts(config, state.params)
   source_weights = {k: getattr(source.judged, k) for k in ("params", "batch_stats")}
   own_weights = {"params": state.params, "batch_stats": state.batch_stats}
+  taken = functools.partial(_take, group.take, source_weights)
   slow_copy = {name: state.target[name] for name in own_weights if name in state.target}
-  target = {**state.target, **_take(group.take, source_weights, slow_copy)}
-  return state.replace(**_take(group.take, source_weights, own_weights), target=target)
+  others = {k: v for k, v in state.target.items() if k not in INTO}
+  copies = {  # of this network as it was at some time: DINOv3's Gram teacher
+    name: taken(entry)
+    for name, entry in others.items()
+    if isinstance(entry, Mapping) and entry.keys() == own_weights.keys()
+  }
+  target = {**state.target, **copies, **taken(slow_copy)}
+  return state.replace(**taken(own_weights), target=target)
 
 
 def _check_alike(source: ConfigDict, own: ConfigDict) -> None:

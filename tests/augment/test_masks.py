@@ -169,6 +169,19 @@ def test_units_are_hidden_whole_and_their_share_is_rounded_up():
   assert_allclose(hidden.mean(0), 6 / 9, atol=0.1)
 
 
+@pytest.mark.parametrize(
+  ("share", "unit", "side", "hidden"),
+  [(0.6, 8, 10, 4 * 15), (0.61, 8, 10, 4 * 16), (0.29, 0, 10, 29), (0.58, 0, 10, 58)],
+)
+def test_a_share_that_is_a_whole_number_of_patches_is_that_number(
+  share, unit, side, hidden
+):
+  drawn = masks.Blocks(4, 1.0, share, share, mask_unit=unit)
+  keys = jax.random.split(jax.random.key(0), 20)
+  found = np.asarray(drawn.draw(keys, 1, side, side)["mask"])
+  assert set(found.sum(-1).ravel()) == {hidden}
+
+
 def test_units_that_do_not_fit_are_refused_by_name():
   with pytest.raises(ConfigError, match="mask_unit=6 must be a multiple of patch_size"):
     masks.Blocks(4, mask_unit=6)

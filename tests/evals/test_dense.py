@@ -123,6 +123,17 @@ def test_features_that_tell_classes_segment(head):
   assert segmentation.scores(counts)[0]["pixel_accuracy"] > 85  # by chance 33
 
 
+def test_a_class_without_a_training_pixel_is_never_predicted():
+  """As the number of an ignored one: after one step nothing else would hold it down."""
+  maps = made()
+  maps = maps._replace(
+    train_y=np.where(maps.train_y == 0, NONE, maps.train_y).astype(np.uint8)
+  )
+  head = segmentation.Head(1, 4, 1e-3, 0.0, 0)
+  predict = segmentation.linear(maps, 5, head)
+  assert set(np.unique(predict(jnp.asarray(maps.test_x)))) <= {1, 2}
+
+
 def test_colours_of_patches_tell_digits_from_the_ground_of_scenes():
   """Scikit-learn's digits, a class each, on noise: features that nobody learned."""
   rng, digits = np.random.default_rng(0), load_digits()

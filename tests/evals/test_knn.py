@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from ssljax.evals import features, knn
+from ssljax.evals.features import FeatureSet
 from tests.oracle_file import oracle
 
 
@@ -80,3 +81,20 @@ def test_k_beyond_the_train_examples_is_named(k):
   x = np.eye(4)
   with pytest.raises(ValueError, match=f"k={k} must lie between 1 and the 4 train"):
     knn.weighted_knn(x, np.arange(4), x, k=k, temperature=0.07, num_classes=4)
+
+
+def test_an_example_has_no_vote_on_itself_where_nothing_is_held_out():
+  rng = np.random.default_rng(0)
+  x, y = rng.normal(size=(60, 5)), rng.integers(0, 3, 60)
+  places = rng.permutation(60)
+  seen = FeatureSet(x, y, x, y, 3, train_index=places, test_index=places)
+  assert knn.evaluate(seen, k=1) == {"knn": 100}
+  votes = knn.votes(seen._replace(held_out=False), k=7, temperature=0.1)
+  for row in range(60):
+    others = np.arange(60) != row
+    alone = knn.weighted_knn(
+      x[others], y[others], x[row, None], k=7, temperature=0.1, num_classes=3
+    )
+    np.testing.assert_allclose(votes[row], alone[0], rtol=1e-5, atol=1e-7)
+  all_votes = knn.votes(seen._replace(held_out=False), k=60, temperature=0.1)
+  assert np.isfinite(all_votes).all()

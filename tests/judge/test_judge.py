@@ -138,3 +138,27 @@ def recipe_data(name):
   config = importlib.import_module("configs.simclr_digits").get_config("smoke").data
   config.name = name
   return config
+
+
+def test_a_split_that_is_judged_on_itself_is_told(parts):
+  """By neighbours nobody is their own, and with noise for labels it is chance."""
+  config, built, digits = parts
+  rng = np.random.default_rng(0)
+  noise = Labelled("train", rng.integers(0, 10, 200).tolist(), 10)
+  for splits, held_out in (
+    (Splits(noise, noise), False),
+    (Splits(noise, Labelled("copy", list(noise.labels), 10)), False),
+    (Splits(noise, Labelled("other", noise.labels[::-1], 10)), True),
+    (digits, True),
+  ):
+    judge = Judge(config, built, splits, sharding.make_mesh())
+    assert judge.held_out is held_out
+  said, x = [], rng.normal(size=(200, 8)).astype(np.float32)
+  both = Splits(noise, noise)
+  judge = Judge(config, built, both, sharding.make_mesh(), say=said.append)
+  places, y = np.arange(200), np.array(noise.labels)
+  seen = FeatureSet(x, y, x, y, 10, train_index=places, test_index=places)
+  judge.numbers["knn"] = {"k": 1, "temperature": 0.1}
+  scores = judge.scores(seen._replace(held_out=judge.held_out), "knn")
+  assert scores["knn"] < 25
+  assert said[0].startswith("The evaluation split is the training split: by kNN each")

@@ -1,6 +1,7 @@
 """DINOv3: Gram anchoring in NumPy, what it sees, and when its teacher is renewed."""
 
 import dataclasses
+import importlib
 
 import jax
 import jax.numpy as jnp
@@ -89,18 +90,38 @@ def test_between_renewals_the_gram_teacher_stays_and_then_is_the_teacher_s_encod
   for n in range(1, 5):
     before = state
     state, metrics = step(state, tiny.batch())
-    gram, teacher = state.target["gram"]["params"], state.target["params"]["encoder"]
-    expected = teacher if n == 2 else before.target["gram"]["params"]
+    gram = state.target["gram"]["params"]["encoder"]
+    teacher = state.target["params"]["encoder"]
+    expected = teacher if n == 2 else before.target["gram"]["params"]["encoder"]
     jax.tree.map(assert_array_equal, gram, expected)
-  jax.tree.map(
-    assert_array_equal, first.target["gram"]["params"], first.params["encoder"]
-  )
+  begun = first.target["gram"]["params"]["encoder"]
+  jax.tree.map(assert_array_equal, begun, first.params["encoder"])
   assert metrics["gram"] > 0
+
+
+@pytest.mark.parametrize(
+  ("first", "every", "there"), [(0, 3, 0), (7, 3, 9), (9, 3, 9), (2, 5, 5)]
+)
+def test_a_gram_teacher_that_is_still_to_come_weighs_nothing(first, every, there):
+  numbers = dict(gram_first=first, gram_every=every, gram_updates=1)
+  always = dict(gram_weight=lambda step: jnp.float32(2.0))
+  method = dataclasses.replace(tiny.parts("dinov3").method, **numbers, **always)
+  weights = [float(method.weight(jnp.int32(n))) for n in range(20)]
+  assert weights == [0.0] * there + [2.0] * (20 - there)
+
+
+def test_a_recipe_weighs_gram_matrices_from_the_first_renewal_on():
+  for name, epoch in (("dinov3_cifar10", 50_000 // 512), ("dinov3_imagenet", 625)):
+    config = importlib.import_module(f"configs.{name}").get_config()
+    _, start = config.method.gram_weight.milestones
+    assert round(start * epoch) == config.method.gram_first
+    assert config.method.gram_first % config.method.gram_every == 0
 
 
 def test_the_loss_is_dinov2_s_and_the_weighted_distance():
   built = tiny.parts("dinov3")
   method, state = built.method, tiny.first_state(built)
+  method = dataclasses.replace(method, gram_first=0)
   rng_views, rng = core.step_keys(0, state.step)
   batch = built.views(rng_views, tiny.batch())
   rest = state.replace(params=None)

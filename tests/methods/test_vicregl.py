@@ -40,6 +40,19 @@ def test_value_and_gradient_of_cells_are_the_official_ones():
     assert_allclose(grad[at], (ahead - behind) / 2e-6, rtol=1e-4, atol=1e-5)
 
 
+def official_whole(z, invariance, variance, covariance):
+  """The official `global_loss` of two views z [B,2,D], in float64."""
+  loss = invariance * ((z[:, 0] - z[:, 1]) ** 2).mean()
+  z = z - z.mean(0)
+  for view in (z[:, 0], z[:, 1]):
+    deviation = np.sqrt(view.var(0, ddof=1) + 1e-4)
+    loss += variance * np.maximum(0, 1 - deviation).mean() / 2
+    moment = view.T @ view / (len(z) - 1)
+    off = moment - np.diag(np.diag(moment))
+    loss += covariance * (off**2).sum() / len(moment) / 2
+  return loss
+
+
 def test_cells_are_matched_with_their_nearest_and_the_nearest_pairs_count():
   x = jnp.float32([[[0.0], [10.0], [20.0], [31.0]]])
   y = jnp.float32([[[19.5], [0.2], [12.0], [50.0]]])
@@ -89,6 +102,9 @@ def test_the_method_weighs_pictures_and_cells():
         y.append(cells[b, j][distance.argmin(1)[best]])
       weights = method.invariance, method.variance, method.covariance
       expected[name].append(official(np.array(x), np.array(y), *weights) / 2)
+  weights = method.invariance, method.variance, method.covariance
+  whole = official_whole(np.float64(rows["projection"]), *weights)
+  assert_allclose(aux.metrics["global"], whole, rtol=1e-5)
   for name, parts in expected.items():
     assert_allclose(aux.metrics[name], sum(parts), rtol=2e-3)
   local = aux.metrics["by_place"] + aux.metrics["by_likeness"]

@@ -295,6 +295,13 @@ def test_layers_are_counted_wherever_the_encoder_stands():
   assert found["view0/encoder/block0/kernel"] == 1
 
 
+def test_relative_positions_that_blocks_share_move_as_the_last_of_them():
+  """As `get_num_layer` of BEiT's and SimMIM's code: factor 1."""
+  table = {"encoder": {"relative": {"table": jnp.ones(1)}}}
+  layers = nets.build({"name": "vit_ti", "depth": 2, "position": "relative"}).layers
+  assert paths.depths(table, layers) == {"encoder/relative/table": len(layers)}
+
+
 def test_layer_decay_of_an_encoder_without_depths_is_refused():
   config = {"name": "sgd", "learning_rate": 0.1, "layer_decay": 0.5}
   with pytest.raises(ConfigError, match=r"layer_decay=0\.5: the encoder does not say"):

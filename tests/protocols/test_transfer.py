@@ -111,6 +111,18 @@ def test_maes_fine_tuning_reads_patches_and_spares_token_and_positions_the_decay
   assert {k[-1] for k, v in moved.items() if v} == {"kernel"}
 
 
+@pytest.mark.parametrize(("asked", "expected"), [({}, 0.0), ({"token_drop": 0.2}, 0.2)])
+def test_fine_tuning_sees_all_of_a_picture_whatever_the_run_dropped(asked, expected):
+  old = importlib.import_module("configs.moco_v3_folder").get_config("cheap")
+  training = importlib.import_module("configs.eval.finetune").get_config().training
+  training.encoder.update(asked)
+  trained = SimpleNamespace(config=old, state=SimpleNamespace(step=6))
+  config = transfer.compose(training, pathlib.Path("runs/moco"), trained, {})
+  assert old.encoder.token_drop == 0.5
+  assert config.encoder.token_drop == expected
+  assert not config.encoder.get("stop_grad_patch", False)
+
+
 def test_several_heads_without_pictures_to_choose_on_are_refused(run):
   config = protocol("linear_grid", run)
   config.data.held_out = 0.0

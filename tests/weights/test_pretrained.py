@@ -63,6 +63,9 @@ def test_what_is_taken_reaches_the_target_network_too(name, monkeypatch):
     assert slow == [("params",)]
     assert_equal(target.pop("params"), {k: other.params[k] for k in part})
     assert_equal(target.pop("batch_stats"), other.batch_stats)
+  if name == "dinov3":  # what anchors is the encoder that it starts from
+    gram = target.pop("gram")
+    assert_equal(gram["params"], {"encoder": other.params["encoder"]})
   for key, value in target.items():  # queues, banks, centres, a distilled teacher
     assert_equal(value, state.target[key])
 

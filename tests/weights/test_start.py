@@ -75,7 +75,13 @@ def test_heads_learn_first_and_the_patch_projection_never(source, tmp_path):
   assert not _same(waiting["decoder"]["pixels"], moving["decoder"]["pixels"])
 
 
-@pytest.mark.parametrize(("field", "value"), [("heads", 4), ("activation", "relu")])
+@pytest.mark.parametrize(
+  ("field", "value"),
+  [
+    *(("heads", 4), ("activation", "relu"), ("epsilon", 1e-5)),
+    ("position", "sincos_columns"),
+  ],
+)
 def test_what_no_shape_shows_is_compared(source, tmp_path, field, value):
   config = smoke(**{"pretrained.checkpoint": str(source[0])})
   config.encoder[field] = value

@@ -19,6 +19,7 @@ from ssljax.fields.ranges import Count, NotNegative, Positive, Seed
 NONE = 255  # in a mask: no class, which counts for nothing
 WARM_UP = 0.0375  # of the steps: 1500 of 40000
 INIT_STD = 0.01
+NEVER = -1e9  # the score of a class without a training pixel, as of an ignored number
 
 # Features [B,h,w,D] -> the class of each pixel, uint8 [B,S,S].
 Predict = Callable[[jax.Array], jax.Array]
@@ -146,11 +147,13 @@ def linear(maps: Maps, num_classes: int, numbers: Head) -> Predict:
 
   BatchNorm, whose statistics are those of all training patches and whose scale and
   shift are the map's own, a 1x1 convolution, a bilinear resize; cross-entropy over
-  labelled pixels, AdamW, a linear warm-up and decay, as in its code: 40000 steps of 16
-  crops there, whole pictures without augmentation here.
+  labelled pixels and the classes that they have, AdamW, a linear warm-up and decay, as
+  in its code: 40000 steps of 16 crops there, whole pictures without augmentation here.
   """
   mean, std = dense.moments(maps.train_x)
   shape = maps.train_x.shape[-1], num_classes
+  learned = np.isin(np.arange(num_classes), maps.train_y)
+  never = np.where(learned, 0.0, NEVER).astype(np.float32)
   params = {
     "kernel": INIT_STD * jax.random.normal(jax.random.key(numbers.seed), shape),
     "bias": jnp.zeros(num_classes),
@@ -164,7 +167,7 @@ def linear(maps: Maps, num_classes: int, numbers: Head) -> Predict:
   def logits(params, patches, side):
     patches = (patches - mean[None, None, None]) / std[None, None, None]
     scores = jnp.einsum("bhwd,dc->bhwc", patches, params["kernel"], precision="highest")
-    return dense.resize(scores + params["bias"][None, None, None], side)
+    return dense.resize(scores + (params["bias"] + never)[None, None, None], side)
 
   def loss(params, rows, step):
     patches, mask = rows

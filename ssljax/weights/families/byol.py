@@ -1,11 +1,12 @@
 """BYOL (deepmind-research/byol): the online network of a checkpoint, in Haiku's names.
 
 A norm's running statistics are Haiku's averages, which are not biased to their start.
+It was judged on TensorFlow's bicubic pictures, which are not antialiased; ours are.
 """
 
 from collections.abc import Mapping
 
-from ssljax.weights.tables import Family, Form, Row
+from ssljax.weights.tables import Family, Form, Pictures, Row
 
 DEPTHS = (50, 101, 152, 200)
 AVERAGES = {"mean": "mean_ema", "var": "var_ema"}
@@ -56,6 +57,7 @@ FAMILY = Family(
     Form(_rows(f"res_net{depth}/~/"), {"padding": "same"}, heads=HEADS, method=_method)
     for depth in DEPTHS
   ),
+  Pictures(interpolation="bicubic"),
   beside=(
     *("target_params/*", "target_state/*", "opt_state/*", "*/hidden", "*/counter"),
     *("online_params/classifier/*", "step", "rng"),
