@@ -90,14 +90,14 @@ def with_value(config, path, value):
 
 @pytest.mark.parametrize("name", [*RUNS, *PROTOCOLS])
 def test_a_value_outside_its_range_is_refused_by_its_path(name):
-  """Two drawn for every field of the config, by its declaration."""
+  """One drawn for every field, by its declaration; most fields have many configs."""
   config = load(name)
   drawn = 0
   for path, hint in declarations(config):
     if any(type(hint) is type(None) for hint in typing.get_args(hint)):
       continue
     values = list(outside(hint))
-    for value in random.Random(f"{name} {path}").sample(values, min(2, len(values))):
+    for value in random.Random(f"{name} {path}").sample(values, min(1, len(values))):
       if path.startswith("data.") and value in (None, ""):
         continue  # stand for the default
       if path.endswith((".name", ".recipe", ".kind")) or path == "evaluator":
@@ -109,7 +109,7 @@ def test_a_value_outside_its_range_is_refused_by_its_path(name):
         room(config).check(changed)
       assert "\n" not in str(raised.value)
       drawn += 1
-  assert drawn >= 10
+  assert drawn >= 5
 
 
 @pytest.mark.parametrize("name", [*RUNS, *PROTOCOLS])
