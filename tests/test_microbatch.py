@@ -74,10 +74,16 @@ def hold_equal(name, state, part, devices):
     assert_allclose(value, expected_metrics[metric], rtol=2e-4, atol=1e-5)
 
 
-@every_method
-@pytest.mark.parametrize(("part", "devices"), [(SIZE // 2, 8), (SIZE // 4, 1)])
+ALL = [(name, SIZE // 4, 8) for name in methods.METHODS]
+EACH = [(name, SIZE // 2, 1) for name in ("simclr", "byol", "moco", "instdisc", "dino")]
+
+
+@pytest.mark.parametrize(("name", "part", "devices"), [*ALL, *EACH])
 def test_a_step_in_parts_equals_the_step_in_one_pass(name, part, devices):
-  """Parameters, statistics, the optimizer's and the target's state, metrics."""
+  """Parameters, statistics, the optimizer's and the target's state, metrics.
+
+  Every method; of each kind of target one by other parts too, on one device.
+  """
   state = first_state(name)
   try:
     hold_equal(name, state, part, devices)

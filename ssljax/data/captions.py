@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import itertools
 import json
 import pathlib
 import zlib
@@ -9,9 +10,8 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, NamedTuple, TextIO
 
 import numpy as np
-from absl import logging
 
-from ssljax.data import identity, places
+from ssljax.data import identity, labels, places
 from ssljax.data.codec import Example
 from ssljax.data.source import Source, Splits
 from ssljax.data.tokenizer import Texts, Tokenizer
@@ -21,6 +21,7 @@ from ssljax.fields.ranges import Range
 
 TABLES = ("captions.csv", "captions.jsonl")
 ENDINGS = (".csv", ".jsonl")
+PARTING = {",": "comma", ";": "semicolon", "\t": "tab"}  # as spreadsheets part cells
 
 
 class Row(NamedTuple):
@@ -35,43 +36,27 @@ class Pairs(Source):
   """Reads pictures and captions by a table; `class_names` are its labels, sorted."""
 
   def __init__(
-    self, table: pathlib.Path, rows: list[Row], classes: Sequence[str] | None = None
+    self, table: pathlib.Path, rows: list[Row], classes: labels.Classes | None = None
   ):
     self.name = places.printable(str(table))
     self.root, self.rows = table.parent, rows
-    labels = {row.label for row in rows} - {""}
-    self.class_names = tuple(sorted(labels) if classes is None else classes)
     self.captions = [row.caption for row in rows]
-    if stray := self.num_classes and sorted(labels - set(self.class_names)):
-      raise ConfigError(
-        f"data.eval_split: {stray[0]!r} in {self.name!r} is none of the "
-        f"{self.num_classes} labels of the training split; correct it or leave it empty"
-      )
-    self._number = {name: i for i, name in enumerate(self.class_names)}
-    missing = sum(not row.label for row in rows)
-    if self.class_names and missing:
-      logging.warning(
-        "Without a label, in %s: %d of %d lines; they are trained on, not judged by",
-        *(self.name, missing, len(rows)),
-      )
-
-  def known_labels(self):
-    """Numbers the table's labels [N], -1 where a line has none."""
-    return [self._number.get(row.label, -1) for row in self.rows]
+    self.labels, self.class_names = labels.assign(
+      [row.label for row in rows], f"'label' of {self.name!r}", classes
+    )
 
   def facts(self):
     """Returns the table's columns, sizes and times of its files."""
-    names, captions, labels = map(list, zip(*self.rows, strict=True))
+    names, captions, written = map(list, zip(*self.rows, strict=True))
     files = identity.of_files(self.root, names)
-    return {**files, "captions": captions, "labels": labels}
+    return {**files, "captions": captions, "labels": written}
 
   def __len__(self) -> int:
     return len(self.rows)
 
   def __getitem__(self, index: int) -> Example:
-    file, caption, label = self.rows[index]
-    number = self._number.get(label, -1)
-    return {"image": self.root / file, "caption": caption, "label": number}
+    row, label = self.rows[index], self.labels[index]
+    return {"image": self.root / row.file, "caption": row.caption, "label": label}
 
 
 class Captioned(Source):
@@ -138,9 +123,10 @@ def splits(*, dir: str = "", train_split: str = "", eval_split: str = "") -> Spl
 
   It is captions.csv with the columns file, caption and label, which may be absent; or
   captions.jsonl, an object with these a line. Files are named from the table's folder.
-  Every line is an example: a picture of five captions is there five times. The splits
-  are subfolders with a table each, or tables; default: what is called like one, in any
-  case (`places.TRAIN`, `places.EVAL`), else one table to train on. Raises ValueError.
+  Every line is an example: a picture of five captions is there five times. Labels are
+  stripped, and "", -1 and nan are none. The splits are subfolders with a table each, or
+  tables; default: what is called like one, in any case (`places.TRAIN`, `places.EVAL`),
+  else one table to train on. Raises ValueError.
   """
   root = as_path(dir)
   if not dir or not root.is_dir():
@@ -202,14 +188,18 @@ def prompts(
 
 def read(table: pathlib.Path) -> list[Row]:
   """Reads all rows of a table; ValueError names the first line that is none."""
+  rows, names = [], set()
   try:
-    rows = [_row(table, *line) for line in _lines(table)]
-  except (csv.Error, UnicodeError) as error:
+    for line, entries in _lines(table):
+      rows.append(_row(table, line, entries))
+      names |= entries.keys()
+  except UnicodeError as error:
     raise ConfigError(
       f"data.dir: {str(table)!r} is no table in UTF-8: {error}; write it anew"
     ) from error
   if not rows:
     raise ConfigError(f"data.dir: {str(table)!r} has no rows; it needs file, caption")
+  labels.warn_unread(str(table), names, Row._fields)
   return rows
 
 
@@ -222,41 +212,54 @@ def _row(table: pathlib.Path, line: int, entries: dict) -> Row:
   elif line <= CHECK_AT_MOST and not (table.parent / row.file).is_file():
     fault = f"there is no file {row.file!r} beside the table"
   else:
-    return row
-  raise ConfigError(
-    f"data.dir: line {line} of {str(table)!r} is wrong: {fault}; correct it or take "
-    "it out"
-  )
+    return row._replace(label=labels.of_text(row.label))
+  raise _wrong(table, line, f"{fault}; correct it or take it out")
+
+
+def _wrong(table: pathlib.Path, line: int, fault: str) -> ConfigError:
+  return ConfigError(f"data.dir: line {line} of {str(table)!r} is wrong: {fault}")
 
 
 def _lines(table: pathlib.Path) -> Iterator[tuple[int, dict]]:
   """Yields a table's lines: number -> its fields; none where it cannot be read."""
   with table.open(encoding=places.encoding(table), newline="") as f:
     if table.suffix.lower() != ".jsonl":
-      reader = csv.DictReader(f, delimiter=_delimiter(f))
-      reader.fieldnames = [n.strip().lower() for n in reader.fieldnames or ()]
-      yield from ((reader.line_num, fields) for fields in reader)
+      yield from _cells(table, f)
       return
     for number, line in enumerate(f, 1):
       fields = None
       with contextlib.suppress(json.JSONDecodeError):
         fields = json.loads(line)
-      yield number, fields if isinstance(fields, dict) else {}
+      if line.strip():
+        yield number, fields if isinstance(fields, dict) else {}
+
+
+def _cells(table: pathlib.Path, f: TextIO) -> Iterator[tuple[int, dict]]:
+  """Yields the rows of a CSV: number of a row's first line -> its cells by column."""
+  comma = max(PARTING, key=f.readline().count)
+  f.seek(0)
+  reader, names, first = csv.reader(f, delimiter=comma, strict=True), [], 1
+  try:
+    for cells in reader:
+      if names and len(cells) > len(names):
+        counts = f"{len(cells)} cells under {len(names)} columns"
+        way = f"quote what holds a {PARTING[comma]}"
+        raise _wrong(table, first, f"it has {counts}; {way}")
+      if names and cells:
+        yield first, dict(itertools.zip_longest(names, cells))
+      names = names or [name.strip().lower() for name in cells]
+      first = reader.line_num + 1
+  except csv.Error as error:
+    way = "close the quotes that open there, and double those inside"
+    raise _wrong(table, first, f"{error}; {way}") from error
 
 
 def _text(value: Any) -> Any:
-  """Turns a class that is a number into text, as all else is."""
-  if value is None:
+  """Turns a class that is a number into text, as all else is; None and NaN: none."""
+  if value is None or value != value:
     return ""
   is_integer = isinstance(value, int) and not isinstance(value, bool)
   return str(value) if is_integer else value
-
-
-def _delimiter(f: TextIO) -> str:
-  """Finds what parts the columns' names; some spreadsheets write no comma."""
-  names = f.readline()
-  f.seek(0)
-  return max(",;\t", key=names.count)
 
 
 def _table(

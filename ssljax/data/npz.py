@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ssljax.data import labels
 from ssljax.fields import ConfigError
 
 BROKEN = (  # what NumPy raises where a file is cut, damaged or of another kind
@@ -21,7 +22,7 @@ def read(
   """Reads `planes`, pairs of a name and a number of channels, and perhaps "label".
 
   A plane is [N,H,W,channels] or, of one channel, [N,H,W]; N >= 1 is the same for all.
-  Raises ValueError.
+  What is not read is said aloud. Raises ValueError.
   """
   try:
     with np.load(path, allow_pickle=False) as file:  # an array alone is no context
@@ -29,7 +30,7 @@ def read(
       if not missing:
         names = [name for name, _ in planes] + ["label"] * ("label" in file)
         arrays = {name: file[name] for name in names}
-      listing = ", ".join(file)
+      stored = list(file)
   except (*BROKEN, TypeError) as error:
     reason = f"{type(error).__name__}: {error}"
     raise ConfigError(
@@ -38,11 +39,12 @@ def read(
     ) from error
   if missing:
     raise ConfigError(
-      f"data.planes: {str(path)!r} has no {missing[0]!r}; it has {listing}"
+      f"data.planes: {str(path)!r} has no {missing[0]!r}; it has {', '.join(stored)}"
     )
   first = arrays[planes[0][0]]
   for name, channels in planes:
     _check(path, name, arrays[name], len(first) if first.ndim else 0, channels)
+  labels.warn_unread(str(path), stored, arrays)
   return arrays
 
 

@@ -77,13 +77,16 @@ def splits(kind: Kind, data_dir: str, train_split: str, eval_split: str) -> Spli
   """
   root = layout.folder_of(data_dir, kind.noun)
   train_root, eval_root = layout.roots(root, kind.endings, train_split, eval_split)
-  without = ()
-  if eval_root and train_root in eval_root.parents:
-    without = (os.path.relpath(eval_root, train_root),)
-  train = _read(kind, train_root, without=without)
+  pairs = []
+  if eval_root:  # as they are called, and as links lead to them
+    pairs = [(train_root, eval_root), (train_root.resolve(), eval_root.resolve())]
+  inside = [os.path.relpath(b, a) for a, b in pairs if a in b.parents]
+  train = _read(kind, train_root, without=inside)
   if eval_root:
-    if eval_root == train_root:
+    if eval_root.samefile(train_root):
       logging.warning("Evaluated on what it is trained on: %s", train.name)
+    elif any(b in a.parents for a, b in pairs):
+      logging.warning("Evaluated on what it is trained on, and more: %s", train.name)
     return Splits(train, _read(kind, eval_root, train.class_names))
   return _hold_out(train) if train.num_classes else Splits(train, None)
 

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from ssljax import augment, core, data, evals
 from ssljax.augment import views
 from ssljax.core import TrainState
+from ssljax.data import subset
 from ssljax.data.source import Splits, Subset
 from ssljax.evals import features, files
 from ssljax.evals.features import Change, FeatureSet
@@ -23,7 +24,7 @@ from ssljax.runs.writer import aloud
 Scores = dict[str, float]
 Rows = Sequence[int] | None
 Keep = Callable[[str, Callable[[], FeatureSet]], FeatureSet]
-SOME = 64  # examples in which labels are looked for
+SOME = 64  # examples in which labels are looked for that nobody knows unopened
 
 
 class Judge:
@@ -68,8 +69,7 @@ class Judge:
     if not self.splits.eval:
       return f"{self.splits.train.name} has nothing to evaluate on"
     for split in self.splits:
-      sampled = np.linspace(0, len(split) - 1, SOME).astype(int)
-      labelled = (split[int(i)]["label"] >= 0 for i in sampled)
+      labelled = (label >= 0 for label in subset.labels_of(split, at_most=SOME))
       if not self.num_classes or not any(labelled):  # ImageNet's "test", STL-10's pile
         return f"{split.name} has no labels"
     try:

@@ -249,6 +249,10 @@ def read(root):
     ([True, False, True, True, True, True], [1, 0, 1, 1, 1, 1], "False True"),
     (["dog", "cat", "", "dog", "dog", "cat"], [1, 0, -1, 1, 1, 0], "cat dog"),
     ([b"dog", b"cat", b"", b"caf\xe9", b"dog", b"cat"], [2, 1, -1, 0, 2, 1], None),
+    (["dog", "cat", "-1", "NaN", " dog ", "nan"], [1, 0, -1, -1, 1, -1], "cat dog"),
+    ([b"dog", b"cat", b"-1", b"nan", b" dog", b"-1"], [1, 0, -1, -1, 1, -1], "cat dog"),
+    (["1", "0", "-1", "10", "0", "0"], [1, 0, -1, 2, 0, 0], "0 1 10"),
+    (["-1", "nan", "", "-1", "", "NAN"], [-1] * 6, ""),
     ([0, 5, 2, 0, 5, 2], [0, 5, 2, 0, 5, 2], "0 1 2 3 4 5"),
     (np.uint8([0, 1, 0, 1, 0, 1]), [0, 1, 0, 1, 0, 1], "0 1"),
     ([-1, -1, -1, -1, -1, -1], [-1] * 6, ""),
@@ -270,6 +274,25 @@ def test_what_labels_lack_is_said(tmp_path, caplog):
   assert "2 of 6 examples" in caplog.text
   assert "Classes without an example" in caplog.text
   assert "'1', '3', '4'" in caplog.text
+
+
+@pytest.mark.parametrize(
+  ("names", "said"),
+  [
+    ("labels depth", "'depth', 'labels'; 'labels': did you mean label?"),
+    ("Label", "'Label'; 'Label': did you mean label?"),
+    ("depth y", "'depth', 'y'; 'y': did you mean label?"),
+    ("label targets", "'targets'\n"),
+    ("depth", "'depth'\n"),
+    ("label", ""),
+  ],
+)
+def test_arrays_that_are_not_read_are_said(tmp_path, caplog, names, said):
+  arrays = {name: np.zeros(2, int) for name in names.split()}
+  np.savez(tmp_path / "train.npz", rgb=scenes(2)["rgb"], **arrays)
+  read(tmp_path)
+  assert caplog.text.count("Not read, in ") == bool(said)
+  assert not said or f"train.npz: {said}" in caplog.text
 
 
 WRONG = [

@@ -92,6 +92,15 @@ def test_splits_are_folders_or_tables(tmp_path, names, fields):
     ("file,caption\na.png,a cat\na.png, \n", r"line 3 .* has 'a\.png' and ' '"),
     ("file,caption\na.png\n", r"line 2 .* has 'a\.png' and ''"),
     ("picture;text\na.png;a cat\n", r"line 2 .* needs file and caption and has ''"),
+    ("file,caption\na.png,a cat, big\n", r"line 2 .* 3 cells under 2 .* a comma"),
+    (ROWS + "a.png,no, cat,dog\n", r"line 5 .* has 4 cells under 3 columns; quote"),
+    ("file;caption\na.png;red; big\n", r"line 2 .* 3 cells .* holds a semicolon"),
+    ('file,caption\na.png,"a cat\na.png,a dog\n', r"line 2 .* close the quotes"),
+    ('file,caption\na.png,"a\ncat"\na.png,"a dog\n', r"line 4 .* close the quotes"),
+    ('file,caption\na.png,"No!", it said\n', r"line 2 .* 3 cells under 2 columns"),
+    ('file,caption\na.png,"No!" it said\n', r"line 2 .* double those inside"),
+    ('file,"caption\na.png,a cat\n', r"line 1 .* close the quotes"),
+    ('file,caption\na.png,"a\ncat"\na.png,"\n \n"\n', r"line 4 .* has 'a\.png' and"),
     ("file,caption\n", r"has no rows; it needs file, caption"),
     ("", r"has no rows; it needs file, caption"),
   ],
@@ -126,7 +135,7 @@ def test_what_is_no_text_or_no_folder_or_no_label_is_named(tmp_path):
     build(tmp_path / "a")
   table(tmp_path / "b" / "train")
   table(tmp_path / "b" / "val", ROWS.replace("dog\n", "emu\n"))
-  with pytest.raises(ValueError, match=r"'emu' in .* is none of the 2 labels"):
+  with pytest.raises(ValueError, match=r"'emu', in .*, is none of the 2 classes"):
     build(tmp_path / "b")
   with pytest.raises(ValueError, match=r"eval_split='none' is neither a table"):
     build(tmp_path / "b" / "train", eval_split="none")
@@ -219,7 +228,60 @@ def test_a_class_may_be_a_number_even_0(tmp_path, caplog):
   train = build(table(tmp_path, text, "Captions.JSONL")).train
   assert train.class_names == ("0", "7")
   assert [train[i]["label"] for i in range(3)] == [0, 1, -1]
-  assert "1 of 3 lines" in caplog.text
+  assert "1 of 3 examples" in caplog.text
+
+
+def test_labels_are_stripped_and_what_says_none_is_none(tmp_path):
+  written = ["dog", " dog", "dog\t", "-1", "NaN", " nan ", "", "cat"]
+  expected = [1, 1, 1, -1, -1, -1, -1, 0]
+  lines = [f"a.png,a dog,{label}\n" for label in written]
+  text = "".join(["file,caption,label\n", *lines, "a.png,a dog\n"])
+  train = build(table(tmp_path / "csv", text)).train
+  assert train.class_names == ("cat", "dog")
+  assert list(train.known_labels()) == [*expected, -1]
+  assert [example["label"] for example in train] == [*expected, -1]
+  lines = [{"file": "a.png", "caption": "a dog", "label": label} for label in written]
+  lines += [lines[0] | {"label": -1}, lines[0] | {"label": float("nan")}]
+  text = "\n".join(json.dumps(line) for line in lines)
+  train = build(table(tmp_path / "jsonl", text, "captions.jsonl")).train
+  assert train.class_names == ("cat", "dog")
+  assert list(train.known_labels()) == [*expected, -1, -1]
+
+
+def test_blank_lines_are_passed_over(tmp_path):
+  line = '{"file": "a.png", "caption": "a cat"}\n'
+  text = f"\n{line}\n  \n{line}\n"
+  assert len(build(table(tmp_path / "jsonl", text, "captions.jsonl")).train) == 2
+  text = "\nfile,caption\n\na.png,a cat\n\na.png,a dog\n\n"
+  assert len(build(table(tmp_path / "csv", text)).train) == 2
+
+
+@pytest.mark.parametrize(
+  ("columns", "said"),
+  [
+    ("file,caption,labels", "'labels'; 'labels': did you mean label?"),
+    ("file,caption,Lable ,url", "'lable', 'url'; 'lable': did you mean label?"),
+    ("y,file,url,caption", "'url', 'y'; 'y': did you mean label?"),
+    ("file,caption,label,labels", "'labels'\n"),
+    ("file,caption,width", "'width'\n"),
+  ],
+)
+def test_columns_that_are_not_read_are_said_once(tmp_path, caplog, columns, said):
+  row = {"file": "a.png", "caption": "a cat", "label": "cat"}
+  names = columns.split(",")
+  row = ",".join(row.get(name, "1") for name in names)
+  build(table(tmp_path / "csv", f"{columns}\n{row}\n{row}\n"))
+  assert caplog.text.count("Not read, in ") == 1
+  assert f"csv/captions.csv: {said}" in caplog.text
+  names = [name.strip().lower() for name in names]
+  line = json.dumps(dict(zip(names, row.split(","), strict=True)) | {"file": "a.png"})
+  build(table(tmp_path / "jsonl", f"{line}\n{line}\n", "captions.jsonl"))
+  assert f"jsonl/captions.jsonl: {said}" in caplog.text
+
+
+def test_columns_that_are_all_read_are_not_said(tmp_path, caplog):
+  build(table(tmp_path, ROWS.replace("label\n", "label,\n")))
+  assert "Not read" not in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -328,6 +328,42 @@ def test_one_folder_to_train_and_to_evaluate_on_is_said(tmp_path, caplog):
   assert "Evaluated on what it is trained on" in caplog.text
 
 
+@pytest.mark.parametrize(
+  ("link", "target", "fields"),
+  [
+    ("val", "train", {}),
+    ("one", "train", dict(train_split="one", eval_split="train")),
+    ("data", ".", dict(train_split="train", eval_split="data/train")),
+    ("same", ".", dict(train_split=".", eval_split="same")),
+  ],
+)
+def test_a_link_to_what_is_trained_on_is_said(tmp_path, caplog, link, target, fields):
+  lay(tmp_path, *classes(tmp_path, "train"))
+  (tmp_path / link).symlink_to(target)
+  train, evaluate = build(tmp_path, **fields)
+  assert f"Evaluated on what it is trained on: {train.name}" in caplog.text
+  assert len(train) == len(evaluate) == 4
+
+
+def test_an_evaluation_folder_that_a_link_leads_into_is_not_trained_on(tmp_path):
+  lay(tmp_path, *classes(tmp_path, "all"), "all/held/cat/a.png", "more/cat/b.png")
+  (tmp_path / "link").symlink_to("all")
+  splits = build(tmp_path, train_split="link", eval_split="all/held")
+  assert [len(s) for s in splits] == [4, 1]
+  (tmp_path / "all" / "far").symlink_to("../more")
+  splits = build(tmp_path, train_split="all", eval_split="all/far")
+  assert [len(s) for s in splits] == [5, 1]
+
+
+@pytest.mark.parametrize("train", ["train", "link"])
+def test_to_evaluate_on_all_and_train_on_a_part_is_said(tmp_path, caplog, train):
+  lay(tmp_path, "train/a.png", "train/b.png", "c.png")
+  (tmp_path / "link").symlink_to("train")
+  splits = build(tmp_path, train_split=train, eval_split=".")
+  assert len(splits.train) == 2
+  assert "Evaluated on what it is trained on, and more: " in caplog.text
+
+
 def test_a_pile_to_evaluate_classes_on_is_refused(tmp_path):
   lay(tmp_path, *classes(tmp_path, "train"), "val/a.png", "val/b.png")
   with pytest.raises(ValueError, match=r"all 2 pictures of .*val' lie beside each"):

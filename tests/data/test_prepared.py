@@ -98,6 +98,12 @@ def test_parts_of_a_folder(photos, tmp_path):
   check_both(tmp_path / "canvases", name="folder", dir=str(photos), **part)
 
 
+def test_so_many_of_each_class_where_pictures_are_cut(photos, tmp_path):
+  for file in ("a/00.png", "a/02.png", "b/01.png"):
+    (photos / file).write_bytes(encode(smooth(30, 30))[:300])
+  check_both(tmp_path / "canvases", name="folder", dir=str(photos), per_class=4)
+
+
 def test_captions_made_of_classes(photos, tmp_path):
   words = {"captions": ("a {}.",), "context": 6, "vocabulary": 300}
   check_both(tmp_path / "canvases", name="folder", dir=str(photos), **words)

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from ssljax.data import digits, eval_batches, subset
-from ssljax.data.source import Splits
+from ssljax.data.codec import UnreadableError
+from ssljax.data.source import Source, Splits
 
 
 def numbers(source):
@@ -52,6 +53,7 @@ def test_nothing_is_done_unless_asked_for():
   ("fields", "sentence"),
   [
     (dict(held_out=1.0), "data.held_out=1.0 must be at least 0 and less than 1"),
+    (dict(held_out=0.9999), r"data.held_out=0.9999 leaves none of the .* to train on"),
     (dict(per_class=-1), "data.per_class=-1 must be at least 0"),
     (dict(per_class=900), "data.per_class=900 is more than the .* examples of '0'"),
   ],
@@ -59,6 +61,38 @@ def test_nothing_is_done_unless_asked_for():
 def test_what_cannot_be_is_named(fields, sentence):
   with pytest.raises(ValueError, match=sentence):
     subset.take(digits.splits(), **fields)
+
+
+class Damaged(Source):
+  """Examples 0 to 9, labelled i % 2; every third of them cannot be read."""
+
+  name, class_names, opened = "damaged", ("even", "odd"), 0
+
+  def __len__(self):
+    return 10
+
+  def __getitem__(self, index):
+    self.opened += 1
+    if index % 3 == 0:
+      raise UnreadableError("cut")
+    return {"label": index % 2}
+
+
+def test_examples_are_opened_for_their_labels_only_where_nobody_knows_them():
+  source = Damaged()
+  part = subset.take(Splits(source, None), per_class=3).train
+  assert numbers(part) == {1, 2, 4, 5, 7, 8}  # those that can be read
+  with pytest.raises(ValueError, match="more than the 3 examples of 'even'"):
+    subset.take(Splits(source, None), per_class=4)
+  source.opened, source.labels = 0, np.arange(10) % 2
+  part = subset.take(Splits(source, None), per_class=5).train
+  assert (numbers(part), source.opened) == (set(range(10)), 0)
+
+
+def test_one_example_is_not_held_out_of_itself():
+  one = Splits(subset.Subset(digits.splits().train, [0]), None)
+  with pytest.raises(ValueError, match="leaves none of the 1 examples to train on"):
+    subset.take(one, held_out=0.1)
 
 
 def test_unlabelled_examples_have_no_classes_to_draw_from():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ssljax import data, recipe, sharding
+from ssljax.data.codec import UnreadableError
 from ssljax.data.source import Source, Splits
 from ssljax.evals.features import FeatureSet
 from ssljax.fields import ConfigError
@@ -74,6 +75,42 @@ def test_data_without_labels_is_judged_by_those_who_ask_for_none(parts):
   assert said == ["The evaluator knn is left out: pile has nothing to evaluate on."]
   labelled = Labelled("train", [0, 1] * 4, 2)  # ImageNet's "test" has no labels
   assert allowed(parts, ("linear",), Splits(labelled, pile.eval))[0] == []
+
+
+class Cut(Labelled):
+  """As `Labelled`, with every second example cut; who `knows` need not open them."""
+
+  def __init__(self, *args, knows):
+    super().__init__(*args)
+    self.knows = knows
+
+  def known_labels(self):
+    return self.labels if self.knows else None
+
+  def __getitem__(self, index):
+    if index % 2 == 0:
+      raise UnreadableError("image file is truncated")
+    return super().__getitem__(index)
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_pictures_that_cannot_be_read_are_passed_over_for_their_labels(parts, knows):
+  train, test = [0, 1, 1, 0] * 30, [0, 1] * 4
+  names = ("knn", "linear")
+  splits = Splits(Cut("train", train, 2, knows=knows), Cut("val", test, 2, knows=knows))
+  assert allowed(parts, names, splits, knn={"k": 2}) == (list(names), [])
+  pile = Splits(splits.train, Cut("pile", [-1] * 8, knows=knows))
+  left, said = allowed(parts, names, pile)
+  assert left == []
+  assert "The evaluator knn is left out: pile has no labels." in said
+
+
+def test_one_label_among_many_examples_is_found_where_labels_are_known(parts):
+  rare = Splits(Labelled("train", [-1] * 50 + [0, 1] * 50, 2), None)
+  rare = rare._replace(eval=Labelled("val", [-1] * 500 + [1] + [-1] * 500))
+  left, said = allowed(parts, ("knn",), rare, knn={"k": 2})
+  assert left == ["knn"]
+  assert "1000 of 1001 examples of val have no label" in said[1]
 
 
 def test_examples_without_a_label_are_counted_aloud(parts):
