@@ -182,10 +182,6 @@ class Checkpoints:
     args = ocp.args.Composite(meta=ocp.args.JsonRestore())
     return self._restore(step or self.latest, args)["meta"]
 
-  def identity(self, step: int) -> str:
-    """Identifies a checkpoint by its step and when it was begun, in nanoseconds."""
-    return f"{step} of {_begun(self.folder / str(step))}"
-
   def reached_preemption(self, step: int) -> bool:
     """Whether the cluster is about to take this machine (several processes agree)."""
     return self.manager.reached_preemption(step)
@@ -278,6 +274,11 @@ class Checkpoints:
       ) from error
     finally:
       late.cancel()
+
+
+def identity(folder: pathlib.Path) -> str:
+  """Identifies a checkpoint by its step and when it was begun, in nanoseconds."""
+  return f"{folder.name} of {_begun(folder)}"
 
 
 def _digest(path: pathlib.Path) -> list[int | str]:

@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from ssljax import data, provenance, recipe, schedules, sharding
+from ssljax import checkpoint, data, provenance, recipe, schedules, sharding
 from ssljax.checkpoint import Checkpoints
 from ssljax.core import TrainState
 from ssljax.fields import ConfigError, as_path
@@ -107,7 +107,7 @@ def restore(
     layout = sharding.state_sharding(shapes, mesh, by_row, split_state)
     state = checkpoints.restore(shapes, layout, step)
     learned = meta.get("identity", {})
-    name = checkpoints.identity(step)
+    name = checkpoint.identity(folder / str(step))
     return Trained(config, parts, state, spec, plan, name, learned)
 
 
@@ -115,6 +115,23 @@ def steps(workdir: str | pathlib.Path) -> list[int]:
   """Lists the steps of a run's whole checkpoints, newest last; names damaged ones."""
   with Checkpoints(workdir) as checkpoints:
     return checkpoints.whole()
+
+
+def identity(workdir: str | pathlib.Path, step: int = 0) -> str:
+  """Identifies a run's checkpoint of `step`, 0 for the newest whole one; "": none."""
+  workdir = as_path(workdir)
+  if not (workdir / "checkpoints").is_dir():
+    return ""
+  with Checkpoints(workdir) as checkpoints:
+    step = checkpoints.choose(step)
+    folder = checkpoints.folder / str(step)
+    return checkpoint.identity(folder) if step is not None else ""
+
+
+def holds(workdir: str | pathlib.Path, identity: str) -> bool:
+  """Whether a run still has the checkpoint of this identity."""
+  folder = as_path(workdir) / "checkpoints" / identity.partition(" ")[0]
+  return identity == checkpoint.identity(folder)
 
 
 def learned(workdir: str | pathlib.Path) -> provenance.Identities:

@@ -39,6 +39,7 @@ from ssljax.fields.ranges import (
 )
 from ssljax.methods.probe import OnlineProbe
 from ssljax.parts import Parts, Traced
+from ssljax.schedules import MOST_STEPS
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 GROUPS = (
@@ -46,7 +47,6 @@ GROUPS = (
   *("pretrained", "checkpoint", "evals"),
 )
 SOURCE = "ssljax/recipe.py"
-MOST_STEPS = 2**31 - 1  # the step is an i32
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -167,12 +167,13 @@ def make_plan(
       f"data.name={config.data.name}; set batch_size to {num_examples} or less"
     )
   steps_per_epoch = num_examples // config.batch_size
-  total = config.steps or math.ceil(config.epochs * steps_per_epoch)
-  if total > MOST_STEPS:
+  steps = config.steps or config.epochs * steps_per_epoch
+  if steps > MOST_STEPS:
     raise ConfigError(
-      f"epochs={config.epochs:g} are {total:,} steps, and a run has at most "
-      f"{MOST_STEPS:,}; set fewer"
+      f"epochs={config.epochs:g} are more than {MOST_STEPS:,} steps, as many as a run "
+      "may have; set fewer"
     )
+  total = math.ceil(steps)
   if config.get("profile") and sum(config.profile) > total:
     raise ConfigError(
       f"profile={tuple(config.profile)} ends after the run's {total} steps; try "

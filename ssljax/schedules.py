@@ -31,6 +31,9 @@ class Plan(NamedTuple):
   num_classes: int = 0  # unlabelled
 
 
+MOST_STEPS = 2**31 - 1  # the step is an i32
+
+
 @dataclasses.dataclass(frozen=True)
 class Values:
   """The rule of a field typed `Schedule`: what a schedule's values may be."""
@@ -109,7 +112,7 @@ def cosine(
   """
   unit = plan.steps_per_epoch if per == "epoch" else 1  # steps between changes
   total = math.ceil(plan.total_steps / unit)
-  warmup = min(round(warmup_epochs * plan.steps_per_epoch / unit), total)
+  warmup = min(whole(warmup_epochs * plan.steps_per_epoch / unit), total)
 
   def schedule(step):
     position = (jnp.asarray(step) // unit).astype(jnp.float32)
@@ -211,8 +214,8 @@ def steps(
       f"factor={tuple(factor)} must be one number, or one for each of the "
       f"milestones={tuple(milestones)}"
     )
-  starts = [round(epoch * plan.steps_per_epoch) for epoch in milestones]
-  warmup = round(warmup_epochs * plan.steps_per_epoch)
+  starts = [whole(epoch * plan.steps_per_epoch) for epoch in milestones]
+  warmup = whole(warmup_epochs * plan.steps_per_epoch)
 
   def schedule(step):
     position = (jnp.asarray(step) + 1).astype(jnp.float32)
@@ -223,6 +226,11 @@ def steps(
     return value * remaining_share
 
   return schedule
+
+
+def whole(steps: float) -> int:
+  """Rounds a number of steps; so many that no run has them are as many as fit."""
+  return round(min(steps, MOST_STEPS))
 
 
 KINDS = {

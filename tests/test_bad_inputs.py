@@ -97,8 +97,14 @@ WRONG = [  # what is wrong with the config, and what must be said of it
   (dict(batch_size=2048), r"batch_size=2048 is larger than the 1437 pictures"),
   (
     dict(steps=None, epochs=10**9),
-    r"epochs=1e\+09 are .* steps, and a run has at most",
+    r"epochs=1e\+09 are more than 2,147,483,647 steps",
   ),
+  (
+    dict(steps=None, epochs=10**308),
+    r"epochs=1e\+308 are more than 2,147,483,647 steps",
+  ),
+  (dict(batch_size=10**400), r"batch_size=1000"),
+  (dict(optimizer=None), r"optimizer=None must be a group of fields"),
   (dict(data__name="digts"), r"data\.name='digts' is neither .*digits"),
   (dict(data__name="folder"), r"data\.dir is empty"),
   (dict(data__name="folder", data__dir="/none"), r"data\.dir='/none' is no folder"),

@@ -77,7 +77,19 @@ def test_what_stands_where_a_schedule_or_a_list_stood_trains():
   [
     (["--config.batch_size=abc"], r"--config\.batch_size=abc must be a number"),
     (["--config.data.in_memory=7"], r"in_memory=7 must be True or False"),
-    (["--config.method=simclr"], r"--config\.method=simclr must be a number or a dict"),
+    (
+      ["--config.method=simclr"],
+      r"method=simclr must be a dict of fields, as in .*\.na",
+    ),
+    (["--config.data=3"], r"--config\.data=3 must be a dict of fields"),
+    (
+      ["--config.optimizer.learning_rate={{'kind': 'cosine'}}"],
+      r"learning_rate=\{\{'kind': 'cosine'\}\} must be a number or a dict",
+    ),
+    (
+      ["--config.optimizer.groups={'a.b': {'weight_decay': 0}}"],
+      r"groups=\{'a\.b': .*dots.*; in a pattern \[\^/\] stands for any character",
+    ),
     (["--config.seed"], r"--config\.seed has no value; write --config\.seed=VALUE"),
     (["--config.seed", "--workdir=x"], r"--config\.seed has no value"),
     (["--config.optimizr.name=sgd"], r"no such group: 'optimizr'; did you mean optim"),
@@ -118,6 +130,8 @@ def test_a_config_of_this_folder_comes_first(tmp_path, monkeypatch):
     ("configs/simclr_cifr10.py", r"did you mean configs/simclr_cifar10\.py\?"),
     ("eval/linear_mco", r"did you mean configs/eval/linear_moco\.py\?"),
     ("nothing_like_it_at_all", r"is no file, here or in .*; --help lists all recipes"),
+    ("pyproject.toml", r"pyproject\.toml is no recipe, which is a file of Python"),
+    *((name, r"--config=\S* names no file") for name in ("", ".", "/")),
     ("ssljax/memory.py", r"memory\.py defines no get_config"),
     ("simclr_digits:tiny", r"config variant ':tiny' must be one of: smoke"),
   ],

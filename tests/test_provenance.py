@@ -15,6 +15,7 @@ import ssljax
 from ssljax import provenance
 from ssljax.checkpoint import Checkpoints
 from ssljax.protocols import transfer
+from ssljax.train import origin
 
 
 def make(root, seed, classes=("cat", "dog"), count=24):
@@ -134,7 +135,7 @@ def test_a_probe_is_of_the_pictures_it_is_asked_about(home, tmp_path):
   ssljax.evaluate(config)
   ssljax.evaluate(config)
   assert folders() == {"linear_moco"}
-  assert (tmp_path / "run/evals/linear_moco" / transfer.START).exists()
+  assert (tmp_path / "run/evals/linear_moco" / origin.START).exists()
   for other in (
     {"data": {"dir": str(home / "other")}},
     {"data": {"held_out": 0.5}},
@@ -160,7 +161,7 @@ def test_a_probe_of_a_checkpoint_that_was_replaced_is_another(tmp_path):
   assert transfer.answered(tmp_path, "6 of 2") is None
   (tmp_path / "config.json").write_text(config.to_json())
   assert transfer.answered(tmp_path, "6 of 2") == transfer.question(config, "6 of 2")
-  (tmp_path / transfer.START).write_text("6 of 1")
+  (tmp_path / origin.START).write_text("6 of 1")
   assert transfer.answered(tmp_path, "6 of 2") == transfer.question(config, "6 of 1")
   assert transfer.question(config, "6 of 1") != transfer.question(config, "6 of 2")
 

@@ -215,3 +215,16 @@ def test_i_jepa_moves_its_teacher_in_a_line_and_is_a_step_ahead_otherwise():
   same(run(rate, plan, 101)[1:], o["out_lr"])
   decay = {"kind": "cosine", "base": 0.04, "end": 0.4}
   same(run(decay, plan, 101)[1:], o["out_wd"])
+
+
+@pytest.mark.parametrize("epochs", [1e9, 1e308])
+def test_what_lies_behind_any_run_never_comes(epochs):
+  plan = schedules.Plan(32, 1000, 31, 100)
+  numbers = {"base": 1.0, "milestones": (1, epochs), "factor": 0.1}
+  falls = schedules.steps(plan, **numbers)
+  np.testing.assert_allclose(
+    [falls(30), falls(31), falls(99)], [1, 0.1, 0.1], rtol=1e-6
+  )
+  for kind in (schedules.cosine, schedules.warmup):
+    rises = kind(plan, base=1.0, start=0.0, warmup_epochs=epochs)
+    assert 0 <= rises(99) <= 1

@@ -84,16 +84,30 @@ def override(config: ConfigDict, path: str, text: str) -> None:
       is_value = group is not None
       hint = f"; {at} is {group!r}" if is_value else _near(part, config)
       raise ConfigError(f"the config has no such group: {at!r}{hint}")
-  value = _parse(f"--config.{path}", text, group.get(name))
+  try:
+    value = _parse(f"--config.{path}", text, group.get(name))
+  except (ValueError, TypeError) as error:  # of ConfigDict, on names of fields
+    if isinstance(error, ConfigError):
+      raise
+    raise ConfigError(
+      f"--config.{path}={text}: {error}; in a pattern [^/] stands for any character"
+    ) from error
   with group.unlocked(), group.ignore_type():
     group[name] = value
 
 
 def _find(path: str) -> pathlib.Path:
   here = pathlib.Path(path) if ADDRESS.match(path) else as_path(path)
+  if not here.name:
+    raise ConfigError(f"--config={path} names no file; --help lists all recipes")
   tried = [here, HOME / here, HOME / "configs" / here]
   tried += [file.with_name(f"{file.name}.py") for file in tried]
   if file := next((f for f in tried if f.is_file()), None):
+    if file.suffix != ".py":
+      raise ConfigError(
+        f"--config={path} is no recipe, which is a file of Python; fields of another "
+        "kind of config are set one by one: --config.FIELD=VALUE"
+      )
     return file
   recipes = {f.stem: f for f in files()}
   near = difflib.get_close_matches(here.stem, recipes, n=1)
@@ -131,6 +145,9 @@ def _parse(flag: str, text: str, old: Any) -> Any:
     return ConfigDict(value)
   if isinstance(old, int) and isinstance(value, float) and value.is_integer():
     return int(value)  # 1e5 steps
+  if isinstance(old, ConfigDict) and "kind" not in old:
+    fields = f", as in {flag}.{next(iter(old))}=..." if old else ""
+    raise ConfigError(f"{flag}={text} must be a dict of fields{fields}")
   if isinstance(old, (int, float, ConfigDict)) and isinstance(value, str):
     allowed = "a number or a dict" if isinstance(old, ConfigDict) else "a number"
     raise ConfigError(f"{flag}={text} must be {allowed}")
@@ -141,7 +158,7 @@ def _literal(text: str) -> Any:
   """Parses a value of Python, or returns the text itself."""
   try:
     return ast.literal_eval(text)
-  except (SyntaxError, ValueError):
+  except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
     return text
 
 

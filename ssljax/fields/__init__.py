@@ -129,11 +129,13 @@ def join(path: str, name: str) -> str:
 
 
 def at(config: Mapping, path: str) -> Any:
-  """Returns the field at a path such as "evals.knn"; ConfigError if it is absent."""
+  """Returns the group at a path such as "evals.knn"; ConfigError: there is none."""
   for name in path.split(".") if path else ():
     if name not in config:
       raise ConfigError(f"the config has no field {path}; every recipe needs it")
     config = config[name]
+    if not hasattr(config, "keys"):
+      raise ConfigError(f"{path}={config!r} must be a group of fields")
   return config
 
 

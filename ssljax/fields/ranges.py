@@ -174,7 +174,7 @@ def _is_a(value: Any, hint: Any) -> bool:
   if plain in (int, float):
     kind = numbers.Integral if plain is int else numbers.Real
     is_number = isinstance(value, kind) and not isinstance(value, bool)
-    return is_number and math.isfinite(value)
+    return is_number and (isinstance(value, int) or math.isfinite(value))
   if plain is str:
     return isinstance(value, str)
   origin = typing.get_origin(plain) or plain

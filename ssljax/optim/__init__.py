@@ -75,7 +75,7 @@ def build(
   for path, differing in shared.groups.items():
     groups[path] = _rule({**config, **differing}, plan)
   for path, epochs in shared.freeze_until.items():
-    groups[path] = _asleep_until(round(epochs * plan.steps_per_epoch), rule)
+    groups[path] = _asleep_until(schedules.whole(epochs * plan.steps_per_epoch), rule)
   chain = [partition(groups, rule)]
   if shared.layer_decay != 1:
     if not layers:

@@ -97,10 +97,9 @@ class Case:
   @property
   def rests_on(self) -> dict[str, Any]:
     """All that features depend on: the checkpoint, how data is read, which it is."""
-    reading = {k: v for k, v in self.data().to_dict().items() if k not in NO_MATTER}
     return {
       "checkpoint": self.trained.identity,
-      "data": reading,
+      "data": _read_as(self.data().to_dict()),
       "identity": self.identity,
     }
 
@@ -217,10 +216,18 @@ def _unlike(stored: Mapping[str, Any], question: Mapping[str, Any]) -> dict[str,
 
 def _fields(question: Mapping[str, Any]) -> dict[str, Any]:
   """Flattens a question: {"numbers.k": [5], ...}, without what changes nothing."""
-  data = {k: v for k, v in question.get("data", {}).items() if k not in NO_MATTER}
-  asked_fields = {k: question.get(k) for k in ("evaluator", "numbers")} | {"data": data}
+  asked_fields = {k: question.get(k) for k in ("evaluator", "numbers")}
+  asked_fields["data"] = _read_as(question.get("data", {}))
   asked_fields = json.loads(json.dumps(asked_fields, default=list))
   return {k: v for k, v in flat(asked_fields).items() if v not in (None, "", [], 0)}
+
+
+def _read_as(data: Mapping[str, Any]) -> dict[str, Any]:
+  """Takes of a group `data` what changes the numbers that are read."""
+  fields = {k: v for k, v in data.items() if k not in NO_MATTER}
+  if "lossy" in fields:  # of canvases alone: pictures are what they are
+    fields["lossy"] = bool(data["lossy"] and data.get("prepared"))
+  return fields
 
 
 def _short(question: Mapping[str, Any]) -> str:

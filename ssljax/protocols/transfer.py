@@ -19,11 +19,11 @@ from ssljax.encoder import Trained
 from ssljax.evals import classifier
 from ssljax.fields import ConfigError
 from ssljax.judge import Judge
+from ssljax.train import origin
 
 PROBE = "linear_probe"
 # What every batch of pictures holds.
 PICTURES = ("image", "extent", "aspect", "label", "index")
-START = "starts_from.txt"  # the identity of a checkpoint
 WHOLE = {"stop_grad_patch": False, "token_drop": 0.0}  # fields of an encoder
 NUMBERS = ("seed", "batch_size", "epochs", "steps", "augment", "optimizer")
 
@@ -97,10 +97,9 @@ def learn(
   each reached there.
   """
   check(config)
-  runs.check_same_run(config, workdir, free=())  # half a probe is none
+  free = origin.moved(config, workdir)  # not its length: half a probe is none
+  runs.check_same_run(config, workdir, free)
   train.train_and_evaluate(config, workdir)
-  if jax.process_index() == 0:
-    (workdir / START).write_text(checkpoint)
   trained, parts, state, _, plan, *_ = encoder.restore(workdir, mesh)
   numbers = {name: trained[name] for name in NUMBERS}
   numbers["method"] = {
@@ -153,7 +152,7 @@ def answered(workdir: pathlib.Path, checkpoint: str) -> dict[str, Any] | None:
   if not (workdir / "config.json").exists():
     return None
   config = ConfigDict(json.loads((workdir / "config.json").read_text()))
-  start = workdir / START
+  start = workdir / origin.START
   first_question = question(config, start.read_text() if start.exists() else checkpoint)
   identity = encoder.learned(workdir)
   return {**first_question, "identity": identity} if identity else first_question

@@ -31,8 +31,8 @@ def owned(workdir: pathlib.Path) -> Iterator[None]:
   Process 0 owns it for all of a run's. ConfigError where another run is in it, or where
   nothing can be written; then nothing has been, and a folder that stayed empty goes.
   """
-  lock, refusal = None, ""
-  if jax.process_index() == 0:
+  lock, refusal = None, _unfit(workdir)
+  if jax.process_index() == 0 and not refusal:
     try:
       lock = Lock(workdir)
     except ConfigError as error:
@@ -48,6 +48,18 @@ def owned(workdir: pathlib.Path) -> Iterator[None]:
   finally:
     if lock:
       lock.release()
+
+
+def _unfit(workdir: pathlib.Path) -> str:
+  """Says why orbax cannot write checkpoints in a folder of this name; "": it can."""
+  path = str(workdir.absolute())
+  if "[" in path or "]" in path:
+    return f"--workdir={path}: orbax takes [ and ] for a pattern; name it without them"
+  try:
+    path.encode()
+  except UnicodeEncodeError:
+    return f"--workdir={path!a} is no UTF-8, and orbax writes no other; name another"
+  return ""
 
 
 class Lock:

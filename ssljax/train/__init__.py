@@ -14,7 +14,7 @@ from ssljax.fields import ConfigError, as_path
 from ssljax.judge import Judge, report
 from ssljax.runs import compiled, lock, stop, upload
 from ssljax.runs.writer import Writer
-from ssljax.train import dispatch, exhausted, feed
+from ssljax.train import dispatch, exhausted, feed, origin
 from ssljax.train.feed import Feed
 from ssljax.train.loop import Run
 from ssljax.train.pace import Pace
@@ -37,7 +37,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | pathlib.Path) -> dict:
   with upload.uploaded(workdir), lock.owned(workdir):
     try:
       return train(config, workdir)
-    except jax.errors.JaxRuntimeError as error:
+    except (jax.errors.JaxRuntimeError, MemoryError) as error:
       if told := exhausted.explained(error, config):
         raise told from error
       raise
@@ -46,7 +46,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str | pathlib.Path) -> dict:
 def train(config: ConfigDict, workdir: pathlib.Path) -> dict:
   """Trains as `train_and_evaluate` does, in a folder that is this run's alone."""
   since = time.monotonic()
-  goes_on = runs.check_same_run(config, workdir)
+  free = *runs.LENGTH, *origin.moved(config, workdir)
+  goes_on = runs.check_same_run(config, workdir, free)
   splits = recipe.open_data(config, workdir if goes_on else None)
   plan = recipe.make_plan(config, len(splits.train), splits.train.num_classes)
   parts = recipe.build(config, plan)
@@ -76,7 +77,8 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict:
       writer.say(note)
       split = parts.method.by_row, parts.split_state
       init = dispatch.compile_init(traced.init, blank, mesh, *split)
-      first = lambda: pretrained.start(config, init(), mesh)  # noqa: E731
+      source = origin.identify(config, workdir, goes_on)
+      first = lambda: pretrained.start(config, init(), mesh, source)  # noqa: E731
       run = Run(
         *(config, parts, plan, mesh, judge, identity),
         *(checkpoints, writer, stopping, past, traced, first),

@@ -17,14 +17,19 @@ class OutOfMemoryError(RunError):
 
 
 def explained(
-  error: jax.errors.JaxRuntimeError, config: ConfigDict
+  error: jax.errors.JaxRuntimeError | MemoryError, config: ConfigDict
 ) -> OutOfMemoryError | None:
-  """Says in a sentence what an error of a device's memory means; None: another error.
+  """Says in a sentence what an error of memory means; None: another error.
 
   What a step takes beside the state grows with the examples that pass the networks at
   once. As many of them would fit as what was asked for goes into what is free; half,
   where the device does not tell.
   """
+  if isinstance(error, MemoryError):
+    return OutOfMemoryError(
+      f"this machine has no memory for batch_size={config.batch_size} examples of "
+      f"data.size={config.data.size} ({error or 'it does not say how much'}); set less"
+    )
   text = str(error)
   if "RESOURCE_EXHAUSTED" not in text:
     return None

@@ -26,7 +26,9 @@ def moves(config: ConfigDict) -> bool:
   return bool(config.pretrained.checkpoint) and config.pretrained.into == "params"
 
 
-def start(config: ConfigDict, state: TrainState, mesh: Mesh) -> TrainState:
+def start(
+  config: ConfigDict, state: TrainState, mesh: Mesh, identity: str = ""
+) -> TrainState:
   """Loads the weights that the group `pretrained` names into the state at step 0.
 
   `checkpoint` is a run's folder, `step` that of its checkpoint (0: the newest); without
@@ -35,7 +37,8 @@ def start(config: ConfigDict, state: TrainState, mesh: Mesh) -> TrainState:
   the one by which it is judged, to this run's, and to the slow copies of it that
   `target` may hold: they would drag it back to where it began. "teacher" and "base"
   take all, to what `target` has under that name.
-  Raises ConfigError where the two do not fit.
+  Raises ConfigError where the two do not fit, or where the checkpoint of `identity`, ""
+  for any, is no longer there.
   """
   group = config.pretrained
   if not group.checkpoint:
@@ -48,7 +51,13 @@ def start(config: ConfigDict, state: TrainState, mesh: Mesh) -> TrainState:
       "'params'"
     )
   split = config.get("split_state", 0)
-  source = encoder.restore(group.checkpoint, mesh, group.step, split)
+  step = int(identity.partition(" ")[0]) if identity else group.step
+  source = encoder.restore(group.checkpoint, mesh, step, split)
+  if identity and source.identity != identity:
+    raise ConfigError(
+      f"pretrained.checkpoint={group.checkpoint!r}: step {step} there is not the one "
+      "that this run began with; put back a copy of it"
+    )
   if entry:
     source_weights = {
       k: getattr(source.state, k) for k in ("params", "batch_stats", "target")

@@ -116,6 +116,19 @@ def test_a_place_where_nothing_can_be_written_is_said_at_once(name, tmp_path):
     ssljax.train_and_evaluate(smoke(), tmp_path / name)
 
 
+@pytest.mark.parametrize(
+  ("name", "why"),
+  [("a [1]", r"takes \[ and \] for a pattern"), ("caf\udce9", "is no UTF-8")],
+)
+def test_a_name_that_checkpoints_cannot_have_is_said_at_once(name, why, tmp_path):
+  with (
+    pytest.raises(ssljax.ConfigError, match=why),
+    lock.owned(tmp_path / name / "run"),
+  ):
+    pass
+  assert not any(tmp_path.iterdir())
+
+
 def test_a_tilde_is_home_wherever_a_path_is_named(tmp_path, monkeypatch):
   monkeypatch.setenv("HOME", str(tmp_path))
   (tmp_path / "elsewhere").mkdir()

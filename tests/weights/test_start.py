@@ -56,6 +56,33 @@ def test_a_run_that_unlearns_is_told_so_beside_where_it_started(
   assert "Where it started is not judged: " in capsys.readouterr().out
 
 
+def test_where_it_started_is_what_it_started_from(
+  source, tmp_path, capsys, monkeypatch
+):
+  """Wherever that lies by now, and however its path is written; else it is said."""
+  given, run = tmp_path / "given", tmp_path / "run"
+  shutil.copytree(source[0], given)
+  config = smoke(**{"pretrained.checkpoint": str(given), "evals.at_end": ("knn",)})
+  rows = ssljax.train_and_evaluate(config, run)
+  monkeypatch.chdir(tmp_path)
+  config.pretrained.checkpoint = "given"
+  assert ssljax.train_and_evaluate(config, run) == rows
+  shutil.copytree(given, tmp_path / "copy")
+  config.pretrained.checkpoint = str(tmp_path / "copy")
+  assert ssljax.train_and_evaluate(config, run)[html.START] == rows[html.START]
+  goes_on = {"steps": 4, "checkpoint.keep": 1}  # the newest alone
+  ssljax.train_and_evaluate(smoke(seed=1, **goes_on), given)
+  capsys.readouterr()
+  config.pretrained.checkpoint = str(given)
+  with pytest.raises(ssljax.ConfigError, match=r"pretrained\.checkpoint=.*copy there"):
+    ssljax.train_and_evaluate(config, run)
+  told = run / "config.json"
+  told.write_text(told.read_text().replace(str(tmp_path / "copy"), str(given)))
+  assert list(ssljax.train_and_evaluate(config, run)) == [RAW, RANDOM, html.TRAINED]
+  said = capsys.readouterr().out
+  assert "Where it started is not judged: step=2 is no checkpoint" in said
+
+
 def test_heads_learn_first_and_the_patch_projection_never(source, tmp_path):
   """The encoder of `:continue` waits, here for two of four steps."""
   fields = {"pretrained.checkpoint": str(source[0]), "steps": 4, "evals.at_end": ()}
