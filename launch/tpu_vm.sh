@@ -23,7 +23,13 @@ on_every_host() {
   vm ssh --worker=all --command="$1"
 }
 
-if ! vm describe >/dev/null 2>&1; then
+state="$(vm describe --format='value(state)' 2>/dev/null || true)"
+case "$state" in PREEMPTED | TERMINATED) # such a one never runs again
+  vm delete --quiet
+  state=""
+  ;;
+esac
+if [ -z "$state" ]; then
   vm create --accelerator-type="$TYPE" --version="$VERSION" --spot
   on_every_host "git clone --depth=1 $(printf %q "$SOURCE") ssljax"
   on_every_host "sudo apt-get install -y gcsfuse"

@@ -33,10 +33,11 @@ def spread(z: jax.Array) -> dict[str, jax.Array]:
   # |sum of vectors|^2 is the sum of all their products; likewise within an example.
   total = jnp.square(rows.sum(0)).sum()
   within = jnp.square(z.sum(1)).sum()
+  pairs = float(max(count**2 - batch * views**2, 1))  # may be more than an i32
   metrics = {
     "embedding_std": jnp.sqrt(variance),
     "effective_rank": variance**2 / jnp.maximum(jnp.square(covariance).sum(), 1e-12),
-    "negative_similarity": (total - within) / max(count**2 - batch * views**2, 1),
+    "negative_similarity": (total - within) / pairs,
   }
   if views > 1:
     squares = jnp.square(z).sum()

@@ -3,11 +3,15 @@
 import json
 import pathlib
 from collections.abc import Mapping
+from importlib import metadata
 from typing import Any
 
-from ssljax import data, sharding
-from ssljax.fields import ConfigError
+from ml_collections import ConfigDict
 
+from ssljax import data, sharding
+from ssljax.fields import ConfigError, flat
+
+OWN = ("data.dir", "data.prepared", "data.workers")  # may differ by machine
 Identities = dict[str, data.Identity]  # of "train" and, where there is one, "eval"
 
 
@@ -30,6 +34,23 @@ def identify(splits: data.Splits) -> Identities:
         f"differs in {words}; give all of them the same data.dir, or copies of it"
       )
   return first
+
+
+def check_processes(config: ConfigDict) -> None:
+  """Raises ConfigError where another process was started on another run than this.
+
+  Their gradients would be averaged, and nothing would look wrong.
+  """
+  fields = {k: v for k, v in flat(json.loads(config.to_json())).items() if k not in OWN}
+  fields |= {name: metadata.version(name) for name in ("ssljax", "jax", "jaxlib")}
+  first, *others = map(json.loads, sharding.gather_text(json.dumps(fields)))
+  for process, other in enumerate(others, 1):
+    for name in sorted(first.keys() | other.keys()):
+      if first.get(name) != other.get(name):
+        raise ConfigError(
+          f"process {process} was started with {name}={other.get(name)}, and process 0 "
+          f"with {first.get(name)}; give all of them the same line and the same ssljax"
+        )
 
 
 def differences(before: Identities, now: Identities) -> dict[str, str]:

@@ -173,7 +173,7 @@ def make_plan(
       f"epochs={config.epochs:g} are more than {MOST_STEPS:,} steps, as many as a run "
       "may have; set fewer"
     )
-  total = math.ceil(steps)
+  total = math.ceil(round(steps, 6))  # 2.2 epochs of 25 are 55.00000000000001
   if config.get("profile") and sum(config.profile) > total:
     raise ConfigError(
       f"profile={tuple(config.profile)} ends after the run's {total} steps; try "

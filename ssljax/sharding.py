@@ -8,6 +8,7 @@ it. The mathematics never changes with it.
 import os
 import pathlib
 import signal
+import sys
 import threading
 from collections.abc import Iterable
 
@@ -47,9 +48,21 @@ def start_processes() -> None:
 
 
 def _cluster_size() -> int:
-  sizes = [os.environ.get(k, "1") for k in ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")]
+  slurm = "SLURM_NTASKS" if "SLURM_STEP_NODELIST" in os.environ else ""  # by srun
+  sizes = [os.environ.get(k, "1") for k in (slurm, "OMPI_COMM_WORLD_SIZE")]
   tpu_hosts = os.environ.get("TPU_WORKER_HOSTNAMES", "").split(",")
   return max(len(tpu_hosts), *(int(s) for s in sizes if s.isdigit()))
+
+
+def leave(why: str) -> None:
+  """Ends this process at once, in a sentence; the others, who wait for it, name it."""
+  print(
+    f"error: process {jax.process_index()} leaves: {why}; the last checkpoint is "
+    "whole, and the same line continues",
+    file=sys.stderr,
+    flush=True,
+  )
+  os._exit(1)  # in order it would wait for the others
 
 
 def make_mesh(devices: list[jax.Device] | None = None) -> Mesh:

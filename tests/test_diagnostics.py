@@ -55,6 +55,11 @@ def test_axes_seen_equally_often_have_full_spread_and_rank():
   assert_allclose(metrics["negative_similarity"], -1 / 7, rtol=1e-5)
 
 
+def test_a_batch_may_have_more_pairs_than_an_i32_holds():
+  rows = jax.ShapeDtypeStruct((32768, 2, 8), np.float32)
+  assert "negative_similarity" in jax.eval_shape(jax.jit(diagnostics.spread), rows)
+
+
 def test_spread_carries_no_gradient():
   grad = jax.grad(lambda z: diagnostics.spread(z)["effective_rank"])(normal(4, 2, 3))
   assert_allclose(grad, 0.0)

@@ -4,6 +4,8 @@ import importlib
 import json
 import shutil
 import socket
+import subprocess
+import time
 
 import command_line
 import conftest
@@ -11,6 +13,7 @@ import jax
 import kill_and_resume
 import numpy as np
 import pytest
+from PIL import Image
 
 import ssljax
 from ssljax import encoder, paths, sharding
@@ -28,21 +31,26 @@ LINE = (
 )
 
 
-def by_two_processes(*line: str) -> list[str]:
-  """`python run.py LINE` by both, to its end -> what each said."""
+def started(*lines: tuple[str, ...]) -> list[subprocess.Popen]:
+  """Processes of one run, each by its line."""
   with socket.socket() as s:
     s.bind(("127.0.0.1", 0))
     port = s.getsockname()[1]
-  processes = [
+  return [
     command_line.start(
       *line,
       XLA_FLAGS=conftest.xla_flags(4),
       JAX_COORDINATOR_ADDRESS=f"127.0.0.1:{port}",
-      JAX_NUM_PROCESSES="2",
+      JAX_NUM_PROCESSES=str(len(lines)),
       JAX_PROCESS_ID=str(i),
     )
-    for i in range(2)
+    for i, line in enumerate(lines)
   ]
+
+
+def by_two_processes(*line: str) -> list[str]:
+  """`python run.py LINE` by both, to its end -> what each said."""
+  processes = started(line, line)
   try:
     told = [process.communicate(timeout=command_line.LONGEST) for process in processes]
   finally:
@@ -115,3 +123,46 @@ def test_two_processes_judge_as_one_does_and_one_of_them_writes(two):
   config.checkpoint = str(two)
   for row, expected in ssljax.evaluate(config).items():
     assert found[row] == pytest.approx(expected, rel=1e-3)
+
+
+def test_processes_of_other_runs_are_refused_before_they_compile(tmp_path):
+  """Their gradients would be averaged, and nothing would look wrong."""
+  line = *LINE, f"--workdir={tmp_path / 'run'}"
+  processes = started(line, (*line, "--config.optimizer.momentum=0.5"))
+  try:
+    for process in processes:
+      _, errors = process.communicate(timeout=command_line.LONGEST)
+      assert process.returncode == 1
+      assert "error: process 1 was started with optimizer.momentum=0.5, and" in errors
+      assert "Traceback" not in errors
+  finally:
+    for process in processes:
+      process.kill()
+  assert not list((tmp_path / "run").glob("checkpoints/*"))
+
+
+def test_data_that_one_process_loses_ends_all_and_the_same_line_goes_on(tmp_path):
+  rng = np.random.default_rng(0)
+  for copy in "01":
+    for i in range(64):
+      file = tmp_path / copy / str(i % 2) / f"{i}.png"
+      file.parent.mkdir(parents=True, exist_ok=True)
+      Image.fromarray(rng.integers(0, 255, (8, 8, 3), np.uint8)).save(file)
+    rng = np.random.default_rng(0)
+  fields = *LINE[1:], "--config.data.name=folder", "--config.data.in_memory=False"
+  fields = *fields, "--config.steps=4000", "--config.evals.at_end="
+  line = LINE[0], *fields, f"--workdir={tmp_path / 'run'}"
+  processes = started(*((*line, f"--config.data.dir={tmp_path / c}") for c in "01"))
+  try:
+    while not list(tmp_path.glob("run/checkpoints/[0-9]*")):
+      assert [process.poll() for process in processes] == [None, None]
+      time.sleep(0.2)
+    shutil.rmtree(tmp_path / "1")
+    told = [process.communicate(timeout=300)[1] for process in reversed(processes)]
+  finally:
+    for process in processes:
+      process.kill()
+  assert all(process.returncode for process in processes)
+  assert "error: process 1 leaves: its data can no longer be read" in told[0]
+  steps = [int(p.name) for p in (tmp_path / "run").glob("checkpoints/[0-9]*")]
+  assert 0 < max(steps) < 4000

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from ssljax.figures import style
 from ssljax.figures.spaces import principal
 from ssljax.figures.style import RIGHT, STYLE, WRONG, class_colours, displayable
 
@@ -38,7 +39,7 @@ def pictures(
       ax.set_axis_off()
       ax.set_anchor("W")
     row[0].text(-0.1, 0.5, name, ha="right", va="center", transform=row[0].transAxes)
-  fig.savefig(path)
+  style.save(fig, path)
 
 
 def by_class(masks: np.ndarray, num_classes: int) -> np.ndarray:
@@ -83,7 +84,7 @@ def neighbours(
     text = f"■ {words}"
     ax.text(x, 0.15, text, va="center", color=colour, weight="bold")
     x += 1.4
-  fig.savefig(path)
+  style.save(fig, path)
 
 
 def attention(
@@ -114,7 +115,7 @@ def attention(
       veil = np.full((*is_within.shape[2:], 4), 0.45)
       veil[..., 3] = np.where(is_within[n, head], 0, 0.85)
       _put(ax, veil, x, y + 1)
-  fig.savefig(path)
+  style.save(fig, path)
 
 
 def holding(maps: np.ndarray, mass: float) -> np.ndarray:
@@ -149,7 +150,7 @@ def patch_colours(
     y, x = divmod(n, pairs)
     _put(ax, image, x * width, y)
     _put(ax, colours[n], x * width + 1, y)
-  fig.savefig(path)
+  style.save(fig, path)
 
 
 def filters(kernel: np.ndarray, path: str | os.PathLike, columns: int = 16) -> None:
@@ -171,7 +172,7 @@ def filters(kernel: np.ndarray, path: str | os.PathLike, columns: int = 16) -> N
   for n, image in enumerate(stretched):
     y, x = divmod(n, columns)
     _put(ax, image, x, y)
-  fig.savefig(path)
+  style.save(fig, path)
 
 
 def _tiles(

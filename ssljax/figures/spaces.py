@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from threadpoolctl import threadpool_limits
 
+from ssljax.figures import style
 from ssljax.figures.style import RIGHT, STYLE, WRONG, class_colours
 
 MOST_POINTS = 1500  # t-SNE's time grows faster than its picture
@@ -51,7 +52,7 @@ def embedding(
     ax.spines[:].set_visible(False)
   if 0 < len(class_names) <= 20:
     axes[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5), markerscale=2.5)
-  fig.savefig(path)
+  style.save(fig, path)
 
 
 @matplotlib.rc_context({**STYLE, "axes.grid": False})
@@ -96,7 +97,7 @@ def confusion(
         ax.text(
           column, row, f"{share:.0f}", ha="center", va="center", color=colour, size=9
         )
-  fig.savefig(path)
+  style.save(fig, path)
 
 
 @matplotlib.rc_context(STYLE)
@@ -130,7 +131,7 @@ def similarities(
     xlim=(lowest, 1),
   )
   ax.legend(loc="best")
-  fig.savefig(path)
+  style.save(fig, path)
 
 
 @matplotlib.rc_context(STYLE)
@@ -161,7 +162,7 @@ def spectra(eigenvalues: Mapping[str, np.ndarray], path: str | os.PathLike) -> N
     ylim=(max(lowest, 1e-7) / 2, 1),
   )
   ax.legend(loc="lower left")
-  fig.savefig(path)
+  style.save(fig, path)
 
 
 def principal(x: np.ndarray, count: int) -> np.ndarray:

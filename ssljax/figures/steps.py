@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from ssljax.figures import style
 from ssljax.figures.style import STYLE
 
 Metrics = Sequence[Mapping[str, Any]]  # the rows of a metrics.jsonl
@@ -111,7 +112,7 @@ def _save(fig: Figure, axes: Mapping[str, Axes], path: str | os.PathLike) -> Non
     if "%" in title and high - low < LEAST:
       low = np.clip((low + high - LEAST) / 2, 0, 100 - LEAST)
       ax.set_ylim(low, low + LEAST)
-  fig.savefig(path)
+  style.save(fig, path)
 
 
 def _draw(ax: Axes, x: np.ndarray, y: np.ndarray, label: str, **style) -> Line2D:

@@ -1,7 +1,12 @@
-"""How all figures look."""
+"""How all figures look, and how they come into their files."""
+
+import io
+import os
+import pathlib
 
 import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 
 STYLE = {
   "axes.spines.right": False,
@@ -33,3 +38,15 @@ def class_colours(n: int) -> np.ndarray:
 def displayable(image: np.ndarray) -> np.ndarray:
   """Converts pictures to what imshow takes: uint8, or float clipped to [0,1]."""
   return image if image.dtype == np.uint8 else np.clip(image, 0, 1)
+
+
+def save(fig: Figure, path: str | os.PathLike) -> None:
+  """Writes a PNG, the whole file or none of it, whoever else writes it."""
+  path, drawn = pathlib.Path(path), io.BytesIO()
+  fig.savefig(drawn, format="png")
+  temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+  try:
+    temporary.write_bytes(drawn.getvalue())
+    temporary.replace(path)
+  finally:
+    temporary.unlink(missing_ok=True)

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jinja2
+from absl import logging
 from PIL import Image
 
-from ssljax import figures
+from ssljax import figures, runs
 
 MOST_COLUMNS = 7  # of a table; with more measures, each has a line
 DOTS_PER_PIXEL = 1.6  # of a figure, so that its text is as large as the page's
@@ -54,7 +55,7 @@ def render(path: pathlib.Path, **page: Any) -> pathlib.Path:
     trim_blocks=True,
     lstrip_blocks=True,
   )
-  path.write_text(environment.get_template("page.html").render(page), "utf-8")
+  runs.write(path, environment.get_template("page.html").render(page))
   return path
 
 
@@ -81,6 +82,17 @@ def table(
       (figures.heading(name), [cell(row, name) for row in rows]) for name in names
     ]
   return Table(title, note, head, lines, style, settings or {})
+
+
+def is_png(path: pathlib.Path) -> bool:
+  """Whether a figure is a whole PNG; what is none is named, to be left out."""
+  try:
+    with Image.open(path, formats=("PNG",)) as image:
+      image.verify()
+  except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    logging.warning("%s is left out: it cannot be read as a PNG", path)
+    return False
+  return True
 
 
 def figure(path: pathlib.Path, caption: str) -> Figure:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from ssljax import diagnostics, figures
 from ssljax.fields import ConfigError, as_path, flat
 from ssljax.html import results
-from ssljax.html.page import Figure, Section, Table, figure, render
+from ssljax.html.page import Figure, Section, Table, figure, is_png, render
 from ssljax.html.results import AT_THE_END, HEADLINES, TRAINED
 from ssljax.runs import writer
 
@@ -71,7 +71,7 @@ def read(folder: str | pathlib.Path) -> Run:
   """Reads a run's folder; ConfigError where `folder` holds no run."""
   folder = as_path(folder)
   config, metrics = _config(folder / "config.json"), writer.read(folder)
-  run = Run(folder, config, metrics, [], [], _json(folder / "about.json"))
+  run = Run(folder, config, metrics, [], [], results.load(folder / "about.json"))
   protocols = [
     _at_the_end(run),
     *map(results.read, sorted(folder.glob("evals/*.json"))),
@@ -87,9 +87,11 @@ def _config(path: pathlib.Path) -> dict[str, Any]:
   if not path.is_file():
     raise ConfigError(f"{path.parent} holds no run: there is no {path}")
   try:
-    config = _json(path)
-  except ValueError:
-    config = {}
+    config = json.loads(path.read_text("utf-8"))
+  except ValueError as error:
+    raise ConfigError(
+      f"{path} is damaged ({error}); the line that trained the run writes it anew"
+    ) from error
   stored_fields = flat(config)
   if lacking := [name for name in NEEDED if name not in stored_fields]:
     raise ConfigError(
@@ -106,7 +108,7 @@ def _at_the_end(run: Run) -> dict[str, Any]:
     "seed": c["seed"],
     "numbers": {name: c["evals"].get(name) for name in c["evals"]["at_end"]},
     "data": c["data"],
-    "results": _json(run.folder / "results.json"),
+    "results": results.load(run.folder / "results.json"),
     "identity": run.about.get("identity", {}),
   }
   if not result["results"] and c.get("pretrained", {}).get("checkpoint"):
@@ -202,7 +204,7 @@ def _tables(run: Run) -> list[Table]:
 
 
 def _pngs(folder: pathlib.Path) -> dict[str, pathlib.Path]:
-  return {path.stem: path for path in sorted(folder.glob("*.png"))}
+  return {path.stem: path for path in sorted(folder.glob("*.png")) if is_png(path)}
 
 
 def _figures(pngs: dict[str, pathlib.Path]) -> list[Figure]:
@@ -293,7 +295,3 @@ def _length(lengths: Sequence[tuple[int, int]]) -> str:
     for n, (start, _) in zip(later, lengths[1:], strict=True)
   )
   return ", ".join([f"{first} steps at first", *sentences]) if later else ""
-
-
-def _json(path: pathlib.Path) -> dict[str, Any]:
-  return json.loads(path.read_text("utf-8")) if path.exists() else {}

@@ -47,29 +47,36 @@ READING = {"in_memory", "workers"}  # of data: these change no number
 
 def read(path: pathlib.Path) -> dict[str, Any]:
   """Reads a protocol's JSON and, as "file", its name; {} where it is none of ours."""
-  try:
-    result = json.loads(path.read_text("utf-8")) if path.exists() else {}
-  except ValueError:
-    result = None
-  if isinstance(result, dict) and "results" not in result:
+  result = load(path)
+  if "results" not in result:
     return {}
   return checked(result, path) and {**result, "file": path.stem}
 
 
-def checked(result: Any, path: pathlib.Path) -> dict[str, Any]:
+def load(path: pathlib.Path) -> dict[str, Any]:
+  """Loads a JSON; {} where there is none and, with a warning, where it is damaged."""
+  try:
+    content = json.loads(path.read_text("utf-8")) if path.exists() else {}
+  except ValueError:
+    content = None
+  return content if isinstance(content, dict) else _left_out(path)
+
+
+def checked(result: dict[str, Any], path: pathlib.Path) -> dict[str, Any]:
   """Returns a result as it is; {}, and a warning, for what ssljax did not write."""
-  if _is_ours(result):
-    return result
-  logging.warning("%s is left out: it is no result that ssljax wrote", path)
+  return result if _is_ours(result) else _left_out(path)
+
+
+def _left_out(path: pathlib.Path) -> dict[str, Any]:
+  logging.warning("%s is left out: it is damaged, or nothing that ssljax wrote", path)
   return {}
 
 
-def _is_ours(result: Any) -> bool:
+def _is_ours(result: dict[str, Any]) -> bool:
   kinds = {"protocol": str, "evaluator": str, "step": int, "seed": int}
   kinds |= {"numbers": dict, "data": dict, "results": dict}
   return (
-    isinstance(result, dict)
-    and all(isinstance(result.get(name), kind) for name, kind in kinds.items())
+    all(isinstance(result.get(name), kind) for name, kind in kinds.items())
     and "name" in result["data"]
     and all(isinstance(row, dict) for row in result["results"].values())
     and all(

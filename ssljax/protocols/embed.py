@@ -4,11 +4,10 @@ import dataclasses
 import functools
 import hashlib
 import importlib.util
+import itertools
 import json
 import os
 import pathlib
-import zipfile
-import zlib
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -17,7 +16,8 @@ import numpy as np
 from absl import logging
 from tqdm import tqdm
 
-from ssljax import fields, provenance, sharding
+from ssljax import fields, provenance, runs, sharding
+from ssljax.data import npz
 from ssljax.data.source import Subset
 from ssljax.evals import features
 from ssljax.evals.features import FeatureSet
@@ -31,6 +31,8 @@ ARRAYS = (  # of a FeatureSet
   *("train_x", "train_y", "train_index"),
   *("test_x", "test_y", "test_index", "test_scores"),
 )
+COLUMNS = ("feature", "label", "path", "split")  # of a part
+BROKEN = (*npz.BROKEN, KeyError, RuntimeError)  # the last: one bit says encrypted
 
 
 class Kept:
@@ -65,8 +67,8 @@ def _load(path: pathlib.Path) -> FeatureSet | None:
         num_classes=int(arrays["num_classes"]),
         **{name: arrays[name] for name in ARRAYS if name in arrays},
       )
-  except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as e:
-    logging.warning("%s is damaged (%s): its features are made anew", path, e)
+  except BROKEN as error:
+    logging.warning("%s is damaged (%s): its features are made anew", path, error)
     return None
 
 
@@ -107,8 +109,8 @@ def write(
   [N] ("train" or "eval"). With `files.tokens` their patches' lie in tokens.npy
   [N,h,w,D], in the same order, which NumPy maps. Pictures that cannot be read are left
   out. They are written `files.rows` at a time, columns to `folder`/parts, so that the
-  same line continues what was stopped; `identity` is what they depend on, and a folder
-  with another's is refused by a ConfigError.
+  same line continues what was stopped, and makes anew what is damaged; `identity` is
+  what they depend on, and a folder with another's is refused by a ConfigError.
   Parquet needs pyarrow, the extra `parquet`.
   """
   folder.mkdir(parents=True, exist_ok=True)
@@ -134,8 +136,11 @@ def write(
     patch_file = Tokens(folder / "tokens.npy", files.dtype, pictures)
   paths = [folder / "parts" / f"{i:05d}.npz" for i in range(len(parts))]
   progress = tqdm(paths, "parts", disable=jax.process_index() > 0)
-  for path, part in zip(progress, parts, strict=True):
-    if not sharding.exists(path):
+  for i, (path, part) in enumerate(zip(progress, parts, strict=True)):
+    if not _is_whole(path):
+      if patch_file and jax.process_index() == 0:  # their rows may move: all anew
+        for behind in itertools.takewhile(pathlib.Path.exists, paths[i + 1 :]):
+          behind.unlink()
       _write_part(path, judge, embed, patch_file, files.rows, *part)
     elif patch_file and jax.process_index() == 0:
       patch_file.skip(path)
@@ -175,23 +180,41 @@ def _save(file: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
     temporary.unlink(missing_ok=True)
 
 
+def _is_whole(file: pathlib.Path) -> bool:
+  """Whether process 0 finds a part there as it was written; damage is said."""
+  why = "it is not there"
+  if jax.process_index() == 0 and file.exists():
+    try:
+      _read(file)
+      why = ""
+    except BROKEN as error:
+      why = str(error)
+      logging.warning("%s is damaged (%s): it is made anew", file, why)
+  return not sharding.told(why)
+
+
+def _read(file: pathlib.Path) -> dict[str, np.ndarray]:
+  """Reads a part; raises BROKEN."""
+  with np.load(file) as part:
+    return {name: part[name] for name in COLUMNS}
+
+
 def _join(files: list[pathlib.Path], path: pathlib.Path) -> None:
-  columns = ("feature", "label", "path", "split")
   if path.suffix == ".npz":
-    parts = [np.load(file) for file in files]
-    np.savez(path, **{k: np.concatenate([part[k] for part in parts]) for k in columns})
+    parts = [_read(file) for file in files]
+    _save(path, {k: np.concatenate([part[k] for part in parts]) for k in COLUMNS})
     return
   import pyarrow
   from pyarrow import parquet
 
   writer = None
   for file in files:  # one at a time: all of them may not fit in memory
-    part = np.load(file)
+    part = _read(file)
     dim = part["feature"].shape[1]
     table = pyarrow.table(
       {
         "feature": pyarrow.FixedSizeListArray.from_arrays(part["feature"].ravel(), dim),
-        **{k: part[k] for k in columns[1:]},
+        **{k: part[k] for k in COLUMNS[1:]},
         "path": [_utf8(path) for path in part["path"].tolist()],
       }
     )
@@ -208,7 +231,13 @@ def _utf8(path: str) -> str:
 def _check_same(path: pathlib.Path, identity: dict[str, Any]) -> None:
   new = json.loads(json.dumps(identity, default=list))
   if sharding.exists(path):
-    old = json.loads(path.read_text())
+    try:
+      old = {**json.loads(path.read_text("utf-8"))}
+    except (ValueError, TypeError) as error:
+      raise ConfigError(
+        f"{path} is damaged ({error}) and no longer tells whose features lie there; "
+        f"delete it and {path.parent / 'parts'}, or name another folder: --workdir=..."
+      ) from error
     differing = [k for k in new if k != "identity" and old.get(k) != new[k]]
     if provenance.differences(old.get("identity", {}), new["identity"]):
       differing.append("pictures")
@@ -218,4 +247,4 @@ def _check_same(path: pathlib.Path, identity: dict[str, Any]) -> None:
         "another folder: --workdir=..."
       )
   elif jax.process_index() == 0:
-    path.write_text(json.dumps(new, indent=2) + "\n")
+    runs.write(path, json.dumps(new, indent=2) + "\n")

@@ -1,19 +1,17 @@
 """The model card of a run that goes out: README.md of a folder of Hugging Face's."""
 
-import json
 import pathlib
 from typing import Any
 
 from ssljax.encoder import Trained
+from ssljax.html import results
 
 
 def write(trained: Trained, run: pathlib.Path, origin: dict[str, Any]) -> str:
   """Writes the model card of a run: what it is, learned from what, how good it is."""
-  c, results = trained.config, {}
-  for file in (run / "results.json", *sorted((run / "evals").glob("*.json"))):
-    if file.is_file():
-      found = json.loads(file.read_text("utf-8"))
-      results[file.stem] = found.get("results", found)
+  c, found = trained.config, {"results": results.load(run / "results.json")}
+  for file in sorted((run / "evals").glob("*.json")):
+    found[file.stem] = results.read(file).get("results", {})
   lines = [
     *("---", "library_name: transformers", "tags:", "- self-supervised", "---", ""),
     f"# {c.encoder.name}, {run.name}",
@@ -33,7 +31,7 @@ def write(trained: Trained, run: pathlib.Path, origin: dict[str, Any]) -> str:
     ]
   start = c.pretrained.checkpoint
   lines += [f"- started from: {start}, whose licence holds here too"] * bool(start)
-  for name, rows in results.items():
+  for name, rows in found.items():
     for row, scores in rows.items():
       told = ", ".join(f"{k} {v:.2f}" for k, v in scores.items())
       lines.append(f"- {name}, {row}: {told}")

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
+from absl import logging
 from ml_collections import ConfigDict
 
 from ssljax import sharding
@@ -90,10 +91,17 @@ def check_writable(folder: pathlib.Path) -> None:
 
 
 def write(path: pathlib.Path, text: str) -> None:
-  """Writes the whole file, or leaves the one before where the process dies."""
-  temporary = path.with_name(path.name + ".tmp")
-  temporary.write_text(text)
-  temporary.replace(path)
+  """Writes the whole file, or leaves the one before, whoever else writes it.
+
+  In UTF-8; of names that are none, the other bytes are written out.
+  """
+  temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+  try:
+    temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+    temporary.replace(path)
+  finally:
+    with contextlib.suppress(OSError):  # what went wrong before is said
+      temporary.unlink()
 
 
 def unwritten(name: str | pathlib.Path, why: str) -> str:
@@ -121,21 +129,19 @@ def check_same_run(
 ) -> bool:
   """Whether `workdir` holds the run of `config`; ConfigError if another's.
 
-  `free`: fields that may differ besides FREE, by default its length.
+  All processes ask together. `free`: fields that may differ besides FREE, by default
+  its length.
   """
   metrics = workdir / "metrics.jsonl"
   has_metrics = metrics.exists() and metrics.stat().st_size
-  if not has_metrics and not any(workdir.glob("checkpoints/[0-9]*")):
+  holds = has_metrics or any(workdir.glob("checkpoints/[0-9]*"))
+  if not sharding.told("a run" if holds else ""):
     return False  # nothing that could be lost
-  if not (workdir / "config.json").exists():
-    raise ConfigError(
-      f"{workdir} holds metrics or checkpoints but no config.json to tell whose they "
-      "are; name another --workdir"
-    )
-  old = flat(json.loads((workdir / "config.json").read_text()))
-  new = flat(json.loads(config.to_json()))
+  old, new = flat(stored_config(workdir)), flat(json.loads(config.to_json()))
   for said in (old, new):  # no list is as no field, of an older run
     said.update({name: None for name, value in said.items() if value == []})
+    if said.get("data.lossy"):  # canvases of JPEGs are not quite the pictures
+      said["data.lossy canvases"] = bool(said.get("data.prepared"))
   differing = [
     f"{name}={old.get(name)} there, {new.get(name)} here"
     for name in sorted(old.keys() | new.keys())
@@ -147,6 +153,35 @@ def check_same_run(
       "name another --workdir, or delete that one"
     )
   return True
+
+
+def stored_config(workdir: pathlib.Path) -> dict[str, Any]:
+  """Reads the config of the run in `workdir`; all processes ask together.
+
+  Where config.json is damaged or gone, that of its newest whole checkpoint; ConfigError
+  where there is none.
+  """
+  from ssljax.checkpoint import Checkpoints  # which knows this file
+
+  text, path = "", workdir / "config.json"
+  with contextlib.suppress(FileNotFoundError, UnicodeDecodeError):
+    text = path.read_text("utf-8")
+  text = sharding.told(text)
+  with contextlib.suppress(ValueError):
+    config = json.loads(text)
+    if isinstance(config, dict):
+      return config
+  if sharding.exists(workdir / "checkpoints"):
+    with Checkpoints(workdir) as checkpoints:
+      step = checkpoints.choose()
+      meta = {} if step is None else checkpoints.read_meta(step)
+    if "config" in meta:
+      logging.warning("%s is damaged or gone: that of step %d is taken", path, step)
+      return meta["config"]
+  raise ConfigError(
+    f"{workdir} holds metrics or checkpoints but no config.json to tell whose they "
+    "are, or a damaged one; put back a copy of it, or name another --workdir"
+  )
 
 
 class History(NamedTuple):

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
+from absl import logging
 from ml_collections import ConfigDict
 from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
@@ -54,7 +55,7 @@ class Writer:
   ) -> None:
     """Goes on after the checkpoint of `step`; 0 starts new files.
 
-    Lines of later steps, which will be written anew, and a half-written last line are
+    Lines of later steps, which will be written anew, and what `read` leaves out are
     dropped: metrics.jsonl ends as if the run had never been cut. Of a run that `ended`
     at `step`, and is longer now, those go too that it wrote as it ended: what is not
     due there by `log_every`, and its last scores. `flops` are those of an image, `peak`
@@ -174,12 +175,31 @@ def aloud(text: str) -> None:
 
 
 def read(workdir: str | os.PathLike) -> list[dict[str, Any]]:
-  """Reads the rows of metrics.jsonl in order, without a last one half written."""
-  path = pathlib.Path(workdir) / "metrics.jsonl"
+  """Reads the rows of metrics.jsonl in order, without a last one half written.
+
+  Lines that something broke are named, and left out.
+  """
+  path, rows = pathlib.Path(workdir) / "metrics.jsonl", []
   if not path.exists():
-    return []
-  *lines, _ = path.read_text().split("\n")
-  return [json.loads(line) for line in lines]
+    return rows
+  *lines, _ = path.read_bytes().split(b"\n")
+  for number, line in enumerate(lines, 1):
+    try:
+      rows.append(_row(line))
+    except (ValueError, TypeError, KeyError):
+      said = "%s, line %d is left out: it is broken (%.80r)"
+      logging.warning(said, path, number, line)
+  return rows
+
+
+def _row(line: bytes) -> dict[str, Any]:
+  """Parses what `_line` writes; ValueError, TypeError or KeyError: it is not."""
+  row = {**json.loads(line.decode())}
+  if not isinstance(row["step"], int):
+    raise TypeError("a step is a whole number")
+  for value in row.values():
+    float(value)
+  return row
 
 
 def _line(row: Mapping[str, Any]) -> str:

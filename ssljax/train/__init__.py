@@ -46,6 +46,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | pathlib.Path) -> dict:
 def train(config: ConfigDict, workdir: pathlib.Path) -> dict:
   """Trains as `train_and_evaluate` does, in a folder that is this run's alone."""
   since = time.monotonic()
+  provenance.check_processes(config)
   free = *runs.LENGTH, *origin.moved(config, workdir)
   goes_on = runs.check_same_run(config, workdir, free)
   splits = recipe.open_data(config, workdir if goes_on else None)

@@ -55,17 +55,22 @@ def find(
   """
   for done, state, metrics in steps_again():
     if not metrics:
+      if not all_finite(state):
+        return "what it began with had parameters that are no numbers", (
+          "see to pretrained.checkpoint, or to the weights that it was loaded from"
+        )
       if until - done > MOST:
         return "", SLOWER
-    elif worst(jax.device_get(metrics)) or not all_finite(state):
+    elif (bad := worst(jax.device_get(metrics))) or not all_finite(state):
       break
     elif done >= until:
       return (
         "it did not come again when the steps were repeated",
         "the device may err, or add in another order each time: the same line goes on",
       )
+  name = bad[0] if bad and all_finite(state) else ""  # of a metric, and nothing else
   state = next(state for step, state, _ in steps_again() if step == done - 1)
-  first, remedy = _first(config, parts, state, batch(done))
+  first, remedy = _first(config, parts, state, batch(done), name)
   return f"in step {done} {first}", remedy
 
 
@@ -83,9 +88,12 @@ def sentence(
 
 
 def _first(
-  config: ConfigDict, parts: Parts, state: TrainState, batch: Batch
+  config: ConfigDict, parts: Parts, state: TrainState, batch: Batch, metric: str = ""
 ) -> tuple[str, str]:
-  """Finds what was not finite first in the step from a whole state, and the remedy."""
+  """Finds what was not finite first in the step from a whole state, and the remedy.
+
+  `metric` is the name of one that was none where the state behind the step is finite.
+  """
   for name, x in batch.items():
     if not all_finite(x):
       rows = _rows(x, batch["index"])
@@ -103,6 +111,12 @@ def _first(
     first = "the loss was no number, of parameters that were"
   elif groups:
     first = f"the gradient of {' and '.join(groups)} was no number, of a loss that was"
+  elif metric == "grad_norm":
+    first = "the gradient was too large for its norm, which overflowed"
+  elif metric:
+    return f"{metric} was no number, of a loss, a gradient and parameters that were", (
+      "see to how the method computes it"
+    )
   else:
     first = "the update made parameters that are no numbers, of a gradient that was one"
   return first, _remedy(config, largest)

@@ -36,15 +36,25 @@ def explained(
   rows = config.get("microbatch", 0) or config.batch_size
   free, asked = _free(), _asked(text)
   share = min(SPARE * free / asked, 0.5) if free and asked else 0.5
-  fit = next((n for n in range(int(rows * share), 0, -1) if rows % n == 0), 1)
+  most, devices = int(rows * share), jax.device_count()
+  fits = (n for n in range(most, 0, -1) if rows % n == 0 and n % devices == 0)
+  fit = next(fits, 0)
   wanted = f"{asked / 2**30:.1f} GiB more" if asked else "more"
   has = f", and {free / 2**30:.1f} are free" if free else ""
   return OutOfMemoryError(
     f"a device has no room for {rows} examples at once (batch_size="
     f"{config.batch_size}): it was asked for {wanted}{has}. "
+    f"{_smaller(fit)}encoder.remat, more devices, or split_state"
+  )
+
+
+def _smaller(fit: int) -> str:
+  """Names the batch that would fit; 0: none that the devices divide."""
+  if not fit:
+    return "Take "
+  return (
     f"--config.microbatch={fit} would fit and is the same run, where its batch "
-    f"can be encoded in parts; else take --config.batch_size={fit}, encoder.remat, "
-    "more devices, or split_state"
+    f"can be encoded in parts; else take --config.batch_size={fit}, "
   )
 
 

@@ -20,6 +20,7 @@ class Feed:
   def __init__(self, loader: data.Loader, table: Batch, mesh: Mesh):
     """Takes the whole set [N,...] as `table`, or {}: batches come from the host."""
     self.loader, self.table, self.mesh = loader, table, mesh
+    self.lost = ""  # why the data can no longer be read
 
   @property
   def place(self) -> str:
@@ -33,6 +34,13 @@ class Feed:
     loader = self.loader
     batches = loader.numbers(done) if self.table else loader.iterate(done)
     return dispatch.stacked(batches, counts, k)
+
+  def delivered(self, batches: Iterator) -> Iterator:
+    """Yields the batches until the data can no longer be read; then `lost` says why."""
+    try:
+      yield from batches
+    except (OSError, data.DataGoneError) as error:
+      self.lost = " ".join(str(error).split())
 
   def put(self, count: int, batches: Batch) -> tuple[Any, jax.Array, Batch]:
     """Puts the process's share of stacked batches onto the devices, for a dispatch."""

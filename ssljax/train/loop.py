@@ -52,11 +52,11 @@ class Run:
     self.stopping, self.past, self.feed, self.pace = stopping, past, feed, pace
     self.traced, self.first = traced, first
     self.profile = Profile(config.get("profile"), writer.workdir / "profile")
-    self.measured = 0  # steps of a dispatch, where they were chosen by the clock
+    self.measured = past.meta.get("steps_per_dispatch", 0)  # as the clock once said
     every = config.evals.every_epochs * plan.steps_per_epoch
     self.eval_every = every if every and judge.possible else math.inf
     self.warning: str | None = None
-    self.lost = ""
+    self.k = 0  # steps of a dispatch
 
   @property
   def evaluators(self) -> list[str]:
@@ -97,13 +97,13 @@ class Run:
     owed = not self.past.meta.get("judged", True) and self.is_judged_at(done)
     if owed and done < total:
       self.evaluate(done, state)
-    if self.lost:
+    if self.feed.lost:
       raise self.saved_without_data(done, state)
     for until in self.stretches(done):
       state, done, ends = self.stretch(state, done, until)
-      if ends or self.lost:
+      if ends or self.feed.lost:
         break
-    if self.lost:
+    if self.feed.lost:
       raise self.saved_without_data(done, state)
     self.checkpoints.wait()  # whether they are saved, before anyone says so
     return state
@@ -114,7 +114,7 @@ class Run:
     Where the config leaves their number open the first steps are clocked for it, and a
     run that goes on keeps it. One on CPUs, which are slow at convolutions in a loop.
     """
-    k = self.config.steps_per_dispatch or self.past.meta.get("steps_per_dispatch", 0)
+    k = self.config.steps_per_dispatch or self.measured
     if not k and dispatch.loops_well():
       self.compile(1)
       until = min(done + MEASURED, self.plan.total_steps)
@@ -128,9 +128,10 @@ class Run:
 
   def compile(self, k: int) -> None:
     """Has dispatches of k steps compiled when the first is due."""
+    if k != self.k:
+      step = dispatch.step(self.parts, self.traced, self.mesh)
+      self.steps = dispatch.compile_steps(step, self.layout, self.mesh, k)
     self.k = k
-    step = dispatch.step(self.parts, self.traced, self.mesh)
-    self.steps = dispatch.compile_steps(step, self.layout, self.mesh, k)
 
   def stretch(
     self, state: TrainState, done: int, until: int
@@ -145,7 +146,7 @@ class Run:
     stops = log_every, self.config.checkpoint.every_steps, self.eval_every
     counts = dispatch.counts(done, until, self.k, stops, self.profile.marks)
     batches = data.prefetch(self.feed.dispatches(done, counts, self.k), 2)
-    batches = self.pace.waits(self.delivered(batches))
+    batches = self.pace.waits(self.feed.delivered(batches))
     in_flight, unread, ends = [], None, False
     with jax.transfer_guard("disallow"):
       for count, batch in batches:
@@ -159,13 +160,13 @@ class Run:
         jax.block_until_ready(in_flight[0])
         self.pace.finished(count)
         self.writer.say(self.profile.after(done, metrics))
-        if unread:
-          unread = self.read(*unread)
+        unread = self.read(*unread) if unread else None
         if done % log_every == 0 or done == total:
           unread = done, metrics
         ends = self.stopping.due(self.pace.dispatches, self.checkpoints)
         if ends or self.is_pause(done):
           unread = self.read(*unread) if unread else None
+          jax.block_until_ready(metrics)  # its time is the steps', not the pause's
           with jax.transfer_guard("allow"), self.writer.pause():
             ends = self.pause(done, state, metrics, ends)
           self.pace.begin()
@@ -185,21 +186,20 @@ class Run:
       report.picture_views(self.config, train, self.writer.workdir)
     self.pace.begin()
 
-  def delivered(self, batches: Iterator) -> Iterator:
-    """Yields the batches until the data can no longer be read; then `lost` says why."""
-    try:
-      yield from batches
-    except (OSError, data.DataGoneError) as error:
-      self.lost = " ".join(str(error).split())
-
   def saved_without_data(self, done: int, state: TrainState) -> runs.DataLostError:
-    """Saves the state when data is lost -> the error that ends the run."""
+    """Saves the state when data is lost -> the error that ends the run.
+
+    Of several processes the one that lost it leaves: the others are in the next step.
+    """
+    if jax.process_count() > 1:
+      self.checkpoints.wait()
+      sharding.leave(f"its data can no longer be read ({self.feed.lost})")
     if done > self.past.step:
       self.save(done, state, judged=not self.is_judged_at(done))
       self.checkpoints.wait()
     return runs.DataLostError(
-      f"the data can no longer be read ({self.lost}); step {done} is saved: see to the "
-      "data, and the same line continues"
+      f"the data can no longer be read ({self.feed.lost}); step {done} is saved: see "
+      "to the data, and the same line continues"
     )
 
   def read(self, step: int, metrics: Metrics) -> None:
@@ -234,7 +234,7 @@ class Run:
     judged = not self.is_judged_at(done)
     if not judged and not end and not ends:
       judged = self.evaluate(done, state)
-      if self.lost:
+      if self.feed.lost:
         return True
       ends = self.stopping.asked
     if ends or end or self.checkpoints.is_due(done):
@@ -252,7 +252,7 @@ class Run:
     except stop.StoppedError:
       return False
     except data.DataGoneError as error:
-      self.lost = " ".join(str(error).split())
+      self.feed.lost = " ".join(str(error).split())
       return False
     scores = self.judge.scores(features, "classifier", "knn")
     scores["rankme"] = geometry.rankme(features.test_x)

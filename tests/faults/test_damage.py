@@ -1,18 +1,24 @@
-"""What a disk does to a checkpoint is noticed, named, and worked around."""
+"""What a disk does to a run's files is noticed, named, and worked around."""
 
+import json
+import os
 import pathlib
+import resource
 import shutil
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import run_folder
+from ml_collections import ConfigDict
 
-from ssljax import sharding
+from ssljax import figures, html, runs, sharding
 from ssljax.checkpoint import Checkpoints
 from ssljax.evals.features import FeatureSet
 from ssljax.fields import ConfigError
-from ssljax.protocols import embed
+from ssljax.protocols import embed, model_card
 
 DAMAGES = {
   "cut": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
@@ -160,3 +166,77 @@ def test_features_that_cannot_be_kept_serve_all_the_same(tmp_path, caplog):
   seen = FeatureSet(x, y, x, y, 1, train_index=y, test_index=y)
   assert kept("row", lambda: seen) is seen
   assert "features are not kept (" in caplog.text
+
+
+PAGE = dict(kind="", title="", subtitle="", facts={}, summary=[], bars=None)
+WRITERS = {
+  "text": lambda path: runs.write(path, "word " * 99),
+  "page": lambda path: html.render(path, **PAGE, sections=[], details=[]),
+  "curves": lambda path: figures.curves([{"step": 1, "loss": 2.0}], path),
+  "filters": lambda path: figures.filters(np.eye(3)[None, :, :, None], path),
+  "spectra": lambda path: figures.spectra({"it": np.ones(3)}, path),
+  "identity": lambda path: embed._check_same(path, {"identity": {}, "rows": "9" * 99}),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_what_the_disk_cuts_short_leaves_the_file_before(name, tmp_path):
+  path = tmp_path / "it.png"
+  if name != "identity":  # which is written once
+    path.write_text("before")
+  before = files(tmp_path)
+  _, hard = limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
+  try:
+    with pytest.raises(OSError, match="File too large"):
+      WRITERS[name](path)
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+  assert files(tmp_path) == before
+  assert name == "identity" or path.read_text() == "before"
+  WRITERS[name](path)
+  assert files(tmp_path) == [path]
+  assert path.stat().st_size > 64
+
+
+def test_of_two_that_write_a_file_at_once_both_write_it_whole(tmp_path, monkeypatch):
+  path, replace = tmp_path / "it.json", pathlib.Path.replace
+
+  def late(temporary, target):
+    with monkeypatch.context() as patch:
+      patch.setattr(pathlib.Path, "replace", replace)
+      patch.setattr(os, "getpid", lambda: 7)
+      runs.write(path, "another's")
+    replace(temporary, target)
+
+  monkeypatch.setattr(pathlib.Path, "replace", late)
+  runs.write(path, "mine")
+  assert path.read_text() == "mine"
+  assert files(tmp_path) == [path]
+
+
+def test_metrics_whose_config_is_damaged_are_nobody_s_and_left_alone(tmp_path):
+  for text in ("", "{", "[]", "\0"):
+    (tmp_path / "config.json").write_text(text)
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')
+    sentence = r"no config\.json .*, or a damaged one; put back a copy of it, or name"
+    with pytest.raises(ConfigError, match=sentence):
+      runs.check_same_run(ConfigDict({"seed": 0}), tmp_path)
+    assert len(files(tmp_path)) == len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_model_card_has_what_is_whole(tmp_path, caplog):
+  run = run_folder.make(tmp_path / "it", knn=50.0, pretrained={"checkpoint": ""})
+  config = ConfigDict(json.loads((run / "config.json").read_text()))
+  trained = SimpleNamespace(config=config, state=SimpleNamespace(step=20))
+  (run / "evals" / "embed.json").write_text('{"checkpoint": "1", "rows": 4096}')
+  text = model_card.write(trained, run, {})
+  assert "- results, trained encoder: knn 50.00, few_label_1 20.04" in text
+  assert "- retrieval, trained encoder: map 25.00" in text
+  assert not caplog.text
+  (run / "results.json").write_text("")
+  (run / "evals" / "retrieval.json").write_text('{"results": {"a": ')
+  text = model_card.write(trained, run, {})
+  assert "trained encoder" not in text
+  for name in ("results.json", "retrieval.json"):
+    assert f"{name} is left out: it is damaged" in caplog.text

@@ -55,6 +55,26 @@ def test_a_part_of_the_batch_is_halved_where_nothing_is_told(monkeypatch, tmp_pa
   assert "--config.microbatch=16 would fit" in str(error)
 
 
+def test_what_the_devices_do_not_divide_is_not_proposed(monkeypatch, tmp_path):
+  error = fails(SILENT, monkeypatch, tmp_path, batch_size=24)
+  assert "--config.microbatch=8 would fit" in str(error)  # not 12: of eight devices
+  error = fails(SILENT, monkeypatch, tmp_path, batch_size=8)
+  assert "microbatch" not in str(error)
+  assert "Take encoder.remat, more devices, or split_state" in str(error)
+
+
+def test_a_batch_that_this_machine_cannot_hold_is_said(monkeypatch, tmp_path):
+  def zeros(*_):
+    raise MemoryError("Unable to allocate 894. GiB")
+
+  monkeypatch.setattr(ssljax.train.data, "zeros", zeros)
+  config = simclr_digits.get_config("smoke")
+  with pytest.raises(
+    ssljax.RunError, match=r"no memory for batch_size=32 .* 894\. GiB"
+  ):
+    ssljax.train_and_evaluate(config, tmp_path / "run")
+
+
 def test_another_error_stays_what_it_is(monkeypatch, tmp_path):
   error = fails("INTERNAL: a bug", monkeypatch, tmp_path)
   assert isinstance(error, jax.errors.JaxRuntimeError)

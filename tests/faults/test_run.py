@@ -53,6 +53,36 @@ def test_a_damaged_newest_checkpoint_costs_the_steps_since_the_one_before(
   assert (broken / "checkpoints" / "damaged-8-1").is_dir()
 
 
+@pytest.mark.parametrize(
+  "text", ["", '{"seed": 0,', None], ids=["empty", "cut", "gone"]
+)
+def test_a_damaged_config_is_read_from_the_checkpoint_and_written_anew(
+  text, whole, tmp_path, caplog
+):
+  shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+  path = tmp_path / "config.json"
+  path.write_text(text) if text is not None else path.unlink()
+  with pytest.raises(ssljax.ConfigError, match="seed=0 there, 1 here"):
+    ssljax.train_and_evaluate(short(8, seed=1), tmp_path)
+  assert f"{path} is damaged or gone: that of step 8 is taken" in caplog.text
+  ssljax.train_and_evaluate(short(8), tmp_path)
+  assert path.read_bytes() == (whole / "config.json").read_bytes()
+  kill_and_resume.compare(tmp_path, whole)
+
+
+def test_a_broken_line_of_metrics_costs_itself_and_longer_runs_go_on(
+  whole, tmp_path, caplog
+):
+  shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+  path = tmp_path / "metrics.jsonl"
+  first, second, *others = path.read_text().splitlines(keepends=True)
+  path.write_text("".join([first, second[:9] + "\n", *others]))
+  ssljax.train_and_evaluate(short(10), tmp_path)
+  assert f"{path}, line 2 is left out: it is broken" in caplog.text
+  rows = kill_and_resume.metrics(tmp_path)
+  assert [row["step"] for row in rows] == [3, 9, 10]
+
+
 def full(at):
   """A function that finds no room at the call `at`."""
   calls = []

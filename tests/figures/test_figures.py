@@ -116,7 +116,7 @@ def test_curves_draw_a_panel_for_whatever_a_run_measured(tmp_path):
 def test_half_a_point_of_accuracy_does_not_fill_the_axis(tmp_path, monkeypatch):
   limits = {}
 
-  def look(fig, path):
+  def look(fig, *_, **__):
     limits.update({ax.get_title(loc="left"): ax.get_ylim() for ax in fig.axes})
 
   monkeypatch.setattr(matplotlib.figure.Figure, "savefig", look)

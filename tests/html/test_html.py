@@ -1,6 +1,7 @@
 import base64
 import io
 import json
+import os
 from html.parser import HTMLParser
 
 import pytest
@@ -230,11 +231,50 @@ def test_what_is_no_result_of_ours_is_left_out_with_a_warning(run, caplog):
     (run / "evals" / f"{name}.json").write_text(text)
   assert Page(html.write(run)).rows == before
   for name in ("other", "list", "half", "words"):
-    assert f"{name}.json is left out: it is no result that ssljax wrote" in caplog.text
+    assert f"{name}.json is left out: it is damaged, or nothing that" in caplog.text
   assert "silent" not in caplog.text
 
 
-@pytest.mark.parametrize("text", ['{"model": {"name": "bert"}}', "[]", "{"])
+@pytest.mark.parametrize("name", ["about.json", "results.json"])
+@pytest.mark.parametrize("text", ["", '{"versions": {"jax": ', "[1, 2]", "\0" * 9])
+def test_what_the_disk_did_to_a_run_s_json_is_named_and_left_out(
+  run, name, text, caplog
+):
+  (run / name).write_text(text)
+  assert "The loss went from 8.00 to 7.00." in Page(html.write(run)).text
+  (said,) = caplog.messages
+  assert said.startswith(f"{run / name} is left out: it is damaged, or nothing that")
+
+
+@pytest.mark.parametrize("cut", [0, 20, -20])
+def test_a_figure_that_is_no_whole_png_is_named_and_left_out(run, cut, caplog):
+  path = run / "figures" / "views.png"
+  whole = path.read_bytes()
+  path.with_name("neighbours.png").write_bytes(whole[:cut])
+  path.write_bytes(whole[:cut])
+  page = Page(html.write(run))
+  assert len(page.addresses) == 2  # curves, and the run's own
+  assert "An own one" in page.text
+  assert f"{path} is left out: it cannot be read as a PNG" in caplog.text
+  assert not html.seen(html.read(run))
+
+
+def test_a_name_that_is_no_utf_8_is_written_out(run):
+  result = run_folder.retrieval(1.0)
+  result["data"]["dir"] = os.fsdecode(b"pictures/caf\xe9")
+  run_folder.write(run / "evals" / "retrieval.json", result)
+  assert "<dd>pictures/caf\\udce9</dd>" in html.write(run).read_text("utf-8")
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"seed": 3,', "\0" * 9])
+def test_a_damaged_config_is_named_with_the_way_out(run, text):
+  (run / "config.json").write_text(text)
+  sentence = r"config\.json is damaged \(.*\); the line that trained .* writes it anew"
+  with pytest.raises(ConfigError, match=sentence):
+    html.read(run)
+
+
+@pytest.mark.parametrize("text", ['{"model": {"name": "bert"}}', "[]", "{}"])
 def test_a_config_of_another_program_is_named(run, text):
   (run / "config.json").write_text(text)
   with pytest.raises(ConfigError, match=r"no run of ssljax: .*config\.json lacks seed"):

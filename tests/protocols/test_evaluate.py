@@ -78,6 +78,38 @@ def test_features_of_a_folder_lie_in_one_file_beside_their_paths(run, tmp_path):
     ssljax.evaluate(protocol("embed", run, embed=config.embed), out)
 
 
+DAMAGES = {
+  "cut": lambda text: text[:1000],
+  "emptied": lambda text: b"",
+  "zeroed": lambda text: bytes(len(text)),
+  "flipped": lambda text: text[:200] + bytes([text[200] ^ 1]) + text[201:],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_part_is_named_and_made_anew(damage, run, tmp_path, caplog):
+  config = protocol("embed", run)
+  config.embed.rows = 256
+  ssljax.evaluate(config, tmp_path)
+  with np.load(tmp_path / "features.npz") as found:
+    before = dict(found)
+  parts = sorted(tmp_path.glob("parts/*.npz"))
+  assert len(parts) > 2
+  parts[1].write_bytes(DAMAGES[damage](parts[1].read_bytes()))
+  others = [path.stat().st_mtime_ns for path in parts if path != parts[1]]
+  ssljax.evaluate(config, tmp_path)
+  assert f"{parts[1]} is damaged (" in caplog.text
+  with np.load(tmp_path / "features.npz") as found:
+    for name, x in found.items():
+      np.testing.assert_array_equal(x, before[name])
+  assert others == [path.stat().st_mtime_ns for path in parts if path != parts[1]]
+  path = tmp_path / "embed.json"
+  path.write_bytes(DAMAGES[damage](path.read_bytes())[:60])
+  sentence = r"embed\.json is damaged \(.*\) and no longer .*; delete it and .*/parts, "
+  with pytest.raises(ssljax.ConfigError, match=sentence):
+    ssljax.evaluate(config, tmp_path)
+
+
 def test_a_probe_of_each_fold_says_how_much_they_differ(run, tmp_path):
   """Of `digits`, whose places are their numbers."""
   numbers = np.random.default_rng(0).permutation(1437).reshape(3, -1)

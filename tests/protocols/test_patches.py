@@ -89,6 +89,11 @@ def test_patches_lie_in_one_file_in_the_order_of_the_features(run, tmp_path):
   ssljax.evaluate(config, out)
   assert sorted(out.glob("parts/*.npz"))[0].stat().st_mtime_ns == kept
   np.testing.assert_array_equal(np.load(out / "tokens.npy"), before)
+  # So it does where a part is damaged, and those behind it are made anew.
+  parts = sorted(out.glob("parts/*.npz"))
+  parts[0].write_bytes(parts[0].read_bytes()[:100])
+  ssljax.evaluate(config, out)
+  np.testing.assert_array_equal(np.load(out / "tokens.npy"), before)
   (out / "tokens.npy").unlink()
   with pytest.raises(
     ssljax.ConfigError, match=r"tokens\.npy lacks what .*parts/00000.npz"

@@ -179,3 +179,18 @@ def test_a_run_from_before_a_list_could_be_set_is_the_same_run(tmp_path):
   config.resolution = ((0.5, 16),)
   with pytest.raises(ssljax.ConfigError, match="resolution=None there"):
     runs.check_same_run(config, tmp_path)
+
+
+def test_a_run_does_not_change_between_pictures_and_lossy_canvases(tmp_path):
+  data = {"name": "folder", "lossy": True, "prepared": ""}
+  config = ConfigDict({"seed": 0, "data": data})
+  (tmp_path / "metrics.jsonl").write_text('{"step": 2}\n')
+  (tmp_path / "config.json").write_text(config.to_json())
+  assert runs.check_same_run(config, tmp_path)
+  config.data.prepared = "canvases"
+  with pytest.raises(ssljax.ConfigError, match=r"data\.lossy canvases=False there, Tr"):
+    runs.check_same_run(config, tmp_path)
+  config.data.lossy = False
+  (tmp_path / "config.json").write_text(config.to_json())
+  config.data.prepared = ""  # raw ones hold the pictures themselves
+  assert runs.check_same_run(config, tmp_path)

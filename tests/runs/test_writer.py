@@ -96,6 +96,33 @@ def test_reading_a_run_that_has_written_nothing_or_half_a_line(tmp_path):
   assert writer.read(tmp_path) == [{"step": 1}]
 
 
+BROKEN = {
+  "cut": b'{"step": 2, "lo',
+  "zeroed": bytes(20),
+  "no_utf_8": b'{"step": 2, "caf\xe9": 1}',
+  "no_row": b"[2]",
+  "no_step": b'{"loss": 2.0}',
+  "half_a_step": b'{"step": "2", "loss": 2.0}',
+  "no_number": b'{"step": 2, "loss": "nbn"}',
+}
+
+
+@pytest.mark.parametrize("line", BROKEN.values(), ids=BROKEN)
+def test_a_broken_line_is_named_and_left_out_and_a_run_goes_on(line, tmp_path, caplog):
+  train(tmp_path, 0, 7)
+  path = tmp_path / "metrics.jsonl"
+  first, _, *others = path.read_bytes().split(b"\n")
+  path.write_bytes(b"\n".join([first, line, *others]))
+  expected = [1, *range(3, 6), 5, 6, 7]
+  assert [row["step"] for row in writer.read(tmp_path)] == expected
+  (said,) = caplog.messages
+  assert said.startswith(f"{path}, line 2 is left out: it is broken (b'")
+  train(tmp_path, 5, 8)
+  assert len(caplog.messages) == 2
+  assert [row["step"] for row in writer.read(tmp_path)] == [*expected, 8]
+  assert len(caplog.messages) == 2
+
+
 def test_tensorboard_gets_the_scalars_and_forgets_steps_after_a_resume(tmp_path):
   train(tmp_path, 0, 7)
   train(tmp_path, 5, 6)

@@ -103,6 +103,26 @@ def test_what_was_no_number_first_is_named_with_its_remedy(given, expected):
     assert re.search(pattern, text), text
 
 
+@pytest.mark.parametrize(
+  ("metric", "text"),
+  [
+    ("grad_norm", "gradient was too large for its norm, which overflowed"),
+    ("entropy", "entropy was no number, of a loss, a gradient and parameters that we"),
+  ],
+)
+def test_an_update_is_not_blamed_where_the_parameters_are_numbers(metric, text):
+  first, _ = blame._first(config(), parts(), state(), batch(), metric)
+  assert text in first
+
+
+def test_weights_that_were_no_numbers_from_the_start_are_named():
+  first, remedy = blame.find(
+    config(), parts(), lambda: iter([(0, state(NAN), {})]), None, 1
+  )
+  assert first == "what it began with had parameters that are no numbers"
+  assert "pretrained.checkpoint" in remedy
+
+
 def steps(bad_at, start=0):
   """A run's steps again: the state counts them, from `bad_at` on it is no number."""
 

@@ -85,6 +85,8 @@ def test_steps_of_a_dispatch_are_chosen_by_the_clock_and_kept(tmp_path, monkeypa
       ssljax.train_and_evaluate(config, tmp_path / "chosen")
   ssljax.train_and_evaluate(config, tmp_path / "chosen")
   assert chosen == [(3, 4)]  # not again
+  with Checkpoints(tmp_path / "chosen") as checkpoints:
+    assert checkpoints.read_meta()["steps_per_dispatch"] == 2  # nor at a third start
   computed = json.loads((tmp_path / "chosen" / "about.json").read_text())["computed"]
   assert computed["steps_per_dispatch"] == 2
   folders = tmp_path / "one", tmp_path / "chosen"
