@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
 from ssljax import data, sharding
@@ -41,8 +42,12 @@ def check_processes(config: ConfigDict) -> None:
 
   Their gradients would be averaged, and nothing would look wrong.
   """
+  if jax.process_count() == 1:
+    return
   fields = {k: v for k, v in flat(json.loads(config.to_json())).items() if k not in OWN}
-  fields |= {name: metadata.version(name) for name in ("ssljax", "jax", "jaxlib")}
+  fields |= {name: metadata.version(name) for name in ("jax", "jaxlib")}
+  sources = sorted(pathlib.Path(__file__).parent.rglob("*.py"))
+  fields["ssljax"] = data.digest([path.read_text("utf-8") for path in sources])
   first, *others = map(json.loads, sharding.gather_text(json.dumps(fields)))
   for process, other in enumerate(others, 1):
     for name in sorted(first.keys() | other.keys()):
