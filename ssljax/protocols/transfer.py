@@ -5,7 +5,6 @@ continued and looked at like any other.
 """
 
 import functools
-import json
 import pathlib
 from typing import Any
 
@@ -151,7 +150,7 @@ def answered(workdir: pathlib.Path, checkpoint: str) -> dict[str, Any] | None:
   """
   if not (workdir / "config.json").exists():
     return None
-  config = ConfigDict(json.loads((workdir / "config.json").read_text()))
+  config = ConfigDict(runs.stored_config(workdir))
   start = workdir / origin.START
   first_question = question(config, start.read_text() if start.exists() else checkpoint)
   identity = encoder.learned(workdir)

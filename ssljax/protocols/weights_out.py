@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from ssljax import augment, core, data, encoder, fields, nets, runs, sharding
+from ssljax import augment, core, data, encoder, fields, html, nets, runs, sharding
 from ssljax.encoder import Trained
 from ssljax.fields import ConfigError, Group
 from ssljax.fields.ranges import Number, OneOf
@@ -82,7 +82,7 @@ def evaluate(config: ConfigDict, out: str | pathlib.Path | None = None) -> dict:
   if net is None or trained.parts.method.input != "image":
     raise ConfigError(f"checkpoint={str(run)!r} has no single encoder of pictures")
   is_origin = (run / ORIGIN).exists() and not int(trained.state.step)
-  origin = json.loads((run / ORIGIN).read_text()) if is_origin else {}
+  origin = html.results.load(run / ORIGIN) if is_origin else {}
   ours = _arrays(trained)
   says = {
     k: v
